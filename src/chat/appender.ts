@@ -1,0 +1,218 @@
+import type { Metrics } from '../observe.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  type EmailAddress,
+  type Instant,
+  type Member,
+  type Message,
+  type Role,
+  type Viewer,
+} from '../model.ts';
+import { type Opening, type Store, StoreUnavailable } from '../store/store.ts';
+import { visible } from './access.ts';
+import { badInput, ChatError, notFound } from './errors.ts';
+
+/** Messages one store write holds at most; what waits beyond that goes into the next. */
+const MAX_BATCH = 500;
+
+/** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
+export interface Send {
+  readonly conversation: ConversationId;
+  readonly viewer: Viewer;
+  /** What to open the conversation with where it does not exist; null where it must. */
+  readonly opening: Opening | null;
+  /** At least one. */
+  readonly drafts: readonly Draft[];
+}
+
+export interface Draft {
+  readonly text: string;
+  readonly clientId: string | null;
+  readonly replyToSeq: number | null;
+}
+
+/** What came of a send, once it is durable. */
+export interface Sent {
+  readonly messages: readonly Message[];
+  /** The conversation after the write. */
+  readonly conversation: Conversation;
+  /** True when all of it had been stored before. */
+  readonly deduplicated: boolean;
+}
+
+/** The decided part of a batch: what the log is going to be. */
+interface Plan {
+  head: Conversation | null;
+  opening: Opening | null;
+  readonly messages: Message[];
+  readonly roles: Map<EmailAddress, Role>;
+  readonly byClientId: Map<string, Message>;
+}
+
+interface Waiting {
+  readonly send: Send;
+  readonly resolve: (sent: Sent) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Appends to conversations, one batch at a time each: sends that arrive while a batch is being written join the next.
+ * A batch is decided on the newest state and written on condition that the state has not moved; when another
+ * process was faster, it is decided again.
+ */
+export function createAppender(store: Store, clock: () => Instant, metrics: Metrics) {
+  const queues = new Map<ConversationId, { waiting: Waiting[]; last: Promise<unknown> }>();
+
+  async function writeAll(id: ConversationId, waiting: Waiting[]): Promise<void> {
+    while (waiting.length > 0) {
+      let size = 0;
+      const end = waiting.findIndex(({ send }) => (size += send.drafts.length) > MAX_BATCH);
+      const batch = waiting.splice(0, end === -1 ? waiting.length : Math.max(1, end));
+      try {
+        for (const settle of await write(id, batch)) settle();
+      } catch (error) {
+        for (const { reject } of batch) reject(unavailable(error));
+      }
+    }
+    queues.delete(id);
+  }
+
+  async function write(id: ConversationId, batch: readonly Waiting[]): Promise<(() => void)[]> {
+    for (;;) {
+      const plan: Plan = {
+        head: await store.conversation(id),
+        opening: null,
+        messages: [],
+        roles: new Map(),
+        byClientId: await known(id, batch),
+      };
+      const afterRev = plan.head?.lastRev ?? 0;
+      const now = clock();
+      const settlements = batch.map(({ send, resolve, reject }) => {
+        try {
+          const decided = decide(plan, send, now);
+          return () => resolve({ ...decided, conversation: plan.head ?? decided.conversation });
+        } catch (error) {
+          return () => reject(error);
+        }
+      });
+      const { opening, messages, roles } = plan;
+      if (messages.length === 0) return settlements;
+      if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {
+        metrics.appended(messages.length);
+        return settlements;
+      }
+    }
+  }
+
+  async function known(id: ConversationId, batch: readonly Waiting[]): Promise<Map<string, Message>> {
+    const keys = batch.flatMap(({ send }) =>
+      send.drafts.flatMap(({ clientId }) => (clientId === null ? [] : [{ sender: send.viewer.email, clientId }])),
+    );
+    const found = keys.length === 0 ? [] : await store.messagesByClientId(id, keys);
+    return new Map(found.map((message) => [clientKey(message.sender, message.clientId ?? ''), message]));
+  }
+
+  return {
+    /** Resolves once the messages are durable. @throws ChatError, and nothing of this send was stored unless it is UNAVAILABLE and says so */
+    send(send: Send): Promise<Sent> {
+      const { conversation: id } = send;
+      const queue = queues.get(id) ?? { waiting: [], last: Promise.resolve() };
+      const sent = new Promise<Sent>((resolve, reject) => {
+        queue.waiting.push({ send, resolve, reject });
+      });
+      queue.last = sent.catch(() => {});
+      if (!queues.has(id)) {
+        queues.set(id, queue);
+        void writeAll(id, queue.waiting);
+      }
+      return sent;
+    },
+    /** Resolves when the sends accepted so far for this conversation are answered. */
+    async settled(id: ConversationId): Promise<void> {
+      await queues.get(id)?.last;
+    },
+    /** Resolves when the sends accepted so far are answered. */
+    async drain(): Promise<void> {
+      await Promise.all([...queues.values()].map(({ last }) => last));
+    },
+  };
+}
+
+/** Decides one send on top of the plan so far, and adds it to the plan. */
+function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send, now: Instant): Sent {
+  if (plan.head) visible(plan.head, viewer);
+  else if (!opening) throw notFound();
+
+  const repeated = repeats(plan, viewer.email, drafts);
+  if (repeated && plan.head) return { messages: repeated, conversation: plan.head, deduplicated: true };
+
+  if (plan.head?.status === 'CLOSED') throw new ChatError('CONVERSATION_CLOSED', 'The conversation is closed.');
+  const { lastSeq, lastRev, lastActivityAt } = plan.head ?? { lastSeq: 0, lastRev: 0, lastActivityAt: 0 };
+  for (const { replyToSeq } of drafts) {
+    if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq)) throw badInput('replyToSeq names no message of this conversation.');
+  }
+
+  // The clock may step back; what people read as the order of events must not.
+  const sentAt = Math.max(now, lastActivityAt);
+  const messages = drafts.map(
+    ({ text, clientId, replyToSeq }, index): Message => ({
+      ...{ conversationId: id, seq: lastSeq + 1 + index, rev: lastRev + 1 + index, kind: 'TEXT', sender: viewer.email },
+      ...{ text, clientId, replyToSeq, sentAt, editedAt: null, redactedAt: null, revisions: [] },
+    }),
+  );
+  const head = plan.head ?? (opening && open(id, opening, sentAt));
+  if (!head) throw notFound();
+  if (!plan.head) plan.opening = opening;
+  const member = head.members.get(viewer.email);
+  const members = new Map(head.members);
+  if (member && viewer.role && member.role !== viewer.role) {
+    plan.roles.set(viewer.email, viewer.role);
+    members.set(viewer.email, { ...member, role: viewer.role });
+  }
+  plan.head = { ...head, members, lastSeq: lastSeq + messages.length, lastRev: lastRev + messages.length, lastActivityAt: sentAt };
+  plan.messages.push(...messages);
+  for (const message of messages) {
+    if (message.clientId !== null) plan.byClientId.set(clientKey(viewer.email, message.clientId), message);
+  }
+  return { messages, conversation: plan.head, deduplicated: false };
+}
+
+/** The stored messages where all of the drafts are a repeat; null where none is. @throws ChatError CONFLICT in between */
+function repeats(plan: Plan, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
+  const stored = drafts.map(({ clientId }) => (clientId === null ? undefined : plan.byClientId.get(clientKey(sender, clientId))));
+  if (stored.every((message) => message === undefined)) return null;
+  return stored.map((message, index) => {
+    if (!message) throw new ChatError('CONFLICT', 'A part of this batch was stored before.');
+    if (firstText(message) !== drafts[index]?.text) throw new ChatError('CONFLICT', 'The clientId was used before, with another text.');
+    if (message.seq !== (stored[0]?.seq ?? 0) + index) throw new ChatError('CONFLICT', 'The messages of this batch were stored apart.');
+    return message;
+  });
+}
+
+function firstText(message: Message): string {
+  return message.revisions[0]?.text ?? message.text;
+}
+
+function clientKey(sender: EmailAddress, clientId: string): string {
+  return `${sender}\n${clientId}`;
+}
+
+function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
+  const member = (email: EmailAddress): Member => ({
+    ...{ email, role: null, readSeq: 0, joinedAt: at, leftAt: null, muted: false, pinned: false, archived: false },
+  });
+  const { configId, subject, party, members } = opening;
+  return {
+    ...{ id, configId, subject, party, status: 'OPEN', labels: [], assignee: null },
+    ...{ createdAt: at, lastActivityAt: at, lastSeq: 0, lastRev: 0 },
+    members: new Map(members.map((email) => [email, member(email)])),
+  };
+}
+
+function unavailable(error: unknown): unknown {
+  if (!(error instanceof StoreUnavailable)) return error;
+  const known = error.nothingWritten ? 'The message was not stored' : 'Outcome unknown, repeat with the same clientId';
+  return new ChatError('UNAVAILABLE', `${known}: the store did not answer in time.`);
+}

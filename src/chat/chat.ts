@@ -1,0 +1,199 @@
+import type { Metrics } from '../observe.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  type Instant,
+  type Message,
+  messageId,
+  parseId,
+  type Viewer,
+} from '../model.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
+import { membership, visible } from './access.ts';
+import { createAppender, type Draft } from './appender.ts';
+import { createChatListFeeds } from './chat-list-feed.ts';
+import { badInput, notFound } from './errors.ts';
+import { createFeeds, type Drained, type MessageView } from './feed.ts';
+import { createRateLimit } from './rate-limit.ts';
+import { checkKey, checkMessageText, checkOptional, checkText } from './values.ts';
+
+/** How often feeds look for what no wake-up told them of, in milliseconds. */
+const SLOW_POLL_MS = 1000;
+
+/** A conversation as a client names it, not yet checked: exactly one of the two. */
+export type ConversationRef =
+  | { readonly id: string; readonly key?: null | undefined }
+  | { readonly id?: null | undefined; readonly key: { readonly configId: string; readonly members: readonly EmailAddress[] } };
+
+export interface SendInput {
+  readonly to: ConversationRef;
+  /** 1 to 100. */
+  readonly messages: readonly {
+    readonly text: string;
+    readonly clientId?: string | null | undefined;
+    readonly replyToSeq?: number | null | undefined;
+  }[];
+  readonly subject?: string | null | undefined;
+  readonly party?: string | null | undefined;
+}
+
+export interface SentView {
+  readonly messages: readonly MessageView[];
+  readonly conversation: Conversation;
+  readonly deduplicated: boolean;
+}
+
+export interface ChatOptions {
+  readonly store: Store;
+  /** Wall clock, milliseconds since 1970. */
+  readonly clock: () => Instant;
+  /** Messages a minute a user; 0 is no limit. */
+  readonly messagesPerMinute: number;
+  readonly messageBurst: number;
+  readonly metrics: Metrics;
+  /** Told of failures nobody waits for. */
+  readonly onError: (error: unknown) => void;
+}
+
+export type Chat = ReturnType<typeof createChat>;
+
+/** The rules of the chat. Every function checks that the viewer may do it; errors are `ChatError`s. */
+export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
+  const appender = createAppender(store, clock, metrics);
+  const feeds = createFeeds(store, onError);
+  const chatLists = createChatListFeeds(store, onError);
+  const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
+
+  const unwatch = store.watch((wakeUp) => {
+    feeds.wake(wakeUp.conversation);
+    void chatLists.wake(wakeUp);
+  });
+  const slowPoll = setInterval(feeds.wakeAll, SLOW_POLL_MS);
+  slowPoll.unref();
+
+  /** The conversation after the sends in flight here, so that whoever reads after a send sees it. */
+  async function read(id: ConversationId, viewer: Viewer): Promise<Conversation | null> {
+    await appender.settled(id);
+    const conversation = await store.conversation(id);
+    return conversation && membership(conversation, viewer) ? conversation : null;
+  }
+
+  function keyOf(viewer: Viewer, key: NonNullable<ConversationRef['key']>) {
+    const checked = checkKey(key.configId, key.members);
+    if (!checked.members.includes(viewer.email)) throw badInput('members do not include you.');
+    return checked;
+  }
+
+  function idOf(viewer: Viewer, ref: ConversationRef): ConversationId | null {
+    return ref.key ? conversationId(keyOf(viewer, ref.key)) : conversationOf(ref.id);
+  }
+
+  return {
+    /** The conversation, or null where the viewer may see none of that name. */
+    async conversation(viewer: Viewer, ref: ConversationRef): Promise<Conversation | null> {
+      const id = idOf(viewer, ref);
+      return id && read(id, viewer);
+    },
+
+    /** The conversation or message with this id, or null where the viewer may see none. */
+    async node(viewer: Viewer, id: string): Promise<Conversation | MessageView | null> {
+      const parsed = parseId(id);
+      const conversation = parsed && (await read(parsed.conversationId, viewer));
+      if (!conversation || parsed.seq === null) return conversation;
+      return (await this.messages(conversation, parsed.seq, parsed.seq))[0] ?? null;
+    },
+
+    /** The messages `from` to `to` of a conversation the viewer was found to be in. */
+    async messages(conversation: Conversation, from: number, to: number): Promise<MessageView[]> {
+      if (from > to) return [];
+      return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
+    },
+
+    firstSince: (conversation: Conversation, time: Instant) => store.firstSince(conversation.id, time),
+    firstUnread: (conversation: Conversation, viewer: Viewer) => store.firstUnread(conversation.id, viewer.email),
+    unreadCount: (conversation: Conversation, viewer: Viewer) => store.unreadCount(conversation.id, viewer.email),
+
+    chatList(viewer: Viewer, filter: ChatListFilter, page: { first: number; after: ChatListPosition | null }): Promise<ChatListPage> {
+      return store.chatList(viewer.email, filter, page);
+    },
+    unreadTotal: (viewer: Viewer, filter: ChatListFilter) => store.unreadTotal(viewer.email, filter),
+
+    /** Stores the messages contiguously, all or none; resolves once they are durable. */
+    async send(viewer: Viewer, { to, messages, subject, party }: SendInput): Promise<SentView> {
+      const started = performance.now();
+      if (messages.length < 1 || messages.length > 100) throw badInput(`messages are to be 1 to 100; they are ${messages.length}.`);
+      const drafts = messages.map(
+        ({ text, clientId, replyToSeq }): Draft => ({
+          text: checkMessageText(text),
+          clientId: checkOptional('clientId', clientId, 1, 64),
+          replyToSeq: replyToSeq ?? null,
+        }),
+      );
+      const ids = drafts.flatMap(({ clientId }) => clientId ?? []);
+      if (new Set(ids).size < ids.length) throw badInput('A clientId is given twice in one batch.');
+      const about = { subject: checkOptional('subject', subject, 0, 200), party: checkOptional('party', party, 0, 64) };
+      const key = to.key && keyOf(viewer, to.key);
+      const id = key ? conversationId(key) : conversationOf(to.id ?? '');
+      if (!id) throw notFound();
+      takeMessages(viewer.email, drafts.length);
+      const sent = await appender.send({ conversation: id, viewer, opening: key ? { ...key, ...about } : null, drafts });
+      if (!sent.deduplicated) metrics.sent(drafts.length, performance.now() - started);
+      return { ...sent, messages: sent.messages.map(viewIn(sent.conversation)) };
+    },
+
+    /** Moves the viewer's read position forward to `seq`. */
+    async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
+      const id = conversationOf(conversation);
+      const before = visible(id && (await read(id, viewer)), viewer);
+      checkPosition('seq', seq, before.lastSeq);
+      const moved = seq > (before.members.get(viewer.email)?.readSeq ?? 0) && (await store.moveRead(before.id, viewer.email, seq, viewer.role));
+      return moved ? visible(await store.conversation(before.id), viewer) : before;
+    },
+
+    /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
+    async follow(viewer: Viewer, conversation: string, afterSeq: number | null, drained: Drained): Promise<AsyncIterableIterator<MessageView>> {
+      const id = conversationOf(conversation);
+      if (!id) throw notFound();
+      return feeds.follow(id, viewer, drained, async () => {
+        const { lastSeq } = visible(await read(id, viewer), viewer);
+        return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
+      });
+    },
+
+    /** The present state of each of the viewer's conversations whenever it changes. */
+    followChatList: (viewer: Viewer) => chatLists.follow(viewer),
+
+    /** Followers now registered in feeds. */
+    followers: () => feeds.size() + chatLists.size(),
+
+    /** Resolves when a send would succeed now; rejects otherwise. */
+    ping: () => store.ping(),
+
+    /** Resolves when the sends accepted so far are answered. */
+    drain: appender.drain,
+
+    /** Stops listening to the store, once nobody sends any more. */
+    async close(): Promise<void> {
+      await appender.drain();
+      clearInterval(slowPoll);
+      unwatch();
+    },
+  };
+}
+
+function viewIn(conversation: Conversation): (message: Message) => MessageView {
+  return (message) => ({ ...message, conversation });
+}
+
+/** Reads the id of a conversation; null for anything else. */
+function conversationOf(id: string): ConversationId | null {
+  const parsed = parseId(id);
+  return parsed && parsed.seq === null ? parsed.conversationId : null;
+}
+
+function checkPosition(name: string, position: number, last: number): number {
+  if (position < 0 || position > last) throw badInput(`${name} is to be 0 to ${last}, the newest; it is ${position}.`);
+  return position;
+}

@@ -1,0 +1,30 @@
+import { readConfig } from './config.ts';
+import { createLogger } from './observe.ts';
+import { createServer } from './server.ts';
+import { openSqlite } from './store/sqlite/sqlite.ts';
+
+/** What a stop may take, in milliseconds; what is not done by then is cut. */
+const STOP_MS = 9000;
+
+try {
+  const config = readConfig(process.env);
+  const logger = createLogger(config.logLevel);
+  const store = await openSqlite(config.sqlitePath);
+  const server = createServer({ config, store, logger });
+  const url = await server.listen();
+  // On stdout whatever the log level: tools that start the server wait for this line.
+  process.stdout.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
+
+  const stop = async (signal: NodeJS.Signals) => {
+    logger.info({ signal }, 'draining');
+    setTimeout(() => process.exit(1), STOP_MS).unref();
+    await server.close();
+    await store.close();
+    process.exit(0);
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+} catch (error) {
+  process.stderr.write(`kredichat: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}

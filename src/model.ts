@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto';
+
+declare const brand: unique symbol;
+type Branded<T, Name> = T & { readonly [brand]: Name };
+
+/** An e-mail address in lower case that `parseEmail` accepted. */
+export type EmailAddress = Branded<string, 'EmailAddress'>;
+
+/** `c_` and 43 characters of base64url: the hash of the natural key. */
+export type ConversationId = Branded<string, 'ConversationId'>;
+
+/** Milliseconds since 1970 in UTC. For people to read; never for order within a conversation. */
+export type Instant = number;
+
+export type Role = 'CUSTOMER' | 'SELLER' | 'BANK';
+export type ConversationStatus = 'OPEN' | 'PENDING' | 'RESOLVED' | 'CLOSED';
+export type MessageKind = 'TEXT' | 'SYSTEM';
+
+/** Who a request is made for. */
+export interface Viewer {
+  readonly email: EmailAddress;
+  /** Null where the credential names none. */
+  readonly role: Role | null;
+}
+
+/** One configuration and one set of members: what makes a conversation the same conversation. */
+export interface ConversationKey {
+  readonly configId: string;
+  /** Without repeats, sorted. */
+  readonly members: readonly EmailAddress[];
+}
+
+export interface Member {
+  readonly email: EmailAddress;
+  /** The role last seen in a credential of this member; null while unknown. */
+  readonly role: Role | null;
+  /** Number of the newest message read; 0 for none. Only moves forward. */
+  readonly readSeq: number;
+  readonly joinedAt: Instant;
+  /** Null for present members. */
+  readonly leftAt: Instant | null;
+  /** The member's own view, never shown to others. */
+  readonly muted: boolean;
+  readonly pinned: boolean;
+  readonly archived: boolean;
+}
+
+export interface Conversation {
+  readonly id: ConversationId;
+  readonly configId: string;
+  readonly subject: string | null;
+  readonly party: string | null;
+  /** Those who left included; in the order of `joinedAt`, then address. */
+  readonly members: ReadonlyMap<EmailAddress, Member>;
+  readonly status: ConversationStatus;
+  readonly labels: readonly string[];
+  readonly assignee: EmailAddress | null;
+  readonly createdAt: Instant;
+  readonly lastActivityAt: Instant;
+  /** Number of the newest message, at least 1: a conversation without messages does not exist. */
+  readonly lastSeq: number;
+  /** Position of the newest durable change; dense. */
+  readonly lastRev: number;
+}
+
+export interface Revision {
+  readonly text: string;
+  readonly editor: EmailAddress;
+  readonly at: Instant;
+}
+
+export interface Message {
+  readonly conversationId: ConversationId;
+  /** 1, 2, 3 … per conversation, in commit order. */
+  readonly seq: number;
+  /** The conversation's `lastRev` when this message last changed. */
+  readonly rev: number;
+  readonly kind: MessageKind;
+  readonly sender: EmailAddress;
+  readonly text: string;
+  readonly clientId: string | null;
+  readonly replyToSeq: number | null;
+  readonly sentAt: Instant;
+  readonly editedAt: Instant | null;
+  readonly redactedAt: Instant | null;
+  readonly revisions: readonly Revision[];
+}
+
+// The "valid e-mail address" production of the HTML standard, section "E-mail state (type=email)".
+// Without the u flag, i folds ASCII only, so no other letter passes for one.
+const EMAIL =
+  /^[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
+
+/** The address in lower case, or null where the text is none (HTML `input type=email`, at most 254 characters). */
+export function parseEmail(text: string): EmailAddress | null {
+  return text.length <= 254 && EMAIL.test(text) ? (text.toLowerCase() as EmailAddress) : null;
+}
+
+/** The id of the conversation with this key: whoever knows the key knows the id. */
+export function conversationId(key: ConversationKey): ConversationId {
+  const hash = createHash('sha256').update(JSON.stringify([key.configId, ...key.members]));
+  return `c_${hash.digest('base64url')}` as ConversationId;
+}
+
+/** The id of a message, which is also its cursor: the conversation's id, a colon, the number. */
+export function messageId(message: { conversationId: ConversationId; seq: number }): string {
+  return `${message.conversationId}:${message.seq}`;
+}
+
+const ID = /^(c_[A-Za-z0-9_-]{43})(?::([1-9]\d{0,9}))?$/;
+
+/** Reads the id of a conversation (`seq` null) or a message; null where the text is neither. */
+export function parseId(text: string): { conversationId: ConversationId; seq: number | null } | null {
+  const match = ID.exec(text);
+  if (!match) return null;
+  return { conversationId: match[1] as ConversationId, seq: match[2] === undefined ? null : Number(match[2]) };
+}

@@ -1,0 +1,19 @@
+import type { Chat } from '../chat/chat.ts';
+import { ChatError } from '../chat/errors.ts';
+import type { Drained } from '../chat/feed.ts';
+import type { Viewer } from '../model.ts';
+
+/** What an operation runs with, whatever transport brought it. */
+export interface Context {
+  readonly chat: Chat;
+  /** Null for requests without a credential. */
+  readonly viewer: Viewer | null;
+  /** Resolves when the client's socket has room for more. */
+  readonly drained: Drained;
+}
+
+/** The viewer. @throws ChatError UNAUTHENTICATED when there is none */
+export function signedIn({ viewer }: Context): Viewer {
+  if (!viewer) throw new ChatError('UNAUTHENTICATED', 'This needs an identity: send an Authorization header or connection parameter.');
+  return viewer;
+}

@@ -1,0 +1,99 @@
+import type { SendInput } from '../chat/chat.ts';
+import type { MessageView } from '../chat/feed.ts';
+import { type Conversation, messageId } from '../model.ts';
+import { type Context, signedIn } from './context.ts';
+import type { ConversationRef, Resolvers } from './generated/resolvers.ts';
+import { chatListCursor, chatListPage, chatListPageInfo, messagePage, messagePageInfo } from './pagination.ts';
+import { DateTime, EmailAddressScalar } from './scalars.ts';
+
+export const resolvers: Resolvers = {
+  DateTime,
+  EmailAddress: EmailAddressScalar,
+
+  Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
+
+  Query: {
+    viewer: (_, _args, context) => signedIn(context),
+    node: (_, { id }, context) => context.chat.node(signedIn(context), id),
+    conversation: (_, { by }, context) => context.chat.conversation(signedIn(context), conversationRef(by)),
+    chatList: (_, args, context) => chatListPage(context.chat, signedIn(context), args),
+  },
+
+  Mutation: {
+    async sendMessage(_, { input: { to, subject, party, ...message } }, context) {
+      const input: SendInput = { to: conversationRef(to), messages: [message], subject, party };
+      const { messages, ...payload } = await context.chat.send(signedIn(context), input);
+      const [stored] = messages;
+      if (!stored) throw new Error('a send of one message stored none');
+      return { message: stored, ...payload };
+    },
+    async sendMessages(_, { input: { to, ...input } }, context) {
+      const { messages, ...payload } = await context.chat.send(signedIn(context), { to: conversationRef(to), ...input });
+      return { messages: [...messages], ...payload };
+    },
+    async markRead(_, { input: { conversationId, seq } }, context) {
+      return { conversation: await context.chat.markRead(signedIn(context), conversationId, seq) };
+    },
+  },
+
+  Subscription: {
+    messageAdded: {
+      subscribe: (_, { conversationId, afterSeq }, context) =>
+        context.chat.follow(signedIn(context), conversationId, afterSeq ?? null, context.drained),
+      resolve: (message: MessageView) => message,
+    },
+    chatListChanged: {
+      subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context)),
+      resolve: (conversation: Conversation) => conversation,
+    },
+  },
+
+  Conversation: {
+    members: ({ members }) => [...members.values()],
+    labels: ({ labels }) => [...labels],
+    async lastMessage(conversation, _args, { chat }) {
+      return (await chat.messages(conversation, conversation.lastSeq, conversation.lastSeq))[0] ?? null;
+    },
+    unreadCount: (conversation, _args, context) => context.chat.unreadCount(conversation, signedIn(context)),
+    muted: (conversation, _args, context) => own(conversation, context).muted,
+    pinned: (conversation, _args, context) => own(conversation, context).pinned,
+    archived: (conversation, _args, context) => own(conversation, context).archived,
+    messages: (conversation, args, context) => messagePage(context.chat, signedIn(context), conversation, args),
+  },
+
+  Message: {
+    id: messageId,
+    async replyTo({ conversation, replyToSeq }, _args, { chat }) {
+      return replyToSeq === null ? null : ((await chat.messages(conversation, replyToSeq, replyToSeq))[0] ?? null);
+    },
+    revisions: ({ revisions }) => [...revisions],
+    readBy({ sender, seq, conversation }) {
+      const others = [...conversation.members.values()].filter(({ email, readSeq }) => readSeq >= seq && email !== sender);
+      return [sender, ...others.map(({ email }) => email).sort()];
+    },
+  },
+
+  MessageConnection: {
+    edges: ({ messages }) => messages.map((node) => ({ cursor: messageId(node), node })),
+    nodes: ({ messages }) => [...messages],
+    pageInfo: messagePageInfo,
+  },
+
+  ChatList: {
+    edges: ({ conversations }, _args, context) =>
+      conversations.map((node) => ({ cursor: chatListCursor(node, signedIn(context)), node })),
+    nodes: ({ conversations }) => [...conversations],
+    pageInfo: (page, _args, context) => chatListPageInfo(page, signedIn(context)),
+    unreadTotal: ({ filter }, _args, context) => context.chat.unreadTotal(signedIn(context), filter),
+  },
+};
+
+/** The input object as the union that GraphQL has made sure it is (`@oneOf`). */
+function conversationRef({ id, key }: ConversationRef): SendInput['to'] {
+  return key ? { key } : { id: id ?? '' };
+}
+
+/** The viewer's own view of a conversation. */
+function own(conversation: Conversation, context: Context) {
+  return conversation.members.get(signedIn(context).email) ?? { muted: false, pinned: false, archived: false };
+}

@@ -1,0 +1,39 @@
+import { GraphQLError, GraphQLScalarType, Kind, type ValueNode } from 'graphql';
+import { type EmailAddress, type Instant, parseEmail } from '../model.ts';
+
+const RFC_3339 = /^(\d{4})-(\d{2})-(\d{2})T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/i;
+
+function parseInstant(value: unknown): Instant {
+  const match = typeof value === 'string' && RFC_3339.exec(value);
+  const time = match ? Date.parse(value.toUpperCase()) : Number.NaN;
+  // Date.parse takes 31 February for 2 March.
+  const day = match && new Date(Date.UTC(Number(match[1]), Number(match[2]) - 1, Number(match[3]))).getUTCDate();
+  if (!match || Number.isNaN(time) || day !== Number(match[3])) {
+    throw new GraphQLError('DateTime is to be an RFC 3339 instant, for example 2024-02-05T18:58:32.921Z.');
+  }
+  return time;
+}
+
+function parseAddress(value: unknown): EmailAddress {
+  const email = typeof value === 'string' ? parseEmail(value) : null;
+  if (!email) throw new GraphQLError('EmailAddress is to be an e-mail address of at most 254 ASCII characters.');
+  return email;
+}
+
+function stringLiteral(node: ValueNode): unknown {
+  return node.kind === Kind.STRING ? node.value : undefined;
+}
+
+export const DateTime = new GraphQLScalarType<Instant, string>({
+  name: 'DateTime',
+  serialize: (value) => new Date(value as Instant).toISOString(),
+  parseValue: parseInstant,
+  parseLiteral: (node) => parseInstant(stringLiteral(node)),
+});
+
+export const EmailAddressScalar = new GraphQLScalarType<EmailAddress, EmailAddress>({
+  name: 'EmailAddress',
+  serialize: (value) => value as EmailAddress,
+  parseValue: parseAddress,
+  parseLiteral: (node) => parseAddress(stringLiteral(node)),
+});

@@ -1,0 +1,66 @@
+import type Database from 'libsql';
+
+/** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
+export const APPLICATION_ID = 0x4b434854;
+
+/** Each entry takes the file one version up; `user_version` in the header counts those done. Never edit one that was released. */
+const MIGRATIONS = [
+  `
+  CREATE TABLE conversations (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    config_id TEXT NOT NULL,
+    subject TEXT,
+    party TEXT,
+    status TEXT NOT NULL DEFAULT 'OPEN',
+    labels TEXT NOT NULL DEFAULT '[]',
+    assignee TEXT,
+    created_at INTEGER NOT NULL,
+    last_activity_at INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
+    last_rev INTEGER NOT NULL
+  );
+  CREATE TABLE members (
+    conversation INTEGER NOT NULL REFERENCES conversations (pk),
+    email TEXT NOT NULL,
+    role TEXT,
+    read_seq INTEGER NOT NULL DEFAULT 0,
+    joined_at INTEGER NOT NULL,
+    left_at INTEGER,
+    muted INTEGER NOT NULL DEFAULT 0,
+    pinned INTEGER NOT NULL DEFAULT 0,
+    archived INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (conversation, email)
+  ) WITHOUT ROWID;
+  CREATE INDEX members_by_email ON members (email, conversation);
+  CREATE TABLE messages (
+    conversation INTEGER NOT NULL REFERENCES conversations (pk),
+    seq INTEGER NOT NULL,
+    rev INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    text TEXT NOT NULL,
+    client_id TEXT,
+    reply_to_seq INTEGER,
+    sent_at INTEGER NOT NULL,
+    edited_at INTEGER,
+    redacted_at INTEGER,
+    revisions TEXT NOT NULL DEFAULT '[]',
+    PRIMARY KEY (conversation, seq)
+  ) WITHOUT ROWID;
+  CREATE UNIQUE INDEX messages_by_client_id ON messages (conversation, sender, client_id) WHERE client_id IS NOT NULL;
+  CREATE INDEX messages_by_time ON messages (conversation, sent_at, seq);
+  CREATE INDEX messages_unread ON messages (conversation, seq, sender) WHERE kind = 'TEXT' AND redacted_at IS NULL;
+  `,
+];
+
+/** The version this program writes. */
+export const VERSION = MIGRATIONS.length;
+
+/** Brings the file to `VERSION`, each step whole or not at all. */
+export function migrate(db: Database.Database, version: number): void {
+  for (const [index, sql] of MIGRATIONS.entries()) {
+    if (index < version) continue;
+    db.exec(`BEGIN IMMEDIATE; ${sql} PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT;`);
+  }
+}

@@ -1,0 +1,199 @@
+import { closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { dirname, extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import Database from 'libsql';
+import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { createReader } from './reader.ts';
+import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
+import { type Command, createWriter, type Outcome } from './writer.ts';
+
+/** How many commands one transaction takes at most, so that the first of them does not wait long. */
+const MAX_COMMANDS = 500;
+
+/**
+ * Opens the embedded store. `path` is a file, made with its folder where there is none, or `:memory:`.
+ * Throws, with a message for the operator and the file untouched, when it is damaged, not ours, of a newer version,
+ * or in use by another process.
+ */
+export async function openSqlite(path: string): Promise<Store> {
+  if (path === ':memory:') {
+    const db = new Database(path);
+    migrate(db, 0);
+    const write = createWriter(db);
+    return createStore(db, { write: async (commands) => write(commands), close: async () => {} });
+  }
+  const file = resolve(path);
+  if (existsSync(file)) checkHeader(file);
+  else mkdirSync(dirname(file), { recursive: true });
+  const lock = lockFile(file);
+  try {
+    const version = existsSync(file) ? checkContent(file) : 0;
+    const db = new Database(file);
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    migrate(db, version);
+    db.exec('PRAGMA query_only = ON');
+    const thread = startThread(file);
+    const close = async () => {
+      await thread.close();
+      lock.close();
+    };
+    return createStore(db, { write: thread.write, close });
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+interface Backend {
+  write(commands: readonly Command[]): Promise<Outcome[]>;
+  close(): Promise<void>;
+}
+
+function createStore(db: Database.Database, backend: Backend): Store {
+  const listeners = new Set<(wakeUp: WakeUp) => void>();
+  let waiting: { command: Command; settle: (outcome: Outcome) => void }[] = [];
+  let writing: Promise<void> | null = null;
+  let closed: Promise<void> | null = null;
+
+  // Group commit: what arrives while a transaction is being written goes into the next one, together.
+  async function writeAll(): Promise<void> {
+    while (waiting.length > 0) {
+      const group = waiting.slice(0, MAX_COMMANDS);
+      waiting = waiting.slice(MAX_COMMANDS);
+      const outcomes = await backend.write(group.map((entry) => entry.command));
+      group.forEach((entry, index) => {
+        entry.settle(outcomes[index] ?? { failed: 'the writer gave no answer', nothingWritten: false });
+      });
+    }
+    writing = null;
+  }
+
+  function execute(command: Command): Promise<boolean> {
+    if (closed) return Promise.reject(new StoreUnavailable(true, new Error('the store is closed')));
+    return new Promise((resolve, reject) => {
+      const settle = (outcome: Outcome) => {
+        if ('changed' in outcome) resolve(outcome.changed);
+        else reject(new StoreUnavailable(outcome.nothingWritten, new Error(outcome.failed)));
+      };
+      waiting.push({ command, settle });
+      writing ??= writeAll();
+    });
+  }
+
+  function wake(wakeUp: WakeUp): void {
+    for (const listener of listeners) listener(wakeUp);
+  }
+
+  return {
+    ...createReader(db),
+    async append(append) {
+      const appended = await execute({ kind: 'append', append });
+      if (appended) wake({ conversation: append.conversation });
+      return appended;
+    },
+    async moveRead(id, reader, seq, role) {
+      const moved = await execute({ kind: 'moveRead', id, reader, seq, role });
+      if (moved) wake({ conversation: id, reader });
+      return moved;
+    },
+    watch(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async ping() {
+      await execute({ kind: 'ping' });
+    },
+    close() {
+      closed ??= (async () => {
+        await writing;
+        await backend.close();
+        db.close();
+      })();
+      return closed;
+    },
+  };
+}
+
+function startThread(file: string): Backend {
+  // The thread's file has this file's ending: .js once compiled, .ts under a loader.
+  const entry = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
+  const worker = new Worker(entry, { workerData: file });
+  let answer: ((outcomes: Outcome[]) => void) | null = null;
+  let dead: Error | null = null;
+  const exited = new Promise<void>((resolve) => {
+    worker.once('exit', () => resolve());
+  });
+  worker.on('message', (outcomes: Outcome[]) => answer?.(outcomes));
+  worker.on('error', (error: Error) => {
+    dead = error;
+    answer?.([]);
+  });
+  return {
+    write(commands) {
+      if (dead) return Promise.resolve(commands.map(() => ({ failed: `the writer ended: ${dead}`, nothingWritten: true })));
+      return new Promise((resolve) => {
+        answer = resolve;
+        worker.postMessage(commands);
+      });
+    },
+    async close() {
+      worker.postMessage('close');
+      await exited;
+    },
+  };
+}
+
+/** Reads the header alone (SQLite file format, section 1.3), so that a file that is not ours is not even opened. */
+function checkHeader(file: string): void {
+  const header = Buffer.alloc(100);
+  const descriptor = openSync(file, 'r');
+  const length = readSync(descriptor, header);
+  closeSync(descriptor);
+  if (length === 0) return;
+  if (length < 100 || header.toString('latin1', 0, 16) !== 'SQLite format 3\0') {
+    throw new Error(`${file} is not a SQLite database, or it is damaged`);
+  }
+  checkVersion(file, header.readUInt32BE(68), header.readUInt32BE(60));
+}
+
+function checkVersion(file: string, applicationId: number, version: number): void {
+  if (applicationId !== APPLICATION_ID && !(applicationId === 0 && version === 0)) {
+    throw new Error(`${file} belongs to another program (application id ${applicationId})`);
+  }
+  if (version > VERSION) {
+    throw new Error(`${file} is of version ${version}, this program knows up to ${VERSION}: run the newer program`);
+  }
+}
+
+/** Checks the whole file, the write-ahead log included, through a connection that cannot write. Returns the version. */
+function checkContent(file: string): number {
+  const db = new Database(`${pathToFileURL(file).href}?mode=ro`);
+  try {
+    const pragma = (name: string) => (db.prepare(`PRAGMA ${name}`).raw().get() as [number | string])[0];
+    const version = Number(pragma('user_version'));
+    checkVersion(file, Number(pragma('application_id')), version);
+    const tables = db.prepare('SELECT count(*) AS count FROM sqlite_schema').get() as { count: number };
+    if (version === 0 && tables.count > 0) throw new Error(`${file} belongs to another program`);
+    const verdict = pragma('quick_check(1)');
+    if (verdict !== 'ok') throw new Error(`${file} is damaged: ${verdict}`);
+    return version;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) throw new Error(`${file} is damaged: ${error.message}`, { cause: error });
+    throw error;
+  } finally {
+    db.close();
+  }
+}
+
+/** Holds an operating system lock on a file beside the database for as long as this process lives, killed or not. */
+function lockFile(file: string): Database.Database {
+  const lock = new Database(`${file}-lock`);
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+    return lock;
+  } catch (error) {
+    lock.close();
+    throw new Error(`${file} is in use by another process; one file serves one process`, { cause: error });
+  }
+}

@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto';
+import {
+  type DocumentNode,
+  type ExecutionResult,
+  execute,
+  GraphQLError,
+  type GraphQLErrorExtensions,
+  type GraphQLSchema,
+  getOperationAST,
+  NoSchemaIntrospectionCustomRule,
+  OperationTypeNode,
+  parse,
+  specifiedRules,
+  subscribe,
+  validate,
+} from 'graphql';
+import { LRUCache } from 'lru-cache';
+import { ChatError, type ErrorCode } from '../chat/errors.ts';
+import type { Limits } from '../config.ts';
+import { StoreUnavailable } from '../store/store.ts';
+import type { Logger, Metrics } from '../observe.ts';
+import type { Context } from '../operations/context.ts';
+import { operationLimits } from './limits.ts';
+
+/** An operation as a transport received it. */
+export interface OperationRequest {
+  /** The text, or a document that was parsed and validated with `gate.prepare`. */
+  readonly query: string | DocumentNode;
+  readonly variables?: Record<string, unknown> | null | undefined;
+  readonly operationName?: string | null | undefined;
+}
+
+export type OperationResult = ExecutionResult | AsyncIterableIterator<ExecutionResult>;
+
+export interface Gate {
+  readonly schema: GraphQLSchema;
+  /** Parses and validates; the errors are ready to be shown. The outcome is kept by text. */
+  prepare(query: string): DocumentNode | readonly GraphQLError[];
+  /** The operation that would run, or undefined where the document does not say which. */
+  kind(document: DocumentNode, operationName: string | null | undefined): OperationTypeNode | undefined;
+  /** Runs an operation. Never throws: whatever goes wrong is in the result, masked. */
+  run(request: OperationRequest, context: Context): Promise<OperationResult>;
+  /** The error as a client may see it: a code of the contract, and no detail of a fault. */
+  mask(error: unknown): GraphQLError;
+}
+
+/** Characters of operation text whose parsed and validated documents are kept. */
+const CACHED_CHARACTERS = 1_000_000;
+
+export interface GateOptions {
+  readonly schema: GraphQLSchema;
+  readonly limits: Pick<Limits, 'depth' | 'aliases' | 'tokens'>;
+  readonly introspection: boolean;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/** The one way from a transport to the schema: the same limits, the same errors, whatever brought the operation. */
+export function createGate({ schema, limits, introspection, logger, metrics }: GateOptions): Gate {
+  const rules = [...specifiedRules, operationLimits(limits), ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
+  const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
+    maxSize: CACHED_CHARACTERS,
+    sizeCalculation: (_, query) => query.length + 1,
+  });
+
+  function mask(error: unknown): GraphQLError {
+    const located = error instanceof GraphQLError ? error : undefined;
+    const original = located?.originalError ?? error;
+    const show = (message: string, extensions: { code: ErrorCode; retryAfterMs?: number }) => relabel(located, message, extensions);
+
+    if (original instanceof ChatError) {
+      const { code, message, retryAfterMs } = original;
+      return show(message, { code, ...(retryAfterMs !== null && { retryAfterMs }) });
+    }
+    if (original instanceof StoreUnavailable) return show(`The store did not answer in time: ${original.message}.`, { code: 'UNAVAILABLE' });
+    if (original instanceof GraphQLError) return show(original.message, { code: 'BAD_USER_INPUT' });
+    const id = randomUUID();
+    logger.error({ err: original, id, path: located?.path }, 'operation failed');
+    return show(`Internal server error ${id}.`, { code: 'INTERNAL_SERVER_ERROR' });
+  }
+
+  function masked(result: ExecutionResult): ExecutionResult {
+    return result.errors ? { ...result, errors: result.errors.map(mask) } : result;
+  }
+
+  function prepare(query: string): DocumentNode | readonly GraphQLError[] {
+    const known = prepared.get(query);
+    if (known) return known;
+    let outcome: DocumentNode | readonly GraphQLError[];
+    try {
+      const document = parse(query, { maxTokens: limits.tokens });
+      const errors = validate(schema, document, rules);
+      outcome = errors.length > 0 ? errors.map(mask) : document;
+    } catch (error) {
+      outcome = [mask(error)];
+    }
+    prepared.set(query, outcome);
+    return outcome;
+  }
+
+  async function run({ query, variables, operationName }: OperationRequest, contextValue: Context): Promise<OperationResult> {
+    const started = performance.now();
+    let kind: OperationTypeNode | undefined;
+    try {
+      const document = typeof query === 'string' ? prepare(query) : query;
+      if (!('kind' in document)) return { errors: document };
+      const operation = getOperationAST(document, operationName);
+      if (!operation) throw new ChatError('BAD_USER_INPUT', 'The document does not say which operation to run.');
+      kind = operation.operation;
+      const args = { schema, document, contextValue, variableValues: variables, operationName };
+      if (kind !== OperationTypeNode.SUBSCRIPTION) return masked(await execute(args));
+      const result = await subscribe(args);
+      return Symbol.asyncIterator in result ? events(result, masked) : masked(result);
+    } catch (error) {
+      return { errors: [mask(error)] };
+    } finally {
+      metrics.answered(kind ?? 'invalid', performance.now() - started);
+    }
+  }
+
+  return { schema, prepare, run, mask, kind: (document, operationName) => getOperationAST(document, operationName)?.operation };
+}
+
+/** A new error at the place of the given one: where in the document, where in the result. */
+export function relabel(at: GraphQLError | undefined, message: string, extensions: GraphQLErrorExtensions): GraphQLError {
+  const { nodes = null, source = null, positions = null, path = null } = at ?? {};
+  return new GraphQLError(message, { nodes, source, positions, path, extensions });
+}
+
+/** The events with each result masked; `return` reaches the source even while a `next` is pending. */
+function events(
+  source: AsyncGenerator<ExecutionResult, void, void>,
+  masked: (result: ExecutionResult) => ExecutionResult,
+): AsyncIterableIterator<ExecutionResult> {
+  const iterator: AsyncIterableIterator<ExecutionResult> = {
+    async next() {
+      const { done, value } = await source.next();
+      return done ? { done, value: undefined } : { done: false, value: masked(value) };
+    },
+    async return() {
+      await source.return();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]: () => iterator,
+  };
+  return iterator;
+}

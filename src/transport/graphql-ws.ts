@@ -1,0 +1,106 @@
+import { type ExecutionArgs, OperationTypeNode } from 'graphql';
+import { CloseCode, makeServer } from 'graphql-ws';
+import type { WebSocket } from 'ws';
+import type { Chat } from '../chat/chat.ts';
+import { badInput, ChatError } from '../chat/errors.ts';
+import type { Limits } from '../config.ts';
+import type { Logger, Metrics } from '../observe.ts';
+import type { Context } from '../operations/context.ts';
+import type { Gate, OperationResult } from './gate.ts';
+import { identify } from './identity.ts';
+import type { Socket } from './sockets.ts';
+
+/** What a connection carries beside graphql-ws's own state. */
+interface Extra {
+  context: Context;
+  /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
+  registered: Promise<unknown>;
+  /** Ids of live subscriptions. */
+  readonly subscriptions: Set<string>;
+}
+
+/** Arguments of an operation that `onSubscribe` has already started. */
+interface StartedArgs extends ExecutionArgs {
+  readonly result: Promise<OperationResult>;
+}
+
+export interface GraphqlWsOptions {
+  readonly gate: Gate;
+  readonly chat: Chat;
+  readonly limits: Pick<Limits, 'authenticationMs' | 'subscriptionsPerSocket'>;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/** Serves the `graphql-transport-ws` sub-protocol on sockets handed to it; the operations run in the gate. */
+export function createGraphqlWs({ gate, chat, limits, logger, metrics }: GraphqlWsOptions) {
+  const server = makeServer<{ authorization?: unknown; Authorization?: unknown }, Extra>({
+    connectionInitWaitTimeout: limits.authenticationMs,
+
+    onConnect({ connectionParams, extra }) {
+      try {
+        const viewer = identify(connectionParams?.authorization ?? connectionParams?.Authorization);
+        extra.context = { ...extra.context, viewer };
+        return true;
+      } catch (error) {
+        if (error instanceof ChatError) return false; // closes with 4403
+        throw error;
+      }
+    },
+
+    onSubscribe({ extra }, id, { query, variables, operationName }) {
+      const document = gate.prepare(query);
+      if (!('kind' in document)) return document;
+      const kind = gate.kind(document, operationName);
+      if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
+      const live = kind === OperationTypeNode.SUBSCRIPTION;
+      if (live && extra.subscriptions.size >= limits.subscriptionsPerSocket) {
+        return [gate.mask(new ChatError('RATE_LIMITED', `More than ${limits.subscriptionsPerSocket} subscriptions on this socket.`))];
+      }
+      const result = extra.registered.then(() => gate.run({ query: document, variables, operationName }, extra.context));
+      if (live) {
+        extra.subscriptions.add(id);
+        extra.registered = result;
+      }
+      const args: StartedArgs = { document, operationName, schema: gate.schema, result };
+      return args;
+    },
+    execute: (args: ExecutionArgs) => (args as StartedArgs).result,
+    subscribe: (args: ExecutionArgs) => (args as StartedArgs).result,
+
+    onNext({ extra }, id) {
+      if (extra.subscriptions.has(id)) metrics.delivered();
+    },
+    onComplete({ extra }, id) {
+      extra.subscriptions.delete(id);
+    },
+  });
+
+  return function open(ws: WebSocket, socket: Socket): void {
+    const extra: Extra = {
+      context: { chat, viewer: null, drained: socket.drained },
+      registered: Promise.resolve(),
+      subscriptions: new Set(),
+    };
+    const closed = server.opened(
+      {
+        protocol: ws.protocol,
+        send: async (text) => socket.send(text),
+        close: (code, reason) => ws.close(code, reason),
+        onMessage(receive) {
+          ws.on('message', async (data) => {
+            try {
+              await receive(String(data));
+            } catch (error) {
+              // The reason is all a client sees; the error's text stays here.
+              logger.error({ err: error }, 'graphql-ws failed');
+              ws.close(CloseCode.InternalServerError, 'Internal server error');
+            }
+          });
+        },
+      },
+      extra,
+    );
+    socket.onEnd((code, reason) => void closed(code, reason));
+  };
+}

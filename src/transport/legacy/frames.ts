@@ -1,0 +1,214 @@
+import { type DocumentNode, parse } from 'graphql';
+import { z } from 'zod';
+import { badInput, ChatError } from '../../chat/errors.ts';
+import { codePoints } from '../../chat/values.ts';
+import { type ConversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
+
+/** Somebody connected to the legacy endpoint. */
+export interface LegacyClient {
+  readonly email: EmailAddress;
+  /** The address as the client spells it: it comes back in this spelling everywhere. */
+  readonly spelling: string;
+  /** Messages in a page of `RECEIVE`. */
+  readonly pageSize: number;
+  /** Runs one of the documents below. @throws ChatError with the first error's code */
+  run<Data>(document: DocumentNode, variables: Record<string, unknown>): Promise<Data>;
+}
+
+/** Where live messages go on from, and what every frame of them begins with. */
+export interface Follow {
+  readonly conversationId: ConversationId;
+  readonly afterSeq: number;
+  readonly head: object;
+}
+
+/** What a frame is answered with, and where to go on from if the client asked for live messages. */
+export interface Reply {
+  readonly frame: object;
+  readonly follow?: Follow;
+}
+
+const address = z.string().transform((text, context) => {
+  const email = parseEmail(text);
+  if (!email) context.addIssue('is no e-mail address');
+  return email ?? z.NEVER;
+});
+const key = { config_id: z.string(), members: z.array(address) };
+const pageNumber = z.union([z.int().min(1), z.string().regex(/^0*[1-9]\d*$/).transform(Number)]);
+
+const FRAMES = {
+  CHAT_LIST: z.object({ email: z.string().optional() }),
+  SEND: z.object({
+    ...key,
+    subject: z.string().nullish(),
+    party: z.union([z.string(), z.int().transform(String)]).nullish(),
+    message: z.array(z.object({ text: z.string(), sender: z.string().optional() })),
+    client_id: z
+      .string()
+      .refine((id) => id !== '' && codePoints(id) <= 60, 'is to be 1 to 60 code points')
+      .optional(),
+  }),
+  RECEIVE: z.object({ ...key, page: pageNumber.nullish() }),
+};
+type FrameType = keyof typeof FRAMES;
+type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
+
+const CHAT_LIST = parse(`query ChatList($after: String) {
+  chatList(first: 100, after: $after) {
+    nodes { configId members { email } subject party unreadCount lastMessage { text } lastActivityAt }
+    pageInfo { hasNextPage endCursor }
+  }
+}`);
+const SEND = parse(`mutation Send($input: SendMessagesInput!) {
+  sendMessages(input: $input) {
+    messages { text sender sentAt readBy }
+    conversation { configId members { email } }
+  }
+}`);
+const LOOK = parse(`query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq } }`);
+const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $after: String) {
+  markRead(input: $read) {
+    conversation {
+      configId members { email } subject party
+      messages(first: $first, after: $after) { nodes { text sender sentAt readBy } }
+    }
+  }
+}`);
+/** The subscription that carries live messages; its events are for `messageFrame`. */
+export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq: Int) {
+  messageAdded(conversationId: $conversationId, afterSeq: $afterSeq) { text sender sentAt readBy }
+}`);
+
+/** A legacy client sees this many conversations at most. */
+const MAX_CHATS = 1000;
+
+interface MessageData {
+  text: string;
+  sender: EmailAddress;
+  sentAt: string;
+  readBy: EmailAddress[];
+}
+interface ConversationData {
+  configId: string;
+  members: { email: EmailAddress }[];
+  subject: string | null;
+  party: string | null;
+}
+interface ChatData extends ConversationData {
+  unreadCount: number;
+  lastMessage: { text: string } | null;
+  lastActivityAt: string;
+}
+
+const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClient) => Promise<Reply> } = {
+  async CHAT_LIST({ email }, client) {
+    if (email !== undefined) own(client, 'email', email);
+    const chats: ChatData[] = [];
+    let after: string | null = null;
+    do {
+      const { chatList }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
+        await client.run(CHAT_LIST, { after });
+      chats.push(...chatList.nodes);
+      after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
+    } while (after !== null && chats.length < MAX_CHATS);
+    const data = chats.map((chat) => ({
+      ...conversation(client, chat),
+      subject: chat.subject,
+      party: chat.party,
+      unread_msgs: chat.unreadCount,
+      last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
+      updated_at: time(chat.lastActivityAt),
+    }));
+    return { frame: { type: 'CHAT_LIST', data, unread_message: data.reduce((sum, chat) => sum + chat.unread_msgs, 0) } };
+  },
+
+  async SEND(frame, client) {
+    for (const { sender } of frame.message) if (sender !== undefined) own(client, 'sender', sender);
+    const { client_id: clientId, subject, party } = frame;
+    const messages = frame.message.map(({ text }, index) => ({ text, clientId: clientId === undefined ? null : `${clientId}:${index}` }));
+    const { sendMessages } = await client.run<{ sendMessages: { messages: MessageData[]; conversation: ConversationData } }>(SEND, {
+      input: { to: { key: keyOf(client, frame) }, messages, subject, party },
+    });
+    const message = sendMessages.messages.map((stored) => messageOf(client, stored));
+    return { frame: { type: 'SEND', data: [{ ...conversation(client, sendMessages.conversation), message }] } };
+  },
+
+  async RECEIVE(request, client) {
+    const { conversation: found } = await client.run<{ conversation: { id: ConversationId; lastSeq: number } | null }>(LOOK, {
+      key: keyOf(client, request),
+    });
+    const page = request.page ?? 1;
+    const to = found ? found.lastSeq - (page - 1) * client.pageSize : 0;
+    if (!found || to < 1) return { frame: { type: 'RECEIVE', data: [] } };
+    const from = Math.max(1, to - client.pageSize + 1);
+    const { markRead } = await client.run<{ markRead: { conversation: ConversationData & { messages: { nodes: MessageData[] } } } }>(RECEIVE, {
+      read: { conversationId: found.id, seq: to },
+      first: to - from + 1,
+      after: from === 1 ? null : messageId({ conversationId: found.id, seq: from - 1 }),
+    });
+    const { subject, party, messages } = markRead.conversation;
+    const pages = Math.ceil(found.lastSeq / client.pageSize);
+    const message = messages.nodes.map((stored) => messageOf(client, stored));
+    const head = conversation(client, markRead.conversation);
+    const frame = { type: 'RECEIVE', data: [{ ...head, subject, party, page, pages, message }] };
+    return { frame, follow: { conversationId: found.id, afterSeq: found.lastSeq, head } };
+  },
+};
+
+/** The frame for a new message in a conversation that is followed. */
+export function messageFrame(client: LegacyClient, { head }: Follow, { messageAdded }: { messageAdded: MessageData }): object {
+  return { type: 'MESSAGE', ...head, message: [messageOf(client, messageAdded)] };
+}
+
+/** The type of a frame as its answer names it; `ERROR` for what is none of the three. */
+export function frameType(frame: unknown): FrameType | 'ERROR' {
+  const type = typeof frame === 'object' && frame !== null && 'type' in frame ? frame.type : undefined;
+  return typeof type === 'string' && Object.hasOwn(FRAMES, type) ? (type as FrameType) : 'ERROR';
+}
+
+/** Answers one parsed frame. @throws ChatError */
+export async function reply(frame: unknown, client: LegacyClient): Promise<Reply> {
+  const type = frameType(frame);
+  if (type === 'ERROR') throw badInput('type is to be CHAT_LIST, SEND or RECEIVE.');
+  return answer(type, frame, client);
+}
+
+function answer<T extends FrameType>(type: T, frame: unknown, client: LegacyClient): Promise<Reply> {
+  const parsed = FRAMES[type].safeParse(frame);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw badInput(`${issue?.path.join('.') || 'The frame'}: ${issue?.message}`);
+  }
+  return REPLIES[type](parsed.data as Frame<T>, client);
+}
+
+/** The answer to a frame that failed. */
+export function errorFrame(type: FrameType | 'ERROR', { code, message }: { code: string; message: string }): object {
+  return { type, error: { code, message }, data: [], ...(type === 'CHAT_LIST' && { unread_message: 0 }) };
+}
+
+/** Clients name the others, with or without themselves: the conversation is with all of them. */
+function keyOf(client: LegacyClient, { config_id, members }: { config_id: string; members: readonly EmailAddress[] }) {
+  return { configId: config_id, members: [client.email, ...members] };
+}
+
+function own(client: LegacyClient, name: string, value: string): void {
+  if (parseEmail(value) !== client.email) throw new ChatError('FORBIDDEN', `${name} is not the connected address.`);
+}
+
+function conversation(client: LegacyClient, { configId, members }: Pick<ConversationData, 'configId' | 'members'>) {
+  return { config_id: configId, members: members.map(({ email }) => spell(client, email)) };
+}
+
+function messageOf(client: LegacyClient, { text, sender, sentAt, readBy }: MessageData) {
+  return { text, sender: spell(client, sender), time: time(sentAt), is_read: readBy.map((email) => spell(client, email)) };
+}
+
+function spell(client: LegacyClient, email: EmailAddress): string {
+  return email === client.email ? client.spelling : email;
+}
+
+/** `2024-02-05T18:58:32.921000`: UTC with six digits and no zone letter. */
+function time(instant: string): string {
+  return instant.replace('Z', '000');
+}

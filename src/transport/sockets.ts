@@ -1,0 +1,114 @@
+import type { WebSocket } from 'ws';
+import type { Limits } from '../config.ts';
+import type { Metrics, Transport } from '../observe.ts';
+
+/** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
+export const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
+
+/** Unsent bytes below which a socket counts as drained. */
+const DRAINED_BYTES = 65_536;
+/** How long clients have to answer the close at shutdown, in milliseconds. */
+const CLOSE_GRACE_MS = 2000;
+
+/** A WebSocket with a bound on what it may owe its client. */
+export interface Socket {
+  /** Sends a text frame; cuts the socket with 4413 when the client is too far behind. After the end it does nothing. */
+  send(text: string): void;
+  /** Resolves when little is unsent, or the socket ended. */
+  drained(): Promise<void>;
+  /** Calls back once, when the socket ended or was cut. */
+  onEnd(listener: (code: number, reason: string) => void): void;
+}
+
+/** All open WebSockets: their heartbeat, their bounds and their end. */
+export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
+  const open = new Map<WebSocket, { answered: boolean }>();
+
+  const heartbeat = setInterval(() => {
+    for (const [ws, state] of open) {
+      if (!state.answered) ws.terminate();
+      else {
+        state.answered = false;
+        ws.ping();
+      }
+    }
+  }, limits.heartbeatMs);
+  heartbeat.unref();
+
+  return {
+    /** Takes charge of a socket just opened. */
+    add(ws: WebSocket, transport: Transport): Socket {
+      const state = { answered: true };
+      const endListeners: ((code: number, reason: string) => void)[] = [];
+      let drainListeners: (() => void)[] = [];
+      let ended = false;
+
+      const release = () => {
+        const released = drainListeners;
+        drainListeners = [];
+        for (const listener of released) listener();
+      };
+      const end = (code: number, reason: string) => {
+        if (ended) return;
+        ended = true;
+        release();
+        for (const listener of endListeners) listener(code, reason);
+      };
+      const sent = () => {
+        if (drainListeners.length > 0 && ws.bufferedAmount < DRAINED_BYTES) release();
+      };
+
+      open.set(ws, state);
+      metrics.connected(transport);
+      ws.on('pong', () => {
+        state.answered = true;
+      });
+      // ws closes the socket itself after an error; without a listener the process would end.
+      ws.on('error', () => {});
+      ws.on('close', (code, reason) => {
+        open.delete(ws);
+        metrics.disconnected(transport);
+        end(code, reason.toString());
+      });
+
+      return {
+        send(text) {
+          if (ended) return;
+          ws.send(text, sent);
+          if (ws.bufferedAmount > limits.unsentBytes) {
+            ws.close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
+            end(CLOSE.tooFarBehind, '');
+          }
+        },
+        async drained() {
+          if (ended || ws.bufferedAmount < DRAINED_BYTES) return;
+          await new Promise<void>((resolve) => {
+            drainListeners.push(resolve);
+          });
+        },
+        onEnd(listener) {
+          endListeners.push(listener);
+        },
+      };
+    },
+
+    /** Closes every socket with 1001 and resolves when they are gone. */
+    async close(): Promise<void> {
+      clearInterval(heartbeat);
+      const gone = [...open.keys()].map(
+        (ws) =>
+          new Promise<void>((resolve) => {
+            ws.once('close', () => resolve());
+            ws.close(CLOSE.goingAway, 'Shutting down');
+          }),
+      );
+      const grace = setTimeout(() => {
+        for (const ws of open.keys()) ws.terminate();
+      }, CLOSE_GRACE_MS);
+      await Promise.all(gone);
+      clearTimeout(grace);
+    },
+  };
+}
+
+export type Sockets = ReturnType<typeof createSockets>;

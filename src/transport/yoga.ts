@@ -1,0 +1,145 @@
+import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
+import { createYoga, type Plugin } from 'graphql-yoga';
+import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
+import type { Chat } from '../chat/chat.ts';
+import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
+import type { Limits } from '../config.ts';
+import { type Gate, relabel } from './gate.ts';
+import { identify } from './identity.ts';
+
+export interface YogaOptions {
+  readonly gate: Gate;
+  readonly chat: Chat;
+  readonly limits: Pick<Limits, 'frameBytes'>;
+  /** Whether GraphiQL is served to browsers. */
+  readonly graphiql: boolean;
+}
+
+/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
+export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
+  const gated: Plugin = {
+    onRequestParse({ request, setRequestParser, endResponse, fetchAPI }) {
+      if (!accepts(request.headers.get('accept'))) return endResponse(new fetchAPI.Response(null, { status: 406 }));
+      if (request.method !== 'POST') return;
+      if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
+        throw refusal(415, 'The body is to be application/json.');
+      }
+      setRequestParser(readJson);
+    },
+    onParams({ setParamsHandler }) {
+      setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
+        const document = gate.prepare(query);
+        if (!('kind' in document)) return { errors: document.map(inRequest) };
+        const kind = gate.kind(document, operationName);
+        if (!kind) throw refusal(400, 'The document does not say which operation to run.');
+        if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
+        if (kind === OperationTypeNode.MUTATION && request.method === 'GET') throw refusal(405, 'Mutations are sent by POST.', { allow: 'POST' });
+        const viewer = identify(request.headers.get('authorization'));
+        const result = await gate.run({ query: document, variables, operationName }, { chat, viewer, drained: async () => {} });
+        if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
+        return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;
+      });
+    },
+  };
+
+  return createYoga({
+    plugins: [gated],
+    schema: gate.schema,
+    maskedErrors: { maskError: (error) => asCode(gate, error) },
+    maxRequestBodySize: limits.frameBytes,
+    multipart: false,
+    batching: false,
+    landingPage: false,
+    logging: false,
+    // The gate has a cache of its own, for all transports.
+    parserAndValidationCache: false,
+    cors: (request) => {
+      const origin = request.headers.get('origin');
+      // The server let no other origin through to here.
+      return origin ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 } : false;
+    },
+    graphiql: graphiql && { title: 'Kredichat', subscriptionsProtocol: 'WS', defaultQuery: EXAMPLES, headers: DEV_HEADERS },
+    renderGraphiQL,
+  });
+}
+
+/** Results are JSON, whole: no event streams and no parts. */
+function accepts(accept: string | null): boolean {
+  return !accept || /application\/(json|graphql-response\+json|\*)|\*\/\*|text\/html/i.test(accept);
+}
+
+async function readJson(request: Request): Promise<never> {
+  let body: unknown;
+  try {
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await request.arrayBuffer()));
+  } catch (error) {
+    if (error instanceof GraphQLError) throw error;
+    throw refusal(400, 'The body is not JSON in UTF-8.');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw refusal(400, 'The body is to be one JSON object; batches are not taken.');
+  }
+  // yoga checks the members.
+  return body as never;
+}
+
+/** An error for the whole request, with its status and headers where yoga looks for them. */
+function refusal(status: number, message: string, headers: Record<string, string> = {}): GraphQLError {
+  return new GraphQLError(message, { extensions: { http: { status, headers } }, originalError: badInput(message) });
+}
+
+/** A request that did not run: 400 to clients of application/graphql-response+json, 200 to those of application/json. */
+function inRequest(error: GraphQLError): GraphQLError {
+  return withStatus(error, { status: ERROR_CODES[error.extensions['code'] as ErrorCode], spec: true });
+}
+
+function withStatus(error: GraphQLError, http: NonNullable<GraphQLErrorExtensions['http']>): GraphQLError {
+  return relabel(error, error.message, { ...error.extensions, http });
+}
+
+/** Errors of yoga's own, and those thrown to it, in the contract's codes; their HTTP status is kept. */
+function asCode(gate: Gate, error: unknown): GraphQLError {
+  const http = error instanceof GraphQLError ? error.extensions.http : undefined;
+  const known = http?.status === 413 ? new ChatError('TOO_LARGE', 'The body is too large.') : error;
+  const masked = gate.mask(known);
+  const bearer = masked.extensions['code'] === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
+  return withStatus(masked, { status: ERROR_CODES[masked.extensions['code'] as ErrorCode], ...http, ...bearer });
+}
+
+const DEV_HEADERS = JSON.stringify({ authorization: 'Bearer ann@example.com' }, null, 2);
+
+const EXAMPLES = `# Kredichat: one document configuration, the people who talk about it, and what they said.
+# In development the bearer token is your address: see "Headers" below.
+
+# 1. Say something. The first message opens the conversation.
+mutation Send {
+  sendMessage(
+    input: {
+      to: { key: { configId: "invoice-programme-1", members: ["ann@example.com", "bob@example.com"] } }
+      text: "Hello Bob"
+    }
+  ) {
+    message { id seq sentAt }
+    conversation { id lastSeq }
+  }
+}
+
+# 2. Your conversations, and the newest messages of each.
+query Inbox {
+  chatList {
+    unreadTotal
+    nodes {
+      id
+      configId
+      unreadCount
+      members { email readSeq }
+      messages(last: 20) { nodes { seq sender text readBy } }
+    }
+  }
+}
+
+# 3. Whatever happens in your chat list, as it happens (over WebSocket). Run it in one tab and send in another.
+subscription Live {
+  chatListChanged { id lastMessage { seq sender text } unreadCount }
+}
+`;
