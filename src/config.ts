@@ -67,7 +67,9 @@ const VARIABLES = z.object({
   ALLOW_INSECURE_DEV_AUTH: z.enum(['0', '1'], 'is to be 0 or 1').default('0'),
   ALLOWED_ORIGINS: origins.optional(),
   INTROSPECTION: z.enum(['on', 'off'], 'is to be on or off').default('on'),
-  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'is to be a pino level').default('info'),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'is to be a pino level')
+    .default('info'),
   RATE_LIMIT_MESSAGES: whole(600, 0, 1_000_000),
   RATE_LIMIT_BURST: whole(60, 1, 1_000_000),
   LEGACY_PAGE_SIZE: whole(20, 1, 100),
@@ -95,7 +97,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   }
   const env = result.data;
   if (!isLoopback(env.HOST) && env.ALLOW_INSECURE_DEV_AUTH !== '1') {
-    throw new Error('HOST is not a loopback address, and AUTH_MODE=dev lets anybody be anybody; ALLOW_INSECURE_DEV_AUTH=1 allows it');
+    throw new Error(
+      'HOST is not a loopback address, and AUTH_MODE=dev lets anybody be anybody; ALLOW_INSECURE_DEV_AUTH=1 allows it',
+    );
   }
   return Object.freeze({
     port: env.PORT,

@@ -35,18 +35,37 @@ export function createMetrics(): Metrics {
   const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
   const sends = new Counter({ name: 'kredichat_messages_sent_total', help: 'Messages stored.', registers });
   const sendSeconds = new Histogram({
-    ...{ name: 'kredichat_send_duration_seconds', help: 'From a send to its durable acknowledgement.', buckets: seconds, registers },
+    ...{
+      name: 'kredichat_send_duration_seconds',
+      help: 'From a send to its durable acknowledgement.',
+      buckets: seconds,
+      registers,
+    },
   });
   const batches = new Histogram({
     ...{ name: 'kredichat_append_batch_messages', help: 'Messages written as one batch.', registers },
     buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
   });
-  const deliveries = new Counter({ name: 'kredichat_deliveries_total', help: 'Events handed to subscribers.', registers });
+  const deliveries = new Counter({
+    name: 'kredichat_deliveries_total',
+    help: 'Events handed to subscribers.',
+    registers,
+  });
   const operations = new Histogram({
-    ...{ name: 'kredichat_operation_duration_seconds', help: 'From an operation to its result.', buckets: seconds, registers },
+    ...{
+      name: 'kredichat_operation_duration_seconds',
+      help: 'From an operation to its result.',
+      buckets: seconds,
+      registers,
+    },
     labelNames: ['operation'],
   });
-  const connections = new Gauge({ name: 'kredichat_connections', help: 'Open WebSockets.', labelNames: ['transport'], registers });
+  const connections = new Gauge({
+    name: 'kredichat_connections',
+    help: 'Open WebSockets.',
+    labelNames: ['transport'],
+    registers,
+  });
   return {
     sent(messages, milliseconds) {
       sends.inc(messages);

@@ -106,7 +106,8 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
     stream.on('error', () => stream.destroy());
     const { pathname, search } = locate(request);
     if (draining) return refuse(stream, 503, 'Service Unavailable');
-    if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins)) return refuse(stream, 403, 'Forbidden');
+    if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins))
+      return refuse(stream, 403, 'Forbidden');
     if (pathname === '/graphql') {
       graphqlWss.handleUpgrade(request, stream, head, (ws) => openGraphqlWs(ws, sockets.add(ws, 'graphql-ws')));
     } else if (pathname === '/conversation/ws') {
@@ -152,7 +153,12 @@ function locate(request: IncomingMessage): { pathname: string; search: string } 
   return { pathname, search };
 }
 
-function end(response: ServerResponse, status: number, body: string | Buffer, type = 'text/plain; charset=utf-8'): void {
+function end(
+  response: ServerResponse,
+  status: number,
+  body: string | Buffer,
+  type = 'text/plain; charset=utf-8',
+): void {
   response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' }).end(body);
 }
 

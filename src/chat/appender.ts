@@ -1,14 +1,5 @@
+import type { Conversation, ConversationId, EmailAddress, Instant, Member, Message, Role, Viewer } from '../model.ts';
 import type { Metrics } from '../observe.ts';
-import {
-  type Conversation,
-  type ConversationId,
-  type EmailAddress,
-  type Instant,
-  type Member,
-  type Message,
-  type Role,
-  type Viewer,
-} from '../model.ts';
 import { type Opening, type Store, StoreUnavailable } from '../store/store.ts';
 import { visible } from './access.ts';
 import { badInput, ChatError, notFound } from './errors.ts';
@@ -151,7 +142,8 @@ function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send,
   if (plan.head?.status === 'CLOSED') throw new ChatError('CONVERSATION_CLOSED', 'The conversation is closed.');
   const { lastSeq, lastRev, lastActivityAt } = plan.head ?? { lastSeq: 0, lastRev: 0, lastActivityAt: 0 };
   for (const { replyToSeq } of drafts) {
-    if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq)) throw badInput('replyToSeq names no message of this conversation.');
+    if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq))
+      throw badInput('replyToSeq names no message of this conversation.');
   }
 
   // The clock may step back; what people read as the order of events must not.
@@ -171,7 +163,13 @@ function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send,
     plan.roles.set(viewer.email, viewer.role);
     members.set(viewer.email, { ...member, role: viewer.role });
   }
-  plan.head = { ...head, members, lastSeq: lastSeq + messages.length, lastRev: lastRev + messages.length, lastActivityAt: sentAt };
+  plan.head = {
+    ...head,
+    members,
+    lastSeq: lastSeq + messages.length,
+    lastRev: lastRev + messages.length,
+    lastActivityAt: sentAt,
+  };
   plan.messages.push(...messages);
   for (const message of messages) {
     if (message.clientId !== null) plan.byClientId.set(clientKey(viewer.email, message.clientId), message);
@@ -181,12 +179,16 @@ function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send,
 
 /** The stored messages where all of the drafts are a repeat; null where none is. @throws ChatError CONFLICT in between */
 function repeats(plan: Plan, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
-  const stored = drafts.map(({ clientId }) => (clientId === null ? undefined : plan.byClientId.get(clientKey(sender, clientId))));
+  const stored = drafts.map(({ clientId }) =>
+    clientId === null ? undefined : plan.byClientId.get(clientKey(sender, clientId)),
+  );
   if (stored.every((message) => message === undefined)) return null;
   return stored.map((message, index) => {
     if (!message) throw new ChatError('CONFLICT', 'A part of this batch was stored before.');
-    if (firstText(message) !== drafts[index]?.text) throw new ChatError('CONFLICT', 'The clientId was used before, with another text.');
-    if (message.seq !== (stored[0]?.seq ?? 0) + index) throw new ChatError('CONFLICT', 'The messages of this batch were stored apart.');
+    if (firstText(message) !== drafts[index]?.text)
+      throw new ChatError('CONFLICT', 'The clientId was used before, with another text.');
+    if (message.seq !== (stored[0]?.seq ?? 0) + index)
+      throw new ChatError('CONFLICT', 'The messages of this batch were stored apart.');
     return message;
   });
 }

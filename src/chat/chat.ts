@@ -1,4 +1,3 @@
-import type { Metrics } from '../observe.ts';
 import {
   type Conversation,
   type ConversationId,
@@ -6,10 +5,10 @@ import {
   type EmailAddress,
   type Instant,
   type Message,
-  messageId,
   parseId,
   type Viewer,
 } from '../model.ts';
+import type { Metrics } from '../observe.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
 import { membership, visible } from './access.ts';
 import { createAppender, type Draft } from './appender.ts';
@@ -17,7 +16,7 @@ import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
 import { createFeeds, type Drained, type MessageView } from './feed.ts';
 import { createRateLimit } from './rate-limit.ts';
-import { checkKey, checkMessageText, checkOptional, checkText } from './values.ts';
+import { checkKey, checkMessageText, checkOptional } from './values.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -25,7 +24,10 @@ const SLOW_POLL_MS = 1000;
 /** A conversation as a client names it, not yet checked: exactly one of the two. */
 export type ConversationRef =
   | { readonly id: string; readonly key?: null | undefined }
-  | { readonly id?: null | undefined; readonly key: { readonly configId: string; readonly members: readonly EmailAddress[] } };
+  | {
+      readonly id?: null | undefined;
+      readonly key: { readonly configId: string; readonly members: readonly EmailAddress[] };
+    };
 
 export interface SendInput {
   readonly to: ConversationRef;
@@ -115,7 +117,11 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     firstUnread: (conversation: Conversation, viewer: Viewer) => store.firstUnread(conversation.id, viewer.email),
     unreadCount: (conversation: Conversation, viewer: Viewer) => store.unreadCount(conversation.id, viewer.email),
 
-    chatList(viewer: Viewer, filter: ChatListFilter, page: { first: number; after: ChatListPosition | null }): Promise<ChatListPage> {
+    chatList(
+      viewer: Viewer,
+      filter: ChatListFilter,
+      page: { first: number; after: ChatListPosition | null },
+    ): Promise<ChatListPage> {
       return store.chatList(viewer.email, filter, page);
     },
     unreadTotal: (viewer: Viewer, filter: ChatListFilter) => store.unreadTotal(viewer.email, filter),
@@ -123,7 +129,8 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Stores the messages contiguously, all or none; resolves once they are durable. */
     async send(viewer: Viewer, { to, messages, subject, party }: SendInput): Promise<SentView> {
       const started = performance.now();
-      if (messages.length < 1 || messages.length > 100) throw badInput(`messages are to be 1 to 100; they are ${messages.length}.`);
+      if (messages.length < 1 || messages.length > 100)
+        throw badInput(`messages are to be 1 to 100; they are ${messages.length}.`);
       const drafts = messages.map(
         ({ text, clientId, replyToSeq }): Draft => ({
           text: checkMessageText(text),
@@ -138,7 +145,12 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const id = key ? conversationId(key) : conversationOf(to.id ?? '');
       if (!id) throw notFound();
       takeMessages(viewer.email, drafts.length);
-      const sent = await appender.send({ conversation: id, viewer, opening: key ? { ...key, ...about } : null, drafts });
+      const sent = await appender.send({
+        conversation: id,
+        viewer,
+        opening: key ? { ...key, ...about } : null,
+        drafts,
+      });
       if (!sent.deduplicated) metrics.sent(drafts.length, performance.now() - started);
       return { ...sent, messages: sent.messages.map(viewIn(sent.conversation)) };
     },
@@ -148,12 +160,19 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const id = conversationOf(conversation);
       const before = visible(id && (await read(id, viewer)), viewer);
       checkPosition('seq', seq, before.lastSeq);
-      const moved = seq > (before.members.get(viewer.email)?.readSeq ?? 0) && (await store.moveRead(before.id, viewer.email, seq, viewer.role));
+      const moved =
+        seq > (before.members.get(viewer.email)?.readSeq ?? 0) &&
+        (await store.moveRead(before.id, viewer.email, seq, viewer.role));
       return moved ? visible(await store.conversation(before.id), viewer) : before;
     },
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
-    async follow(viewer: Viewer, conversation: string, afterSeq: number | null, drained: Drained): Promise<AsyncIterableIterator<MessageView>> {
+    async follow(
+      viewer: Viewer,
+      conversation: string,
+      afterSeq: number | null,
+      drained: Drained,
+    ): Promise<AsyncIterableIterator<MessageView>> {
       const id = conversationOf(conversation);
       if (!id) throw notFound();
       return feeds.follow(id, viewer, drained, async () => {

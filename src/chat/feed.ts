@@ -47,7 +47,8 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
         // What a tail of this length cannot hold is not read for it.
         const from = Math.max((feed.head ?? head).lastSeq + 1, head.lastSeq - TAIL + 1);
         const news = from > head.lastSeq ? [] : await store.messages(id, from, head.lastSeq);
-        if (news.length > 0) feed.tail = [...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))].slice(-TAIL);
+        if (news.length > 0)
+          feed.tail = [...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))].slice(-TAIL);
         feed.head = head;
         for (const follower of feed.followers) follower.notify();
       }
@@ -80,7 +81,12 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
      * that nothing falls between the position it returns and the first wake-up; what it throws ends the follower.
      * Ends when the viewer is no member any more.
      */
-    async follow(id: ConversationId, viewer: Viewer, drained: Drained, start: () => Promise<number>): Promise<AsyncIterableIterator<MessageView>> {
+    async follow(
+      id: ConversationId,
+      viewer: Viewer,
+      drained: Drained,
+      start: () => Promise<number>,
+    ): Promise<AsyncIterableIterator<MessageView>> {
       const feed = feeds.get(id) ?? { head: null, tail: [], reading: false, again: false, followers: new Set() };
       feeds.set(id, feed);
       const news = createSignal();

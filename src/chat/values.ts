@@ -19,7 +19,8 @@ export function checkText(name: string, text: string, min: number, max: number):
   if (!text.isWellFormed()) throw badInput(`${name} is not well-formed Unicode: it holds a lone surrogate.`);
   if (text.includes('\0')) throw badInput(`${name} holds the character U+0000.`);
   const length = codePoints(text);
-  if (length < min || length > max) throw badInput(`${name} is to be ${min} to ${max} code points long; it is ${length}.`);
+  if (length < min || length > max)
+    throw badInput(`${name} is to be ${min} to ${max} code points long; it is ${length}.`);
   return text;
 }
 

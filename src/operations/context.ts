@@ -14,6 +14,10 @@ export interface Context {
 
 /** The viewer. @throws ChatError UNAUTHENTICATED when there is none */
 export function signedIn({ viewer }: Context): Viewer {
-  if (!viewer) throw new ChatError('UNAUTHENTICATED', 'This needs an identity: send an Authorization header or connection parameter.');
+  if (!viewer)
+    throw new ChatError(
+      'UNAUTHENTICATED',
+      'This needs an identity: send an Authorization header or connection parameter.',
+    );
   return viewer;
 }

@@ -2,7 +2,7 @@ import type { Chat } from '../chat/chat.ts';
 import { badInput } from '../chat/errors.ts';
 import type { MessageView } from '../chat/feed.ts';
 import { type Conversation, messageId, parseId, type Viewer } from '../model.ts';
-import type { ChatListFilter, ChatListPage as Page, ChatListPosition } from '../store/store.ts';
+import type { ChatListFilter, ChatListPosition, ChatListPage as Page } from '../store/store.ts';
 import type { ConversationMessagesArgs, PageInfo, QueryChatListArgs } from './generated/resolvers.ts';
 
 /** The numbers `from` to `to` of a log that ends at `lastSeq`; empty where `from` is past `to`. */
@@ -19,13 +19,23 @@ export interface ChatListPage extends Page {
 }
 
 /** Finds the page that `Conversation.messages` is asked for. Numbers are dense, so a page is a range of them. */
-export async function messagePage(chat: Chat, viewer: Viewer, conversation: Conversation, args: ConversationMessagesArgs): Promise<MessagePage> {
+export async function messagePage(
+  chat: Chat,
+  viewer: Viewer,
+  conversation: Conversation,
+  args: ConversationMessagesArgs,
+): Promise<MessagePage> {
   const { lastSeq } = conversation;
   const [from, to] = await range(chat, viewer, conversation, args);
   return { messages: await chat.messages(conversation, from, to), from, to, lastSeq };
 }
 
-async function range(chat: Chat, viewer: Viewer, conversation: Conversation, args: ConversationMessagesArgs): Promise<[number, number]> {
+async function range(
+  chat: Chat,
+  viewer: Viewer,
+  conversation: Conversation,
+  args: ConversationMessagesArgs,
+): Promise<[number, number]> {
   const { first, after, last, before, around } = args;
   const { lastSeq } = conversation;
   if (around != null) {
@@ -100,7 +110,10 @@ export function chatListCursor(conversation: Conversation, viewer: Viewer): stri
   return Buffer.from(`${Number(pinned)}:${conversation.lastActivityAt}:${conversation.id}`).toString('base64url');
 }
 
-export function chatListPageInfo({ conversations, hasNextPage, hasPreviousPage }: ChatListPage, viewer: Viewer): PageInfo {
+export function chatListPageInfo(
+  { conversations, hasNextPage, hasPreviousPage }: ChatListPage,
+  viewer: Viewer,
+): PageInfo {
   const [start, end] = [conversations[0], conversations.at(-1)];
   return {
     hasNextPage,

@@ -28,7 +28,10 @@ export const resolvers: Resolvers = {
       return { message: stored, ...payload };
     },
     async sendMessages(_, { input: { to, ...input } }, context) {
-      const { messages, ...payload } = await context.chat.send(signedIn(context), { to: conversationRef(to), ...input });
+      const { messages, ...payload } = await context.chat.send(signedIn(context), {
+        to: conversationRef(to),
+        ...input,
+      });
       return { messages: [...messages], ...payload };
     },
     async markRead(_, { input: { conversationId, seq } }, context) {
@@ -68,7 +71,9 @@ export const resolvers: Resolvers = {
     },
     revisions: ({ revisions }) => [...revisions],
     readBy({ sender, seq, conversation }) {
-      const others = [...conversation.members.values()].filter(({ email, readSeq }) => readSeq >= seq && email !== sender);
+      const others = [...conversation.members.values()].filter(
+        ({ email, readSeq }) => readSeq >= seq && email !== sender,
+      );
       return [sender, ...others.map(({ email }) => email).sort()];
     },
   },

@@ -17,9 +17,9 @@ import {
 import { LRUCache } from 'lru-cache';
 import { ChatError, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
-import { StoreUnavailable } from '../store/store.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
+import { StoreUnavailable } from '../store/store.ts';
 import { operationLimits } from './limits.ts';
 
 /** An operation as a transport received it. */
@@ -57,7 +57,11 @@ export interface GateOptions {
 
 /** The one way from a transport to the schema: the same limits, the same errors, whatever brought the operation. */
 export function createGate({ schema, limits, introspection, logger, metrics }: GateOptions): Gate {
-  const rules = [...specifiedRules, operationLimits(limits), ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
+  const rules = [
+    ...specifiedRules,
+    operationLimits(limits),
+    ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
+  ];
   const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
     maxSize: CACHED_CHARACTERS,
     sizeCalculation: (_, query) => query.length + 1,
@@ -66,13 +70,15 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   function mask(error: unknown): GraphQLError {
     const located = error instanceof GraphQLError ? error : undefined;
     const original = located?.originalError ?? error;
-    const show = (message: string, extensions: { code: ErrorCode; retryAfterMs?: number }) => relabel(located, message, extensions);
+    const show = (message: string, extensions: { code: ErrorCode; retryAfterMs?: number }) =>
+      relabel(located, message, extensions);
 
     if (original instanceof ChatError) {
       const { code, message, retryAfterMs } = original;
       return show(message, { code, ...(retryAfterMs !== null && { retryAfterMs }) });
     }
-    if (original instanceof StoreUnavailable) return show(`The store did not answer in time: ${original.message}.`, { code: 'UNAVAILABLE' });
+    if (original instanceof StoreUnavailable)
+      return show(`The store did not answer in time: ${original.message}.`, { code: 'UNAVAILABLE' });
     if (original instanceof GraphQLError) return show(original.message, { code: 'BAD_USER_INPUT' });
     const id = randomUUID();
     logger.error({ err: original, id, path: located?.path }, 'operation failed');
@@ -98,7 +104,10 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     return outcome;
   }
 
-  async function run({ query, variables, operationName }: OperationRequest, contextValue: Context): Promise<OperationResult> {
+  async function run(
+    { query, variables, operationName }: OperationRequest,
+    contextValue: Context,
+  ): Promise<OperationResult> {
     const started = performance.now();
     let kind: OperationTypeNode | undefined;
     try {
@@ -118,11 +127,21 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     }
   }
 
-  return { schema, prepare, run, mask, kind: (document, operationName) => getOperationAST(document, operationName)?.operation };
+  return {
+    schema,
+    prepare,
+    run,
+    mask,
+    kind: (document, operationName) => getOperationAST(document, operationName)?.operation,
+  };
 }
 
 /** A new error at the place of the given one: where in the document, where in the result. */
-export function relabel(at: GraphQLError | undefined, message: string, extensions: GraphQLErrorExtensions): GraphQLError {
+export function relabel(
+  at: GraphQLError | undefined,
+  message: string,
+  extensions: GraphQLErrorExtensions,
+): GraphQLError {
   const { nodes = null, source = null, positions = null, path = null } = at ?? {};
   return new GraphQLError(message, { nodes, source, positions, path, extensions });
 }

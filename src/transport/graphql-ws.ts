@@ -55,9 +55,15 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
       const live = kind === OperationTypeNode.SUBSCRIPTION;
       if (live && extra.subscriptions.size >= limits.subscriptionsPerSocket) {
-        return [gate.mask(new ChatError('RATE_LIMITED', `More than ${limits.subscriptionsPerSocket} subscriptions on this socket.`))];
+        return [
+          gate.mask(
+            new ChatError('RATE_LIMITED', `More than ${limits.subscriptionsPerSocket} subscriptions on this socket.`),
+          ),
+        ];
       }
-      const result = extra.registered.then(() => gate.run({ query: document, variables, operationName }, extra.context));
+      const result = extra.registered.then(() =>
+        gate.run({ query: document, variables, operationName }, extra.context),
+      );
       if (live) {
         extra.subscriptions.add(id);
         extra.registered = result;

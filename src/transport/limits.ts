@@ -60,7 +60,9 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases'>): Vali
         context.reportError(new GraphQLError(`The operation nests more than ${limits.depth} fields.`, { nodes: node }));
       }
       if (shape.aliases > limits.aliases) {
-        context.reportError(new GraphQLError(`The operation holds more than ${limits.aliases} aliases.`, { nodes: node }));
+        context.reportError(
+          new GraphQLError(`The operation holds more than ${limits.aliases} aliases.`, { nodes: node }),
+        );
       }
     }
 

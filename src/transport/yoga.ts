@@ -1,6 +1,6 @@
+import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
@@ -33,9 +33,13 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
         const kind = gate.kind(document, operationName);
         if (!kind) throw refusal(400, 'The document does not say which operation to run.');
         if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
-        if (kind === OperationTypeNode.MUTATION && request.method === 'GET') throw refusal(405, 'Mutations are sent by POST.', { allow: 'POST' });
+        if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
+          throw refusal(405, 'Mutations are sent by POST.', { allow: 'POST' });
         const viewer = identify(request.headers.get('authorization'));
-        const result = await gate.run({ query: document, variables, operationName }, { chat, viewer, drained: async () => {} });
+        const result = await gate.run(
+          { query: document, variables, operationName },
+          { chat, viewer, drained: async () => {} },
+        );
         if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
         return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;
       });
@@ -56,9 +60,16 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
     cors: (request) => {
       const origin = request.headers.get('origin');
       // The server let no other origin through to here.
-      return origin ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 } : false;
+      return origin
+        ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
+        : false;
     },
-    graphiql: graphiql && { title: 'Kredichat', subscriptionsProtocol: 'WS', defaultQuery: EXAMPLES, headers: DEV_HEADERS },
+    graphiql: graphiql && {
+      title: 'Kredichat',
+      subscriptionsProtocol: 'WS',
+      defaultQuery: EXAMPLES,
+      headers: DEV_HEADERS,
+    },
     renderGraphiQL,
   });
 }
@@ -90,7 +101,7 @@ function refusal(status: number, message: string, headers: Record<string, string
 
 /** A request that did not run: 400 to clients of application/graphql-response+json, 200 to those of application/json. */
 function inRequest(error: GraphQLError): GraphQLError {
-  return withStatus(error, { status: ERROR_CODES[error.extensions['code'] as ErrorCode], spec: true });
+  return withStatus(error, { status: ERROR_CODES[error.extensions.code as ErrorCode], spec: true });
 }
 
 function withStatus(error: GraphQLError, http: NonNullable<GraphQLErrorExtensions['http']>): GraphQLError {
@@ -102,8 +113,8 @@ function asCode(gate: Gate, error: unknown): GraphQLError {
   const http = error instanceof GraphQLError ? error.extensions.http : undefined;
   const known = http?.status === 413 ? new ChatError('TOO_LARGE', 'The body is too large.') : error;
   const masked = gate.mask(known);
-  const bearer = masked.extensions['code'] === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
-  return withStatus(masked, { status: ERROR_CODES[masked.extensions['code'] as ErrorCode], ...http, ...bearer });
+  const bearer = masked.extensions.code === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
+  return withStatus(masked, { status: ERROR_CODES[masked.extensions.code as ErrorCode], ...http, ...bearer });
 }
 
 const DEV_HEADERS = JSON.stringify({ authorization: 'Bearer ann@example.com' }, null, 2);

@@ -114,9 +114,15 @@ export function createReader(db: Database.Database): Reader {
     async unreadTotal(reader, filter) {
       return unreadTotal(listing(reader, filter))?.total ?? 0;
     },
-    async chatList(reader: EmailAddress, filter: ChatListFilter, { first, after }: ChatListSlice): Promise<ChatListPage> {
+    async chatList(
+      reader: EmailAddress,
+      filter: ChatListFilter,
+      { first, after }: ChatListSlice,
+    ): Promise<ChatListPage> {
       const params = { ...listing(reader, filter), ...position(after) };
-      const rows = (JSON.parse(chatList({ ...params, limit: first + 1 })?.json ?? '[]') as ConversationRow[]).map(toConversation);
+      const rows = (JSON.parse(chatList({ ...params, limit: first + 1 })?.json ?? '[]') as ConversationRow[]).map(
+        toConversation,
+      );
       return {
         conversations: rows.slice(0, first),
         hasNextPage: rows.length > first,
@@ -129,13 +135,27 @@ export function createReader(db: Database.Database): Reader {
 function toMessages(id: ConversationId, row: { json: string } | undefined): Message[] {
   return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map(
     ([seq, rev, kind, sender, text, clientId, replyToSeq, sentAt, editedAt, redactedAt, revisions]) => ({
-      ...{ conversationId: id, seq, rev, kind, sender, text, clientId, replyToSeq, sentAt, editedAt, redactedAt, revisions },
+      ...{
+        conversationId: id,
+        seq,
+        rev,
+        kind,
+        sender,
+        text,
+        clientId,
+        replyToSeq,
+        sentAt,
+        editedAt,
+        redactedAt,
+        revisions,
+      },
     }),
   );
 }
 
 function toConversation(row: ConversationRow): Conversation {
-  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, members] = row;
+  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, members] =
+    row;
   return {
     ...{ id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev },
     members: new Map(members.map((member) => [member[0], toMember(member)])),

@@ -61,6 +61,8 @@ export const VERSION = MIGRATIONS.length;
 export function migrate(db: Database.Database, version: number): void {
   for (const [index, sql] of MIGRATIONS.entries()) {
     if (index < version) continue;
-    db.exec(`BEGIN IMMEDIATE; ${sql} PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT;`);
+    db.exec(
+      `BEGIN IMMEDIATE; ${sql} PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT;`,
+    );
   }
 }

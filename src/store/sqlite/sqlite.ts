@@ -131,7 +131,8 @@ function startThread(file: string): Backend {
   });
   return {
     write(commands) {
-      if (dead) return Promise.resolve(commands.map(() => ({ failed: `the writer ended: ${dead}`, nothingWritten: true })));
+      if (dead)
+        return Promise.resolve(commands.map(() => ({ failed: `the writer ended: ${dead}`, nothingWritten: true })));
       return new Promise((resolve) => {
         answer = resolve;
         worker.postMessage(commands);
@@ -179,7 +180,8 @@ function checkContent(file: string): number {
     if (verdict !== 'ok') throw new Error(`${file} is damaged: ${verdict}`);
     return version;
   } catch (error) {
-    if (error instanceof Error && 'code' in error) throw new Error(`${file} is damaged: ${error.message}`, { cause: error });
+    if (error instanceof Error && 'code' in error)
+      throw new Error(`${file} is damaged: ${error.message}`, { cause: error });
     throw error;
   } finally {
     db.close();

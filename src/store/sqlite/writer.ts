@@ -46,7 +46,8 @@ export function createWriter(db: Database.Database): (commands: readonly Command
     if (opening) {
       const { configId, subject, party, members } = opening;
       const at = messages[0]?.sentAt;
-      if (open.run([conversation, configId, subject, party, at, newest.sentAt, newest.seq, newest.rev]).changes === 0) return false;
+      if (open.run([conversation, configId, subject, party, at, newest.sentAt, newest.seq, newest.rev]).changes === 0)
+        return false;
       join.run([conversation, JSON.stringify(members), at]);
       pk = (pkOf.get([conversation]) as { pk: number }).pk;
     } else {

@@ -34,7 +34,13 @@ const address = z.string().transform((text, context) => {
   return email ?? z.NEVER;
 });
 const key = { config_id: z.string(), members: z.array(address) };
-const pageNumber = z.union([z.int().min(1), z.string().regex(/^0*[1-9]\d*$/).transform(Number)]);
+const pageNumber = z.union([
+  z.int().min(1),
+  z
+    .string()
+    .regex(/^0*[1-9]\d*$/)
+    .transform(Number),
+]);
 
 const FRAMES = {
   CHAT_LIST: z.object({ email: z.string().optional() }),
@@ -106,7 +112,9 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
     const chats: ChatData[] = [];
     let after: string | null = null;
     do {
-      const { chatList }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
+      const {
+        chatList,
+      }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
         await client.run(CHAT_LIST, { after });
       chats.push(...chatList.nodes);
       after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
@@ -119,14 +127,21 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
       last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
       updated_at: time(chat.lastActivityAt),
     }));
-    return { frame: { type: 'CHAT_LIST', data, unread_message: data.reduce((sum, chat) => sum + chat.unread_msgs, 0) } };
+    return {
+      frame: { type: 'CHAT_LIST', data, unread_message: data.reduce((sum, chat) => sum + chat.unread_msgs, 0) },
+    };
   },
 
   async SEND(frame, client) {
     for (const { sender } of frame.message) if (sender !== undefined) own(client, 'sender', sender);
     const { client_id: clientId, subject, party } = frame;
-    const messages = frame.message.map(({ text }, index) => ({ text, clientId: clientId === undefined ? null : `${clientId}:${index}` }));
-    const { sendMessages } = await client.run<{ sendMessages: { messages: MessageData[]; conversation: ConversationData } }>(SEND, {
+    const messages = frame.message.map(({ text }, index) => ({
+      text,
+      clientId: clientId === undefined ? null : `${clientId}:${index}`,
+    }));
+    const { sendMessages } = await client.run<{
+      sendMessages: { messages: MessageData[]; conversation: ConversationData };
+    }>(SEND, {
       input: { to: { key: keyOf(client, frame) }, messages, subject, party },
     });
     const message = sendMessages.messages.map((stored) => messageOf(client, stored));
@@ -134,14 +149,19 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
   },
 
   async RECEIVE(request, client) {
-    const { conversation: found } = await client.run<{ conversation: { id: ConversationId; lastSeq: number } | null }>(LOOK, {
-      key: keyOf(client, request),
-    });
+    const { conversation: found } = await client.run<{ conversation: { id: ConversationId; lastSeq: number } | null }>(
+      LOOK,
+      {
+        key: keyOf(client, request),
+      },
+    );
     const page = request.page ?? 1;
     const to = found ? found.lastSeq - (page - 1) * client.pageSize : 0;
     if (!found || to < 1) return { frame: { type: 'RECEIVE', data: [] } };
     const from = Math.max(1, to - client.pageSize + 1);
-    const { markRead } = await client.run<{ markRead: { conversation: ConversationData & { messages: { nodes: MessageData[] } } } }>(RECEIVE, {
+    const { markRead } = await client.run<{
+      markRead: { conversation: ConversationData & { messages: { nodes: MessageData[] } } };
+    }>(RECEIVE, {
       read: { conversationId: found.id, seq: to },
       first: to - from + 1,
       after: from === 1 ? null : messageId({ conversationId: found.id, seq: from - 1 }),
@@ -156,7 +176,11 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
 };
 
 /** The frame for a new message in a conversation that is followed. */
-export function messageFrame(client: LegacyClient, { head }: Follow, { messageAdded }: { messageAdded: MessageData }): object {
+export function messageFrame(
+  client: LegacyClient,
+  { head }: Follow,
+  { messageAdded }: { messageAdded: MessageData },
+): object {
   return { type: 'MESSAGE', ...head, message: [messageOf(client, messageAdded)] };
 }
 
@@ -201,7 +225,12 @@ function conversation(client: LegacyClient, { configId, members }: Pick<Conversa
 }
 
 function messageOf(client: LegacyClient, { text, sender, sentAt, readBy }: MessageData) {
-  return { text, sender: spell(client, sender), time: time(sentAt), is_read: readBy.map((email) => spell(client, email)) };
+  return {
+    text,
+    sender: spell(client, sender),
+    time: time(sentAt),
+    is_read: readBy.map((email) => spell(client, email)),
+  };
 }
 
 function spell(client: LegacyClient, email: EmailAddress): string {

@@ -77,7 +77,7 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
         if (live && follow) void deliver(follow);
       } catch (error) {
         const { message, extensions } = gate.mask(error);
-        socket.send(JSON.stringify(errorFrame(frameType(frame), { code: String(extensions['code']), message })));
+        socket.send(JSON.stringify(errorFrame(frameType(frame), { code: String(extensions.code), message })));
       }
     }
 
@@ -120,6 +120,7 @@ function parseFrame(data: Buffer, isBinary: boolean): unknown {
   } catch {
     throw badInput('The frame is not JSON.');
   }
-  if (typeof frame !== 'object' || frame === null || Array.isArray(frame)) throw badInput('The frame is to be a JSON object.');
+  if (typeof frame !== 'object' || frame === null || Array.isArray(frame))
+    throw badInput('The frame is to be a JSON object.');
   return frame;
 }
