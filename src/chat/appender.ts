@@ -57,9 +57,7 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
 
   async function writeAll(id: ConversationId, waiting: Waiting[]): Promise<void> {
     while (waiting.length > 0) {
-      let size = 0;
-      const end = waiting.findIndex(({ send }) => (size += send.drafts.length) > MAX_BATCH);
-      const batch = waiting.splice(0, end === -1 ? waiting.length : Math.max(1, end));
+      const batch = waiting.splice(0, batchLength(waiting));
       try {
         for (const settle of await write(id, batch)) settle();
       } catch (error) {
@@ -129,6 +127,18 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       await Promise.all([...queues.values()].map(({ last }) => last));
     },
   };
+}
+
+/** How many of the sends fit into one write; at least one. */
+function batchLength(waiting: readonly Waiting[]): number {
+  let messages = 0;
+  let length = 0;
+  for (const { send } of waiting) {
+    messages += send.drafts.length;
+    if (length > 0 && messages > MAX_BATCH) break;
+    length++;
+  }
+  return length;
 }
 
 /** Decides one send on top of the plan so far, and adds it to the plan. */

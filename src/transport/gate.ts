@@ -40,7 +40,7 @@ export interface Gate {
   kind(document: DocumentNode, operationName: string | null | undefined): OperationTypeNode | undefined;
   /** Runs an operation. Never throws: whatever goes wrong is in the result, masked. */
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
-  /** The error as a client may see it: a code of the contract, and no detail of a fault. */
+  /** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
   mask(error: unknown): GraphQLError;
 }
 
@@ -67,7 +67,15 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     sizeCalculation: (_, query) => query.length + 1,
   });
 
+  const shown = new WeakSet<GraphQLError>();
   function mask(error: unknown): GraphQLError {
+    if (error instanceof GraphQLError && shown.has(error)) return error;
+    const masked = toShow(error);
+    shown.add(masked);
+    return masked;
+  }
+
+  function toShow(error: unknown): GraphQLError {
     const located = error instanceof GraphQLError ? error : undefined;
     const original = located?.originalError ?? error;
     const show = (message: string, extensions: { code: ErrorCode; retryAfterMs?: number }) =>

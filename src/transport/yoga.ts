@@ -1,10 +1,10 @@
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
 import { type Gate, relabel } from './gate.ts';
+import { graphiqlPage } from './graphiql.ts';
 import { identify } from './identity.ts';
 
 export interface YogaOptions {
@@ -46,6 +46,7 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
     },
   };
 
+  const page = graphiql ? graphiqlPage() : '';
   return createYoga({
     plugins: [gated],
     schema: gate.schema,
@@ -64,13 +65,8 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
         ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
         : false;
     },
-    graphiql: graphiql && {
-      title: 'Kredichat',
-      subscriptionsProtocol: 'WS',
-      defaultQuery: EXAMPLES,
-      headers: DEV_HEADERS,
-    },
-    renderGraphiQL,
+    graphiql,
+    renderGraphiQL: () => page,
   });
 }
 
@@ -116,41 +112,3 @@ function asCode(gate: Gate, error: unknown): GraphQLError {
   const bearer = masked.extensions.code === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
   return withStatus(masked, { status: ERROR_CODES[masked.extensions.code as ErrorCode], ...http, ...bearer });
 }
-
-const DEV_HEADERS = JSON.stringify({ authorization: 'Bearer ann@example.com' }, null, 2);
-
-const EXAMPLES = `# Kredichat: one document configuration, the people who talk about it, and what they said.
-# In development the bearer token is your address: see "Headers" below.
-
-# 1. Say something. The first message opens the conversation.
-mutation Send {
-  sendMessage(
-    input: {
-      to: { key: { configId: "invoice-programme-1", members: ["ann@example.com", "bob@example.com"] } }
-      text: "Hello Bob"
-    }
-  ) {
-    message { id seq sentAt }
-    conversation { id lastSeq }
-  }
-}
-
-# 2. Your conversations, and the newest messages of each.
-query Inbox {
-  chatList {
-    unreadTotal
-    nodes {
-      id
-      configId
-      unreadCount
-      members { email readSeq }
-      messages(last: 20) { nodes { seq sender text readBy } }
-    }
-  }
-}
-
-# 3. Whatever happens in your chat list, as it happens (over WebSocket). Run it in one tab and send in another.
-subscription Live {
-  chatListChanged { id lastMessage { seq sender text } unreadCount }
-}
-`;

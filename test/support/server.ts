@@ -1,0 +1,31 @@
+import { onTestFinished } from 'vitest';
+import { readConfig } from '../../src/config.ts';
+import { createLogger } from '../../src/observe.ts';
+import { createServer, type Server } from '../../src/server.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import type { Store } from '../../src/store/store.ts';
+
+export interface TestServer {
+  readonly server: Server;
+  readonly store: Store;
+  /** `http://127.0.0.1:PORT` */
+  readonly url: string;
+  /** `ws://127.0.0.1:PORT` */
+  readonly ws: string;
+}
+
+/** A server of this process on a free port and a fresh store in memory, gone when the test is. */
+export async function startServer(
+  environment: Record<string, string> = {},
+  options: { store?: Store; clock?: () => number } = {},
+): Promise<TestServer> {
+  const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
+  const { store = await openSqlite(':memory:'), clock = Date.now } = options;
+  const server = createServer({ config, store, clock, logger: createLogger(config.logLevel) });
+  const url = await server.listen();
+  onTestFinished(async () => {
+    await server.close();
+    await store.close();
+  });
+  return { server, store, url, ws: url.replace('http', 'ws') };
+}
