@@ -1,13 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
+const dist = new URL('dist/', import.meta.url).pathname;
+
 export default defineConfig({
-  // graphql refuses to be loaded twice; Vite would take its ES modules where Node takes the CommonJS ones.
-  resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
+  // Tests run what ships: the compiled files, loaded by Node itself.
+  resolve: { alias: [{ find: /^(?:\.\.\/)+src\/(.+)\.ts$/, replacement: `${dist}$1.js` }] },
   test: {
     include: ['test/**/*.test.ts'],
-    pool: 'forks',
-    // The store's writer thread is loaded by Node itself, which needs help with TypeScript.
-    execArgv: ['--import', 'tsx'],
+    server: { deps: { external: [new RegExp(`^${dist}`)] } },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/support/closing-line.ts'],

@@ -9,7 +9,7 @@ const STOP_MS = 9000;
 try {
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel);
-  const store = await openSqlite(config.sqlitePath);
+  const store = await openSqlite(config.sqlitePath, (error) => logger.fatal({ err: error }, 'the store ended'));
   const server = createServer({ config, store, logger });
   const url = await server.listen();
   // On stdout whatever the log level: tools that start the server wait for this line.

@@ -79,7 +79,8 @@ export async function connectGraphql(ws: string, user: string | null): Promise<G
   const line = await connect(`${ws}/graphql`, 'graphql-transport-ws');
   line.send({ type: 'connection_init', ...(user !== null && { payload: { authorization: `Bearer ${user}` } }) });
   const acknowledgement = await line.next();
-  if (acknowledgement.type !== 'connection_ack') throw new Error(`not acknowledged: ${JSON.stringify(acknowledgement)}`);
+  if (acknowledgement.type !== 'connection_ack')
+    throw new Error(`not acknowledged: ${JSON.stringify(acknowledgement)}`);
   const operations = new Map<string, { results: (Answer | null)[]; wake: () => void }>();
   let ended = false;
   void (async () => {

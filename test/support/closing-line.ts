@@ -11,7 +11,9 @@ export default class ClosingLine implements Reporter {
     }
     // After the default reporter's summary.
     process.once('exit', () => {
-      process.stdout.write(`${count.passed} passed, ${count.failed + count.pending} failed, ${count.skipped} skipped\n`);
+      process.stdout.write(
+        `${count.passed} passed, ${count.failed + count.pending} failed, ${count.skipped} skipped\n`,
+      );
     });
   }
 }

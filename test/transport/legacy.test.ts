@@ -23,10 +23,17 @@ const receive = (more: object = {}) => ({
 describe('the documented frames', () => {
   test('work one after another on a fresh server, and GraphQL sees what they wrote', async () => {
     const { ws, url } = await startServer();
-    expect(await legacyOnce(ws, 'krediq@gmail.com', CHAT_LIST)).toEqual({ type: 'CHAT_LIST', data: [], unread_message: 0 });
+    expect(await legacyOnce(ws, 'krediq@gmail.com', CHAT_LIST)).toEqual({
+      type: 'CHAT_LIST',
+      data: [],
+      unread_message: 0,
+    });
     const stored = { text: 'hi welcome', sender: 'krediq@gmail.com', time: TIME, is_read: ['krediq@gmail.com'] };
     const chat = { config_id: '64be430ccac4e62378a1ae89', members: ['cp1@gmail.com', 'krediq@gmail.com'] };
-    expect(await legacyOnce(ws, 'krediq@gmail.com', SEND)).toEqual({ type: 'SEND', data: [{ ...chat, message: [stored] }] });
+    expect(await legacyOnce(ws, 'krediq@gmail.com', SEND)).toEqual({
+      type: 'SEND',
+      data: [{ ...chat, message: [stored] }],
+    });
     expect(await legacyOnce(ws, 'krediq@gmail.com', RECEIVE)).toEqual({ type: 'RECEIVE', data: [] });
 
     const listed = { ...chat, subject: '', party: '23', last_message: 'hi welcome', updated_at: TIME };
@@ -58,7 +65,9 @@ describe('the documented frames', () => {
       {
         ...{ configId: chat.config_id, subject: '', party: '23' },
         messages: {
-          nodes: [{ seq: 1, text: 'hi welcome', sender: 'krediq@gmail.com', readBy: ['krediq@gmail.com', 'cp1@gmail.com'] }],
+          nodes: [
+            { seq: 1, text: 'hi welcome', sender: 'krediq@gmail.com', readBy: ['krediq@gmail.com', 'cp1@gmail.com'] },
+          ],
         },
       },
     ]);
@@ -73,13 +82,20 @@ describe('the documented frames', () => {
         text: "hello" }) { conversation { id } } }`,
     );
     const { id } = opened.data.sendMessage.conversation;
-    const events = graphql.subscribe('subscription($id: ID!) { messageAdded(conversationId: $id, afterSeq: 0) { seq text sender } }', { id });
+    const events = graphql.subscribe(
+      'subscription($id: ID!) { messageAdded(conversationId: $id, afterSeq: 0) { seq text sender } }',
+      { id },
+    );
     legacy.send(receive());
     expect((await legacy.next()).data[0].message).toMatchObject([{ text: 'hello', sender: 'ann@example.com' }]);
     legacy.send(send('hello yourself'));
     await legacy.next();
     expect((await events.next())?.data.messageAdded).toEqual({ seq: 1, text: 'hello', sender: 'ann@example.com' });
-    expect((await events.next())?.data.messageAdded).toEqual({ seq: 2, text: 'hello yourself', sender: 'bob@example.com' });
+    expect((await events.next())?.data.messageAdded).toEqual({
+      seq: 2,
+      text: 'hello yourself',
+      sender: 'bob@example.com',
+    });
   });
 });
 
@@ -97,19 +113,21 @@ describe('the connection', () => {
     await expect(connect(`${ws}/conversation/ws${query}`)).rejects.toThrow('Unexpected server response: 400');
   });
 
-  test.each(['Ann+x@Example.com', 'Ann%2Bx%40Example.com'])('of %s comes back everywhere as it was spelled', async (spelling) => {
-    const { ws } = await startServer();
-    const members = ['bob@example.com'];
-    const sent = await legacyOnce(ws, spelling, { ...send('hi'), members });
-    expect(sent.data[0]).toMatchObject({ members: ['Ann+x@Example.com', 'bob@example.com'] });
-    expect(sent.data[0].message[0]).toMatchObject({ sender: 'Ann+x@Example.com', is_read: ['Ann+x@Example.com'] });
-    const received = await legacyOnce(ws, spelling, { ...receive(), members: [...members, 'ann+X@example.COM'] });
-    expect(received.data[0].message).toMatchObject([{ sender: 'Ann+x@Example.com' }]);
-    expect((await legacyOnce(ws, 'bob@example.com', receive({ members: ['ANN+x@example.com'] }))).data[0].members).toEqual([
-      'ann+x@example.com',
-      'bob@example.com',
-    ]);
-  });
+  test.each(['Ann+x@Example.com', 'Ann%2Bx%40Example.com'])(
+    'of %s comes back everywhere as it was spelled',
+    async (spelling) => {
+      const { ws } = await startServer();
+      const members = ['bob@example.com'];
+      const sent = await legacyOnce(ws, spelling, { ...send('hi'), members });
+      expect(sent.data[0]).toMatchObject({ members: ['Ann+x@Example.com', 'bob@example.com'] });
+      expect(sent.data[0].message[0]).toMatchObject({ sender: 'Ann+x@Example.com', is_read: ['Ann+x@Example.com'] });
+      const received = await legacyOnce(ws, spelling, { ...receive(), members: [...members, 'ann+X@example.COM'] });
+      expect(received.data[0].message).toMatchObject([{ sender: 'Ann+x@Example.com' }]);
+      expect(
+        (await legacyOnce(ws, 'bob@example.com', receive({ members: ['ANN+x@example.com'] }))).data[0].members,
+      ).toEqual(['ann+x@example.com', 'bob@example.com']);
+    },
+  );
 
   test('gets nothing before its first request, and one frame for each in order', async () => {
     const { ws } = await startServer();
@@ -162,12 +180,22 @@ describe('RECEIVE', () => {
   test('pages backward from the newest, oldest first inside a page, and marks what it showed as read', async () => {
     const { ws, url } = await startServer({ LEGACY_PAGE_SIZE: '10' });
     for (let i = 0; i < 45; i += 15) {
-      await legacyOnce(ws, 'ann@example.com', send('', { message: Array.from({ length: 15 }, (_, j) => ({ text: `m${i + j + 1}` })) }));
+      await legacyOnce(
+        ws,
+        'ann@example.com',
+        send('', { message: Array.from({ length: 15 }, (_, j) => ({ text: `m${i + j + 1}` })) }),
+      );
     }
     const texts = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `m${from + i}`);
     const read = async () =>
       (await post(url, 'bob@example.com', '{ chatList { unreadTotal } }')).data.chatList.unreadTotal;
-    for (const [page, from, to, unread] of [[5, 1, 5, 40], [3, 16, 25, 20], [1, 36, 45, 0], ['2', 26, 35, 0], [null, 36, 45, 0]] as const) {
+    for (const [page, from, to, unread] of [
+      [5, 1, 5, 40],
+      [3, 16, 25, 20],
+      [1, 36, 45, 0],
+      ['2', 26, 35, 0],
+      [null, 36, 45, 0],
+    ] as const) {
       const { data } = await legacyOnce(ws, 'bob@example.com', receive({ page }));
       expect(data[0].message.map((m: { text: string }) => m.text)).toEqual(texts(from, to));
       expect(data[0]).toMatchObject({ page: Number(page ?? 1), pages: 5 });
@@ -193,7 +221,11 @@ describe('RECEIVE', () => {
         answers++;
         if (answers === 1) seen.push(...frame.data[0].message.map((m: { text: string }) => m.text));
       } else {
-        expect(frame).toMatchObject({ type: 'MESSAGE', config_id: 'c1', members: ['ann@example.com', 'Bob@example.com'] });
+        expect(frame).toMatchObject({
+          type: 'MESSAGE',
+          config_id: 'c1',
+          members: ['ann@example.com', 'Bob@example.com'],
+        });
         seen.push(...frame.message.map((m: { text: string }) => m.text));
       }
     }
@@ -218,7 +250,9 @@ describe('SEND', () => {
     const frame = JSON.stringify(send('TEXT')).replace('TEXT', '\\ud83d\\ude00'.repeat(10_000));
     const answer = await legacyOnce(ws, 'ann@example.com', frame);
     expect(answer.data[0].message[0].text).toBe(text);
-    expect((await legacyOnce(ws, 'ann@example.com', { type: 'CHAT_LIST' })).data[0].last_message).toBe('\u{1F600}'.repeat(200));
+    expect((await legacyOnce(ws, 'ann@example.com', { type: 'CHAT_LIST' })).data[0].last_message).toBe(
+      '\u{1F600}'.repeat(200),
+    );
   });
 });
 
@@ -255,7 +289,12 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     ['of type __proto__', '{"type":"__proto__"}', 'ERROR', 'BAD_USER_INPUT'],
     ['of an object as type', { type: { $ne: null } }, 'ERROR', 'BAD_USER_INPUT'],
     ['10,000 deep', `${'['.repeat(10_000)}${']'.repeat(10_000)}`, 'ERROR', 'BAD_USER_INPUT'],
-    ['10,000 deep inside', `{"type":"SEND","config_id":${'['.repeat(10_000)}${']'.repeat(10_000)}}`, 'SEND', 'BAD_USER_INPUT'],
+    [
+      '10,000 deep inside',
+      `{"type":"SEND","config_id":${'['.repeat(10_000)}${']'.repeat(10_000)}}`,
+      'SEND',
+      'BAD_USER_INPUT',
+    ],
     ['CHAT_LIST of somebody else', { type: 'CHAT_LIST', email: 'bob@example.com' }, 'CHAT_LIST', 'FORBIDDEN'],
     ['CHAT_LIST of a number', { type: 'CHAT_LIST', email: 1 }, 'CHAT_LIST', 'BAD_USER_INPUT'],
     ['CHAT_LIST of an operator', { type: 'CHAT_LIST', email: { $ne: null } }, 'CHAT_LIST', 'BAD_USER_INPUT'],
@@ -268,9 +307,19 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     ['SEND with members of text', send('x', { members: 'bob@example.com' }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with a member who is none', send('x', { members: ['bob'] }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with an operator as member', send('x', { members: [{ $ne: null }] }), 'SEND', 'BAD_USER_INPUT'],
-    ['SEND with 1,025 members', send('x', { members: Array.from({ length: 1024 }, (_, i) => `p${i}@example.com`) }), 'SEND', 'BAD_USER_INPUT'],
+    [
+      'SEND with 1,025 members',
+      send('x', { members: Array.from({ length: 1024 }, (_, i) => `p${i}@example.com`) }),
+      'SEND',
+      'BAD_USER_INPUT',
+    ],
     ['SEND of no message', send('x', { message: [] }), 'SEND', 'BAD_USER_INPUT'],
-    ['SEND of 101 messages', send('x', { message: Array.from({ length: 101 }, () => ({ text: 'x' })) }), 'SEND', 'BAD_USER_INPUT'],
+    [
+      'SEND of 101 messages',
+      send('x', { message: Array.from({ length: 101 }, () => ({ text: 'x' })) }),
+      'SEND',
+      'BAD_USER_INPUT',
+    ],
     ['SEND of text as message', send('x', { message: 'x' }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND of an empty text', send(''), 'SEND', 'BAD_USER_INPUT'],
     ['SEND of white space', send(' \t\n\u00a0'), 'SEND', 'BAD_USER_INPUT'],
@@ -279,7 +328,12 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     ['SEND of an operator', send('x', { message: [{ text: { $ne: null } }] }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND of NUL', send('a\0b'), 'SEND', 'BAD_USER_INPUT'],
     ['SEND of a lone surrogate', JSON.stringify(send('a\ud800b')), 'SEND', 'BAD_USER_INPUT'],
-    ['SEND of a good and a bad text', send('x', { message: [{ text: 'good' }, { text: '' }] }), 'SEND', 'BAD_USER_INPUT'],
+    [
+      'SEND of a good and a bad text',
+      send('x', { message: [{ text: 'good' }, { text: '' }] }),
+      'SEND',
+      'BAD_USER_INPUT',
+    ],
     ['SEND for somebody else', send('x', { message: [{ text: 'x', sender: 'bob@example.com' }] }), 'SEND', 'FORBIDDEN'],
     ['SEND with a subject of a number', send('x', { subject: 1 }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with a long subject', send('x', { subject: long(201) }), 'SEND', 'BAD_USER_INPUT'],

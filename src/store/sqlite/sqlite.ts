@@ -1,5 +1,5 @@
 import { closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
-import { dirname, extname, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
@@ -14,9 +14,9 @@ const MAX_COMMANDS = 500;
 /**
  * Opens the embedded store. `path` is a file, made with its folder where there is none, or `:memory:`.
  * Throws, with a message for the operator and the file untouched, when it is damaged, not ours, of a newer version,
- * or in use by another process.
+ * or in use by another process. `onError` is told when the writer's thread ends by a fault: nothing is written from then on.
  */
-export async function openSqlite(path: string): Promise<Store> {
+export async function openSqlite(path: string, onError: (error: Error) => void = () => {}): Promise<Store> {
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
@@ -33,7 +33,7 @@ export async function openSqlite(path: string): Promise<Store> {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
     migrate(db, version);
     db.exec('PRAGMA query_only = ON');
-    const thread = startThread(file);
+    const thread = startThread(file, onError);
     const close = async () => {
       await thread.close();
       lock.close();
@@ -62,9 +62,9 @@ function createStore(db: Database.Database, backend: Backend): Store {
       const group = waiting.slice(0, MAX_COMMANDS);
       waiting = waiting.slice(MAX_COMMANDS);
       const outcomes = await backend.write(group.map((entry) => entry.command));
-      group.forEach((entry, index) => {
-        entry.settle(outcomes[index] ?? { failed: 'the writer gave no answer', nothingWritten: false });
-      });
+      for (const [index, { settle }] of group.entries()) {
+        settle(outcomes[index] ?? { failed: 'the writer ended', nothingWritten: false });
+      }
     }
     writing = null;
   }
@@ -115,10 +115,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
   };
 }
 
-function startThread(file: string): Backend {
-  // The thread's file has this file's ending: .js once compiled, .ts under a loader.
-  const entry = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
-  const worker = new Worker(entry, { workerData: file });
+function startThread(file: string, onError: (error: Error) => void): Backend {
+  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: file });
   let answer: ((outcomes: Outcome[]) => void) | null = null;
   let dead: Error | null = null;
   const exited = new Promise<void>((resolve) => {
@@ -127,12 +125,12 @@ function startThread(file: string): Backend {
   worker.on('message', (outcomes: Outcome[]) => answer?.(outcomes));
   worker.on('error', (error: Error) => {
     dead = error;
+    onError(error);
     answer?.([]);
   });
   return {
-    write(commands) {
-      if (dead)
-        return Promise.resolve(commands.map(() => ({ failed: `the writer ended: ${dead}`, nothingWritten: true })));
+    async write(commands) {
+      if (dead) return commands.map(() => ({ failed: 'the writer ended', nothingWritten: true }));
       return new Promise((resolve) => {
         answer = resolve;
         worker.postMessage(commands);

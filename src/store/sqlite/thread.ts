@@ -9,6 +9,8 @@ const write = createWriter(db);
 
 parentPort?.on('message', (commands: readonly Command[] | 'close') => {
   if (commands === 'close') {
+    // A clean stop leaves everything in the one file, for whoever copies it.
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     db.close();
     parentPort?.close();
   } else {

@@ -1,0 +1,336 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type ConversationId, conversationId, type EmailAddress, type Message, parseEmail } from '../../src/model.ts';
+import type { Append, ChatListFilter, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
+
+export function email(name: string): EmailAddress {
+  const parsed = parseEmail(`${name}@example.com`);
+  if (!parsed) throw new Error(`${name} makes no address`);
+  return parsed;
+}
+
+export const [ANN, BOB, CAT] = [email('ann'), email('bob'), email('cat')];
+export const EVERYTHING: ChatListFilter = {
+  configId: null,
+  status: null,
+  label: null,
+  unreadOnly: false,
+  archived: false,
+};
+
+/** A message as the appender would build it. */
+export function message(conversation: ConversationId, seq: number, values: Partial<Message> = {}): Message {
+  return {
+    ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, clientId: null },
+    ...{ replyToSeq: null, sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
+    ...values,
+  };
+}
+
+/** An append of `count` messages after `after`; with 0, one that opens the conversation of `configId`. */
+export function appendOf(
+  configId: string,
+  members: EmailAddress[],
+  after: number,
+  count = 1,
+  values: Partial<Message> = {},
+): Append {
+  const conversation = conversationId({ configId, members: [...members].sort() });
+  return {
+    conversation,
+    afterRev: after,
+    opening: after === 0 ? { configId, subject: null, party: null, members: [...members].sort() } : null,
+    messages: Array.from({ length: count }, (_, i) => message(conversation, after + i + 1, values)),
+    roles: new Map(),
+  };
+}
+
+/** The laws of the store port, for every adapter alike. `open` gives a fresh, empty store. */
+export function storeContract(name: string, open: () => Promise<Store>): void {
+  describe(`the store port: ${name}`, () => {
+    let store: Store;
+    beforeEach(async () => {
+      store = await open();
+      return () => store.close();
+    });
+    const pair = [ANN, BOB];
+    const texts = async (id: ConversationId, from: number, to: number) =>
+      (await store.messages(id, from, to)).map(({ text }) => text);
+
+    describe('append', () => {
+      test('opens a conversation with its first messages, as one', async () => {
+        const opening = appendOf('c', pair, 0, 2);
+        const append = {
+          ...opening,
+          opening: { configId: 'c', subject: 'S', party: '23', members: pair },
+          roles: new Map([[ANN, 'BANK' as const]]),
+        };
+        expect(await store.append(append)).toBe(true);
+        const member = { readSeq: 0, joinedAt: 1001, leftAt: null, muted: false, pinned: false, archived: false };
+        expect(await store.conversation(append.conversation)).toEqual({
+          ...{
+            id: append.conversation,
+            configId: 'c',
+            subject: 'S',
+            party: '23',
+            status: 'OPEN',
+            labels: [],
+            assignee: null,
+          },
+          ...{ createdAt: 1001, lastActivityAt: 1002, lastSeq: 2, lastRev: 2 },
+          members: new Map([
+            [ANN, { email: ANN, role: 'BANK', ...member }],
+            [BOB, { email: BOB, role: null, ...member }],
+          ]),
+        });
+        expect(await store.messages(append.conversation, 1, 2)).toEqual(append.messages);
+      });
+
+      test('keeps every value of a message byte for byte', async () => {
+        const text =
+          '\u{1F600}e\u0301\u202e "\\/\b\f\n\r\t\u0001\u2028{"$ne":null} \'; DROP TABLE messages; --\ufffd\uffff';
+        const values = { text, clientId: text, kind: 'SYSTEM' as const, replyToSeq: 1, sentAt: 8_640_000_000_000_000 };
+        const append = appendOf(text, pair, 0, 1, values);
+        await store.append({ ...append, opening: { configId: text, subject: text, party: text, members: pair } });
+        expect(await store.messages(append.conversation, 1, 1)).toEqual(append.messages);
+        expect(await store.conversation(append.conversation)).toMatchObject({
+          configId: text,
+          subject: text,
+          party: text,
+        });
+        expect(await store.messagesByClientId(append.conversation, [{ sender: ANN, clientId: text }])).toEqual(
+          append.messages,
+        );
+      });
+
+      test('goes on from the state it was decided on, and writes nothing on any other', async () => {
+        const { conversation: id } = appendOf('c', pair, 0);
+        expect(await store.append(appendOf('c', pair, 1))).toBe(false);
+        expect(await store.conversation(id)).toBeNull();
+        expect(await store.append(appendOf('c', pair, 0))).toBe(true);
+        expect(await store.append(appendOf('c', pair, 0))).toBe(false);
+        expect(await store.append(appendOf('c', pair, 2))).toBe(false);
+        expect(await store.append(appendOf('c', pair, 1, 3))).toBe(true);
+        expect(await store.append(appendOf('c', pair, 1, 1, { text: 'late' }))).toBe(false);
+        expect(await texts(id, 0, 100)).toEqual(['m1', 'm2', 'm3', 'm4']);
+        expect(await store.conversation(id)).toMatchObject({
+          lastSeq: 4,
+          lastRev: 4,
+          lastActivityAt: 1004,
+          createdAt: 1001,
+        });
+      });
+
+      test('is won by one of many that were decided on the same state', async () => {
+        for (const after of [0, 1, 2]) {
+          const wins = await Promise.all(
+            Array.from({ length: 20 }, (_, i) => store.append(appendOf('c', pair, after, 1, { text: `w${i}` }))),
+          );
+          expect(wins.filter(Boolean)).toHaveLength(1);
+        }
+        const { conversation: id } = appendOf('c', pair, 0);
+        expect((await store.messages(id, 1, 9)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+      });
+
+      test('fails alone when it breaks a law, and takes no other write with it', async () => {
+        await store.append(appendOf('c', pair, 0, 1, { clientId: 'once' }));
+        const outcomes = await Promise.allSettled([
+          store.append(appendOf('before', pair, 0)),
+          store.append(appendOf('c', pair, 1, 1, { clientId: 'once' })),
+          store.append(appendOf('after', pair, 0)),
+        ]);
+        expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+        expect(await store.conversation(appendOf('c', pair, 0).conversation)).toMatchObject({ lastSeq: 1 });
+        expect(await texts(appendOf('after', pair, 0).conversation, 1, 9)).toEqual(['m1']);
+      });
+
+      test('remembers roles that became known', async () => {
+        await store.append(appendOf('c', pair, 0));
+        await store.append({ ...appendOf('c', pair, 1), roles: new Map([[BOB, 'SELLER']]) });
+        const conversation = await store.conversation(appendOf('c', pair, 0).conversation);
+        expect([...(conversation?.members.values() ?? [])].map(({ role }) => role)).toEqual([null, 'SELLER']);
+      });
+    });
+
+    describe('messages', () => {
+      test('are a range by number, clipped to the log', async () => {
+        const append = appendOf('c', pair, 0, 5);
+        await store.append(append);
+        await store.append(appendOf('other', pair, 0, 5, { text: 'other' }));
+        const { conversation: id } = append;
+        expect(await texts(id, 2, 4)).toEqual(['m2', 'm3', 'm4']);
+        expect(await texts(id, -5, 1)).toEqual(['m1']);
+        expect(await texts(id, 5, 99)).toEqual(['m5']);
+        expect(await texts(id, 6, 99)).toEqual([]);
+        expect(await texts(id, 4, 2)).toEqual([]);
+        expect(await texts(appendOf('none', pair, 0).conversation, 1, 9)).toEqual([]);
+      });
+
+      test('are found by client id per sender and conversation', async () => {
+        const { conversation: id } = appendOf('c', pair, 0);
+        await store.append(appendOf('c', pair, 0, 1, { clientId: 'x' }));
+        await store.append(appendOf('c', pair, 1, 1, { clientId: 'x', sender: BOB }));
+        await store.append(appendOf('other', pair, 0, 1, { clientId: 'y' }));
+        const find = async (...keys: [EmailAddress, string][]) =>
+          (
+            await store.messagesByClientId(
+              id,
+              keys.map(([sender, clientId]) => ({ sender, clientId })),
+            )
+          )
+            .map(({ seq }) => seq)
+            .sort();
+        expect(await find([ANN, 'x'], [BOB, 'x'])).toEqual([1, 2]);
+        expect(await find([BOB, 'x'], [ANN, 'y'], [ANN, 'X'])).toEqual([2]);
+        expect(await find()).toEqual([]);
+      });
+
+      test('are found by time', async () => {
+        const { conversation: id } = appendOf('c', pair, 0);
+        for (const [i, sentAt] of [10, 20, 20, 30].entries()) await store.append(appendOf('c', pair, i, 1, { sentAt }));
+        const found = await Promise.all([0, 10, 11, 20, 21, 30, 31].map((time) => store.firstSince(id, time)));
+        expect(found).toEqual([1, 1, 2, 2, 4, 4, null]);
+      });
+    });
+
+    describe('reading', () => {
+      test('moves forward only, for members only', async () => {
+        const { conversation: id } = appendOf('c', pair, 0);
+        await store.append(appendOf('c', pair, 0, 5));
+        const readSeq = async () => (await store.conversation(id))?.members.get(BOB)?.readSeq;
+        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
+        expect(await store.moveRead(id, BOB, 3, null)).toBe(false);
+        expect(await store.moveRead(id, BOB, 2, null)).toBe(false);
+        expect(await readSeq()).toBe(3);
+        expect(await store.moveRead(id, BOB, 5, null)).toBe(true);
+        expect(await store.moveRead(id, CAT, 5, null)).toBe(false);
+        expect(await store.moveRead(appendOf('none', pair, 0).conversation, BOB, 1, null)).toBe(false);
+        const members = (await store.conversation(id))?.members;
+        expect(members?.get(BOB)).toMatchObject({ readSeq: 5, role: 'SELLER' });
+        expect(members?.has(CAT)).toBe(false);
+      });
+
+      test('is counted from the log, whatever was said and read', async () => {
+        const members = [ANN, BOB, CAT];
+        const step = fc.oneof(
+          fc.record({ sender: fc.constantFrom(...members), kind: fc.constantFrom('TEXT' as const, 'SYSTEM' as const) }),
+          fc.record({ reader: fc.constantFrom(...members), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
+        );
+        let run = 0;
+        await fc.assert(
+          fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+            const configId = `run ${++run}`;
+            const { conversation: id } = appendOf(configId, members, 0);
+            const log: { sender: EmailAddress; kind: string }[] = [];
+            const readSeq = new Map<EmailAddress, number>();
+            for (const entry of steps) {
+              if ('sender' in entry) await store.append(appendOf(configId, members, log.push(entry) - 1, 1, entry));
+              else {
+                const seq = Math.floor(entry.share * log.length);
+                await store.moveRead(id, entry.reader, seq, null);
+                readSeq.set(entry.reader, Math.max(seq, readSeq.get(entry.reader) ?? 0));
+              }
+            }
+            for (const reader of members) {
+              const unread = log.flatMap(({ sender, kind }, i) =>
+                i >= (readSeq.get(reader) ?? 0) && sender !== reader && kind === 'TEXT' ? i + 1 : [],
+              );
+              expect(await store.unreadCount(id, reader)).toBe(unread.length);
+              expect(await store.firstUnread(id, reader)).toBe(unread[0] ?? null);
+              expect(await store.unreadTotal(reader, { ...EVERYTHING, configId })).toBe(unread.length);
+            }
+          }),
+          { numRuns: 40 },
+        );
+      });
+    });
+
+    describe('the chat list', () => {
+      test('is ordered by activity, then id, and is paged by position in both directions', async () => {
+        const activity = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 25 });
+        let run = 0;
+        await fc.assert(
+          fc.asyncProperty(activity, fc.integer({ min: 1, max: 7 }), async (times, first) => {
+            const me = email(`me${++run}`);
+            const appends = times.map((sentAt, i) => appendOf(`c${i}`, [me, BOB], 0, 1, { sentAt }));
+            await Promise.all(appends.map((append) => store.append(append)));
+            const expected = appends
+              .map(({ conversation: id, messages }) => ({
+                id,
+                lastActivityAt: messages[0]?.sentAt ?? 0,
+                pinned: false,
+              }))
+              .sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a.id < b.id ? -1 : 1));
+            const seen: string[] = [];
+            let after: ChatListPosition | null = null;
+            for (;;) {
+              const page = await store.chatList(me, EVERYTHING, { first, after });
+              expect(page.hasPreviousPage).toBe(seen.length > 0);
+              seen.push(...page.conversations.map(({ id }) => id));
+              expect(page.hasNextPage).toBe(seen.length < expected.length);
+              if (!page.hasNextPage) break;
+              after = expected[seen.length - 1] ?? null;
+            }
+            expect(seen).toEqual(expected.map(({ id }) => id));
+          }),
+          { numRuns: 15 },
+        );
+      });
+
+      test('holds what matches every filter, for members only', async () => {
+        await store.append(appendOf('a', pair, 0, 2));
+        await store.append(appendOf('b', pair, 0, 1, { sender: BOB }));
+        await store.append(appendOf('c', [BOB, CAT], 0, 1, { sender: CAT }));
+        const list = async (reader: EmailAddress, filter: Partial<ChatListFilter> = {}) => {
+          const narrowed = { ...EVERYTHING, ...filter };
+          const { conversations } = await store.chatList(reader, narrowed, { first: 10, after: null });
+          return [
+            conversations
+              .map(({ configId }) => configId)
+              .sort()
+              .join(''),
+            await store.unreadTotal(reader, narrowed),
+          ];
+        };
+        expect(await list(ANN)).toEqual(['ab', 1]);
+        expect(await list(BOB)).toEqual(['abc', 3]);
+        expect(await list(email('nobody'))).toEqual(['', 0]);
+        expect(await list(BOB, { configId: 'a' })).toEqual(['a', 2]);
+        expect(await list(BOB, { unreadOnly: true })).toEqual(['ac', 3]);
+        expect(await list(BOB, { status: ['OPEN', 'CLOSED'] })).toEqual(['abc', 3]);
+        expect(await list(BOB, { status: ['CLOSED'] })).toEqual(['', 0]);
+        expect(await list(BOB, { status: [] })).toEqual(['', 0]);
+        expect(await list(BOB, { label: 'urgent' })).toEqual(['', 0]);
+        expect(await list(BOB, { archived: true })).toEqual(['', 0]);
+      });
+    });
+
+    test('watch tells of what changed, until it is ended', async () => {
+      const told: WakeUp[] = [];
+      const { conversation } = appendOf('c', pair, 0);
+      const both = new Promise<void>((resolve) => {
+        const unwatch = store.watch((wakeUp) => {
+          told.push(wakeUp);
+          if (told.length === 2) {
+            unwatch();
+            resolve();
+          }
+        });
+      });
+      await store.append(appendOf('c', pair, 0));
+      await store.append(appendOf('c', pair, 0));
+      await store.moveRead(conversation, BOB, 1, null);
+      await both;
+      await store.append(appendOf('c', pair, 1));
+      expect(told).toEqual([{ conversation }, { conversation, reader: BOB }]);
+    });
+
+    test('close finishes what was accepted, can be repeated, and refuses what comes later', async () => {
+      const accepted = Promise.all(Array.from({ length: 50 }, (_, i) => store.append(appendOf(`c${i}`, pair, 0))));
+      await Promise.all([store.close(), store.close()]);
+      expect((await accepted).every(Boolean)).toBe(true);
+      await expect(store.append(appendOf('late', pair, 0))).rejects.toThrow();
+      await expect(store.ping()).rejects.toThrow();
+    });
+  });
+}
