@@ -1,0 +1,351 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type Answer, post } from '../support/clients.ts';
+import { startServer, type TestServer } from '../support/server.ts';
+
+const KEY = { configId: 'c1', members: ['ann@example.com', 'bob@example.com'] };
+const SEND = `mutation ($input: SendMessageInput!) {
+  sendMessage(input: $input) { message { id seq rev kind sender text clientId replyTo { seq text } readBy } conversation { id lastSeq lastRev } deduplicated }
+}`;
+const SEND_MANY = `mutation ($input: SendMessagesInput!) {
+  sendMessages(input: $input) { messages { seq text clientId } conversation { lastSeq } deduplicated }
+}`;
+const LOG = `query ($by: ConversationRef!) { conversation(by: $by) { lastSeq messages(first: 100) { nodes { seq sender text clientId } } } }`;
+
+const send = ({ url }: TestServer, input: object, user = 'ann@example.com') =>
+  post(url, user, SEND, { input: { to: { key: KEY }, ...input } });
+const sendMany = ({ url }: TestServer, messages: object[], input: object = {}) =>
+  post(url, 'ann@example.com', SEND_MANY, { input: { to: { key: KEY }, messages, ...input } });
+const log = async ({ url }: TestServer, key: object = KEY) =>
+  (await post(url, 'ann@example.com', LOG, { by: { key } })).data.conversation;
+const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
+
+describe('sendMessage', () => {
+  test('opens a conversation with its first message, and goes on in it', async () => {
+    const server = await startServer();
+    const first = await send(server, { text: 'hello', subject: 'S', party: '23' });
+    expect(first.data.sendMessage).toMatchObject({
+      ...{
+        message: {
+          seq: 1,
+          rev: 1,
+          kind: 'TEXT',
+          sender: 'ann@example.com',
+          text: 'hello',
+          clientId: null,
+          replyTo: null,
+        },
+      },
+      ...{ conversation: { lastSeq: 1, lastRev: 1 }, deduplicated: false },
+    });
+    const { id } = first.data.sendMessage.conversation;
+    const reply = await send(
+      server,
+      { to: { id }, text: 'hello Ann', replyToSeq: 1, subject: 'ignored' },
+      'bob@example.com',
+    );
+    expect(reply.data.sendMessage.message).toMatchObject({
+      seq: 2,
+      replyTo: { seq: 1, text: 'hello' },
+      readBy: ['bob@example.com'],
+    });
+    const { data } = await post(server.url, 'bob@example.com', '{ chatList { nodes { id subject party } } }');
+    expect(data.chatList.nodes).toEqual([{ id, subject: 'S', party: '23' }]);
+  });
+
+  test('finds one conversation whatever the order, repetition and case of its members', async () => {
+    const server = await startServer();
+    const spellings = [
+      ['ann@example.com', 'bob@example.com'],
+      ['BOB@example.com', 'Ann@Example.COM'],
+      ['bob@example.com', 'ann@example.com', 'Bob@example.com'],
+    ];
+    for (const members of spellings) await send(server, { to: { key: { ...KEY, members } }, text: 'x' });
+    expect((await log(server)).lastSeq).toBe(3);
+    await send(server, { to: { key: { configId: 'C1', members: KEY.members } }, text: 'x' });
+    await send(server, { to: { key: { configId: 'c1', members: [...KEY.members, 'cat@example.com'] } }, text: 'x' });
+    expect((await log(server)).lastSeq).toBe(3);
+  });
+
+  test('two first messages at once open one conversation', async () => {
+    const server = await startServer();
+    for (let round = 0; round < 20; round++) {
+      const to = { key: { ...KEY, configId: `round ${round}` } };
+      const sent = await Promise.all([
+        send(server, { to, text: 'a' }),
+        send(server, { to, text: 'b' }, 'bob@example.com'),
+      ]);
+      const messages = sent.map(({ data }) => data.sendMessage);
+      expect(messages.map(({ message }) => message.seq).sort()).toEqual([1, 2]);
+      expect(new Set(messages.map(({ conversation }) => conversation.id)).size).toBe(1);
+    }
+  });
+
+  test('with a clientId seen before returns the first message, or CONFLICT for another text', async () => {
+    const server = await startServer();
+    const first = await send(server, { text: 'once', clientId: 'x' });
+    const again = await send(server, { text: 'once', clientId: 'x', replyToSeq: 99, subject: 'ignored' });
+    expect(again.data.sendMessage).toEqual({ ...first.data.sendMessage, deduplicated: true });
+    expect(code(await send(server, { text: 'twice', clientId: 'x' }))).toBe('CONFLICT');
+    const other = await send(server, { text: 'mine', clientId: 'x' }, 'bob@example.com');
+    expect(other.data.sendMessage).toMatchObject({ message: { seq: 2 }, deduplicated: false });
+    expect((await log(server)).lastSeq).toBe(2);
+  });
+
+  test('repeated many times at once is stored once', async () => {
+    const server = await startServer();
+    const sent = await Promise.all(Array.from({ length: 50 }, () => send(server, { text: 'once', clientId: 'x' })));
+    expect(sent.map(({ data }) => data.sendMessage.message.seq)).toEqual(Array(50).fill(1));
+    expect(sent.filter(({ data }) => !data.sendMessage.deduplicated)).toHaveLength(1);
+  });
+
+  test('keeps every text byte for byte', async () => {
+    const server = await startServer();
+    const unit = fc.string({ unit: 'binary', minLength: 1, maxLength: 60 });
+    await fc.assert(
+      fc.asyncProperty(unit, async (text) => {
+        const answer = await send(server, { text });
+        const refused = text.includes('\0') || text.trim() === '';
+        if (refused) expect(code(answer)).toBe('BAD_USER_INPUT');
+        else {
+          const { seq } = answer.data.sendMessage.message;
+          const { data } = await post(
+            server.url,
+            'bob@example.com',
+            'query ($by: ConversationRef!, $seq: Int!) { conversation(by: $by) { messages(around: { seq: $seq }, first: 1) { nodes { text } } } }',
+            { by: { key: KEY }, seq },
+          );
+          expect(data.conversation.messages.nodes).toEqual([{ text }]);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  const long = (length: number) => 'x'.repeat(length);
+  test.each<[string, object]>([
+    ['an empty text', { text: '' }],
+    ['white space', { text: ' \n\u2003' }],
+    ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
+    ['NUL', { text: 'a\0b' }],
+    ['a lone surrogate', { text: 'a\udc00b' }],
+    ['a number as text', { text: 1 }],
+    ['an operator as text', { text: { $ne: null } }],
+    ['an empty clientId', { text: 'x', clientId: '' }],
+    ['a clientId of 65', { text: 'x', clientId: long(65) }],
+    ['a clientId with a lone surrogate', { text: 'x', clientId: '\ud800' }],
+    ['a subject of 201', { text: 'x', subject: long(201) }],
+    ['a party of 65', { text: 'x', party: long(65) }],
+    ['a reply to nothing', { text: 'x', replyToSeq: 1 }],
+    ['a reply to 0', { text: 'x', replyToSeq: 0 }],
+    ['an unknown argument', { text: 'x', other: 1 }],
+    ['no place to go to', { text: 'x', to: {} }],
+    ['two places to go to', { text: 'x', to: { id: 'c', key: KEY } }],
+    ['null as the place to go to', { text: 'x', to: { id: null } }],
+    ['an operator as id', { text: 'x', to: { id: { $ne: null } } }],
+    ['an empty config', { text: 'x', to: { key: { ...KEY, configId: '' } } }],
+    ['a config of 129', { text: 'x', to: { key: { ...KEY, configId: long(129) } } }],
+    ['a config with NUL', { text: 'x', to: { key: { ...KEY, configId: '\0' } } }],
+    ['one member', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'ANN@example.com'] } } }],
+    [
+      'members without the viewer',
+      { text: 'x', to: { key: { ...KEY, members: ['bob@example.com', 'cat@example.com'] } } },
+    ],
+    ['a member who is no address', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'bob'] } } }],
+    [
+      'a member beyond ASCII',
+      { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'b\u00f6b@example.com'] } } },
+    ],
+    [
+      'a member beyond 254',
+      { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', `${long(243)}@example.com`] } } },
+    ],
+  ])('refuses %s, and stores nothing', async (_, input) => {
+    const server = await startServer();
+    expect(code(await send(server, input))).toBe('BAD_USER_INPUT');
+    expect(await log(server)).toBeNull();
+  });
+
+  test('takes the longest values there are', async () => {
+    const server = await startServer();
+    const wide = '\u{1F600}';
+    const key = { configId: wide.repeat(128), members: ['ann@example.com', `${long(242)}@example.com`] };
+    const text = wide.repeat(10_000);
+    const input = { to: { key }, text, clientId: wide.repeat(64), subject: wide.repeat(200), party: wide.repeat(64) };
+    expect((await send(server, input)).data.sendMessage.message.text).toBe(text);
+    const many = Array.from({ length: 1024 }, (_, i) => (i === 0 ? 'ann@example.com' : `p${i}@example.com`));
+    expect((await send(server, { to: { key: { ...KEY, members: many } }, text: 'x' })).errors).toBeUndefined();
+    expect(
+      code(await send(server, { to: { key: { ...KEY, members: [...many, 'one@example.com'] } }, text: 'x' })),
+    ).toBe('BAD_USER_INPUT');
+  });
+
+  test('to a conversation that is missing, foreign or malformed is one and the same answer', async () => {
+    const server = await startServer();
+    const { id } = (await send(server, { text: 'x' })).data.sendMessage.conversation;
+    const ids = [id, id.replace(/.$/, 'x'), 'nonsense', `${id}:1`, ''];
+    const answers = await Promise.all(ids.map((to) => send(server, { to: { id: to }, text: 'x' }, 'eve@example.com')));
+    expect(code(answers[0] as Answer)).toBe('NOT_FOUND');
+    expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(1);
+    expect((await log(server)).lastSeq).toBe(1);
+  });
+
+  test('is limited per user, and says when to try again', async () => {
+    const server = await startServer({ RATE_LIMIT_MESSAGES: '600', RATE_LIMIT_BURST: '3' });
+    const answers = [];
+    for (let i = 0; i < 5; i++) answers.push(await send(server, { text: `m${i}` }));
+    const limited = answers.filter(({ errors }) => errors);
+    expect(limited.length).toBeGreaterThan(0);
+    for (const { errors } of limited) {
+      expect(errors?.[0]?.extensions).toEqual({ code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) });
+      expect(errors?.[0]?.extensions.retryAfterMs).toBeLessThanOrEqual(100);
+    }
+    expect((await send(server, { text: 'hello' }, 'bob@example.com')).errors).toBeUndefined();
+    expect((await log(server)).lastSeq).toBe(6 - limited.length);
+  });
+});
+
+describe('sendMessages', () => {
+  test('stores all, contiguously and in order, while others write', async () => {
+    const server = await startServer();
+    const batches = Array.from({ length: 10 }, (_, b) =>
+      sendMany(
+        server,
+        Array.from({ length: 7 }, (_, i) => ({ text: `${b}.${i}` })),
+      ),
+    );
+    const singles = Array.from({ length: 20 }, (_, i) => send(server, { text: `single ${i}` }, 'bob@example.com'));
+    const answers = await Promise.all(batches);
+    await Promise.all(singles);
+    const { messages } = await log(server);
+    expect(messages.nodes.map(({ seq }: { seq: number }) => seq)).toEqual(Array.from({ length: 90 }, (_, i) => i + 1));
+    for (const [b, { data }] of answers.entries()) {
+      const stored = data.sendMessages.messages as { seq: number; text: string }[];
+      expect(stored.map(({ text }) => text)).toEqual(Array.from({ length: 7 }, (_, i) => `${b}.${i}`));
+      expect(stored.map(({ seq }) => seq - (stored[0]?.seq ?? 0))).toEqual([0, 1, 2, 3, 4, 5, 6]);
+      for (const { seq, text } of stored) expect(messages.nodes[seq - 1]).toMatchObject({ text });
+    }
+  });
+
+  test('repeated whole is deduplicated; anything in between is CONFLICT', async () => {
+    const server = await startServer();
+    const batch = [
+      { text: 'a', clientId: '1' },
+      { text: 'b', clientId: '2' },
+    ];
+    const first = await sendMany(server, batch);
+    expect((await sendMany(server, batch)).data.sendMessages).toEqual({
+      ...first.data.sendMessages,
+      deduplicated: true,
+    });
+    for (const other of [
+      [...batch, { text: 'c', clientId: '3' }],
+      [...batch, { text: 'c' }],
+      [...batch].reverse(),
+      [batch[0], { text: 'c', clientId: '2' }],
+    ]) {
+      expect(code(await sendMany(server, other as object[]))).toBe('CONFLICT');
+    }
+    expect((await sendMany(server, [batch[1] as object])).data.sendMessages.deduplicated).toBe(true);
+    expect((await log(server)).lastSeq).toBe(2);
+  });
+
+  test('refuses all when one is bad, none, more than 100, or a clientId given twice', async () => {
+    const server = await startServer();
+    const good = { text: 'x' };
+    const hundred = Array.from({ length: 100 }, () => good);
+    for (const messages of [
+      [],
+      [...hundred, good],
+      [good, { text: '' }],
+      [good, { text: 'x', replyToSeq: 1 }],
+      [
+        { text: 'x', clientId: 'a' },
+        { text: 'x', clientId: 'a' },
+      ],
+    ]) {
+      expect(code(await sendMany(server, messages))).toBe('BAD_USER_INPUT');
+    }
+    expect(await log(server)).toBeNull();
+    expect((await sendMany(server, hundred)).data.sendMessages.conversation.lastSeq).toBe(100);
+  });
+
+  test('of 100 passes the default rate limit', async () => {
+    const server = await startServer({ RATE_LIMIT_MESSAGES: '600' });
+    expect(
+      (
+        await sendMany(
+          server,
+          Array.from({ length: 100 }, () => ({ text: 'x' })),
+        )
+      ).errors,
+    ).toBeUndefined();
+    expect(code(await send(server, { text: 'x' }))).toBe('RATE_LIMITED');
+  });
+});
+
+test('any mix of sends, batches and repeats leaves a dense log in which each clientId stands once', async () => {
+  const server = await startServer();
+  const draft = fc.record({ text: fc.constantFrom('a', 'b'), clientId: fc.constantFrom('1', '2', '3', '4', null) });
+  const operation = fc.record({
+    user: fc.constantFrom('ann@example.com', 'bob@example.com'),
+    messages: fc.uniqueArray(draft, {
+      minLength: 1,
+      maxLength: 4,
+      comparator: (a, b) => a.clientId !== null && a.clientId === b.clientId,
+    }),
+  });
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 25 }), async (operations) => {
+      const key = { ...KEY, configId: `run ${++run}` };
+      const answers = await Promise.all(
+        operations.map(({ user, messages }) => post(server.url, user, SEND_MANY, { input: { to: { key }, messages } })),
+      );
+      const stored = (await log(server, key))?.messages.nodes ?? [];
+      expect(stored.map(({ seq }: { seq: number }) => seq)).toEqual(stored.map((_: unknown, i: number) => i + 1));
+      const ids = stored.flatMap((m: { sender: string; clientId: string | null }) =>
+        m.clientId ? `${m.sender} ${m.clientId}` : [],
+      );
+      expect(new Set(ids).size).toBe(ids.length);
+      let acknowledged = 0;
+      for (const [i, { data, errors }] of answers.entries()) {
+        if (errors) expect(errors[0]?.extensions.code).toBe('CONFLICT');
+        else {
+          for (const [j, message] of data.sendMessages.messages.entries()) {
+            expect(message).toMatchObject(operations[i]?.messages[j] ?? {});
+            expect(stored[message.seq - 1]).toMatchObject({ sender: operations[i]?.user, ...message });
+          }
+          if (!data.sendMessages.deduplicated) acknowledged += data.sendMessages.messages.length;
+        }
+      }
+      expect(acknowledged).toBe(stored.length);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a clock that steps back changes no order and no time backward', async () => {
+  let now = 5_000_000;
+  const server = await startServer({}, { clock: () => now });
+  await send(server, { text: 'first' });
+  now = 1_000_000;
+  await send(server, { text: 'second' });
+  const { data } = await post(
+    server.url,
+    'ann@example.com',
+    '{ chatList { nodes { lastActivityAt createdAt messages { nodes { seq text sentAt } } } } }',
+  );
+  const at = '1970-01-01T01:23:20.000Z';
+  expect(data.chatList.nodes).toEqual([
+    {
+      ...{ lastActivityAt: at, createdAt: at },
+      messages: {
+        nodes: [
+          { seq: 1, text: 'first', sentAt: at },
+          { seq: 2, text: 'second', sentAt: at },
+        ],
+      },
+    },
+  ]);
+});
