@@ -48,13 +48,15 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       }
     },
 
-    onSubscribe({ extra }, id, { query, variables, operationName }) {
+    onSubscribe({ extra, subscriptions }, id, { query, variables, operationName }) {
       const document = gate.prepare(query);
       if (!('kind' in document)) return document;
       const kind = gate.kind(document, operationName);
       if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
       const live = kind === OperationTypeNode.SUBSCRIPTION;
-      if (live && extra.subscriptions.size >= limits.subscriptionsPerSocket) {
+      // Those the client completed are gone from graphql-ws's list at once, from ours when they have ended.
+      const running = [...extra.subscriptions].filter((other) => other in subscriptions).length;
+      if (live && running >= limits.subscriptionsPerSocket) {
         return [
           gate.mask(
             new ChatError('RATE_LIMITED', `More than ${limits.subscriptionsPerSocket} subscriptions on this socket.`),

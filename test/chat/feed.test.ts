@@ -1,0 +1,140 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { connectGraphql, type GraphqlLine } from '../support/clients.ts';
+import { startServer } from '../support/server.ts';
+
+const [ANN, BOB, CAT] = ['ann@example.com', 'bob@example.com', 'cat@example.com'];
+const ADDED =
+  'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq text sender } }';
+
+async function say(line: GraphqlLine, configId: string, text: string): Promise<string> {
+  const { data } = await line.run(
+    'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }',
+    { input: { to: { key: { configId, members: [ANN, BOB, CAT] } }, text } },
+  );
+  return data.sendMessage.conversation.id;
+}
+
+async function storedTexts(line: GraphqlLine, id: string, count: number): Promise<string[]> {
+  const texts: string[] = [];
+  for (let from = 1; from <= count; from += 100) {
+    const { data } = await line.run(
+      'query ($id: ID!, $first: Int, $after: String) { conversation(by: { id: $id }) { messages(first: $first, after: $after) { nodes { text } } } }',
+      { id, first: 100, after: from === 1 ? null : `${id}:${from - 1}` },
+    );
+    texts.push(...data.conversation.messages.nodes.map(({ text }: { text: string }) => text));
+  }
+  return texts;
+}
+
+describe('a subscriber that is killed and resumes with its last seq', () => {
+  test('ends with every message once and in order, wherever it was cut, while two writers write', async () => {
+    const { ws, server } = await startServer();
+    let run = 0;
+    // How many messages the subscriber takes before each cut.
+    const cuts = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(cuts, async (lives) => {
+        const configId = `run ${++run}`;
+        const writers = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)] as const;
+        const id = await say(writers[0], configId, 'first');
+        const total = 61;
+        const writing = Promise.all(
+          writers.map(async (writer, w) => {
+            for (let i = 0; i < 30; i++) await say(writer, configId, `${w}.${i}`);
+          }),
+        );
+        const seen: { seq: number; text: string }[] = [];
+        for (let life = 0; seen.length < total; life++) {
+          const reader = await connectGraphql(ws, CAT);
+          const events = reader.subscribe(ADDED, { id, after: seen.length });
+          // The first lives are cut at every message boundary.
+          const take = life < 20 ? 1 : (lives[life % lives.length] ?? 1);
+          for (let i = 0; i < take && seen.length < total; i++) seen.push((await events.next())?.data.messageAdded);
+          reader.socket.terminate();
+        }
+        await writing;
+        expect(seen.map(({ seq }) => seq)).toEqual(Array.from({ length: total }, (_, i) => i + 1));
+        expect(seen.map(({ text }) => text)).toEqual(await storedTexts(writers[0], id, total));
+        for (const writer of writers) writer.close();
+      }),
+      { numRuns: 8 },
+    );
+    await expect.poll(() => server.subscriptions()).toBe(0);
+  });
+
+  test('reads far behind the tail from the store, then goes on live', async () => {
+    const { ws } = await startServer();
+    const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+    const id = await say(ann, 'c', 'm1');
+    const live = bob.subscribe(ADDED, { id });
+    await bob.run('{ viewer { email } }');
+    for (let sent = 1; sent < 1000; sent += 100) {
+      const messages = Array.from({ length: Math.min(100, 1000 - sent) }, (_, i) => ({ text: `m${sent + i + 1}` }));
+      await ann.run('mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { deduplicated } }', {
+        input: { to: { id }, messages },
+      });
+    }
+    const late = bob.subscribe(ADDED, { id, after: 3 });
+    for (let seq = 2; seq <= 1000; seq++) expect((await live.next())?.data.messageAdded.text).toBe(`m${seq}`);
+    for (let seq = 4; seq <= 1000; seq++) expect((await late.next())?.data.messageAdded.text).toBe(`m${seq}`);
+    await say(ann, 'c', 'm1001');
+    for (const events of [live, late]) expect((await events.next())?.data.messageAdded.seq).toBe(1001);
+  });
+});
+
+test('a lost wake-up costs at most the time of the slow poll, never a message', async () => {
+  const store = await openSqlite(':memory:');
+  const { ws } = await startServer({}, { store: { ...store, watch: () => () => {} } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const id = await say(ann, 'c', 'm1');
+  const events = bob.subscribe(ADDED, { id, after: 0 });
+  expect((await events.next())?.data.messageAdded.seq).toBe(1);
+  for (const text of ['m2', 'm3']) await say(ann, 'c', text);
+  expect((await events.next())?.data.messageAdded.seq).toBe(2);
+  expect((await events.next())?.data.messageAdded.seq).toBe(3);
+});
+
+test('a store that fails for a while costs a subscriber no message', async () => {
+  const store = await openSqlite(':memory:');
+  let away = false;
+  const messages: typeof store.messages = async (...args) => {
+    if (away) throw new Error('away');
+    return store.messages(...args);
+  };
+  const { ws } = await startServer({}, { store: { ...store, messages } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const id = await say(ann, 'c', 'm1');
+  const events = bob.subscribe(ADDED, { id });
+  await bob.run('{ viewer { email } }');
+  away = true;
+  const behind = bob.subscribe(ADDED, { id, after: 0 });
+  for (const text of ['m2', 'm3']) await say(ann, 'c', text);
+  away = false;
+  expect((await events.next())?.data.messageAdded.seq).toBe(2);
+  for (const seq of [1, 2, 3]) expect((await behind.next())?.data.messageAdded.seq).toBe(seq);
+});
+
+test('a subscriber who is no member any more is told nothing, and the stream ends', async () => {
+  const store = await openSqlite(':memory:');
+  let left = false;
+  const conversation: typeof store.conversation = async (id) => {
+    const found = await store.conversation(id);
+    if (!found || !left) return found;
+    const members = [...found.members].map(
+      ([email, member]) => [email, email === BOB ? { ...member, leftAt: 1 } : member] as const,
+    );
+    return { ...found, members: new Map(members) };
+  };
+  const { ws, server } = await startServer({}, { store: { ...store, conversation } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const id = await say(ann, 'c', 'm1');
+  const events = bob.subscribe(ADDED, { id, after: 0 });
+  expect((await events.next())?.data.messageAdded.seq).toBe(1);
+  left = true;
+  await say(ann, 'c', 'm2');
+  expect(await events.next()).toBeNull();
+  expect((await bob.subscribe(ADDED, { id }).next())?.errors?.[0]?.extensions.code).toBe('NOT_FOUND');
+  await expect.poll(() => server.subscriptions()).toBe(0);
+});

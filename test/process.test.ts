@@ -1,0 +1,225 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { type Answer, connectGraphql, connectLegacy, type GraphqlLine, legacyOnce, post } from './support/clients.ts';
+
+const MAIN = join(import.meta.dirname, '../dist/main.js');
+const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
+const KEY = { configId: 'c1', members: [ANN, BOB] };
+const SEND =
+  'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
+
+const directory = mkdtempSync(join(tmpdir(), 'kredichat-process-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+const started: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of started.splice(0)) child.kill('SIGKILL');
+});
+
+function run(environment: Record<string, string>): ChildProcess {
+  const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment };
+  const child = spawn(process.execPath, [MAIN], { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  started.push(child);
+  return child;
+}
+
+/** Starts the server as an operator would; resolves once it listens. */
+async function start(
+  environment: Record<string, string> = {},
+): Promise<{ child: ChildProcess; url: string; ws: string }> {
+  const child = run(environment);
+  let output = '';
+  for await (const chunk of child.stdout ?? []) {
+    output += chunk;
+    const url = /http:\/\/\S+:\d+/.exec(output)?.[0];
+    if (url) return { child, url, ws: url.replace('http', 'ws') };
+  }
+  throw new Error(`the server ended: ${output}`);
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  const exit = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exit;
+}
+
+/** The log of the conversation, read whole. */
+async function log(url: string): Promise<{ seq: number; clientId: string; text: string }[]> {
+  const nodes: { seq: number; clientId: string; text: string }[] = [];
+  let after: string | null = null;
+  do {
+    const query = `query ($key: ConversationKey!, $after: String) { conversation(by: { key: $key }) {
+      messages(first: 100, after: $after) { nodes { seq clientId text } pageInfo { hasNextPage endCursor } } } }`;
+    const { data }: Answer = await post(url, ANN, query, { key: KEY, after });
+    const page = data.conversation?.messages;
+    nodes.push(...(page?.nodes ?? []));
+    after = page?.pageInfo.hasNextPage ? page.pageInfo.endCursor : null;
+  } while (after);
+  return nodes;
+}
+
+test('kill -9 during 2,000 sends, ten rounds: nothing acknowledged is lost, and retries add nothing', async () => {
+  const file = { STORE_URL: 'sqlite:kill/kredichat.db' };
+  const acknowledged = new Map<string, number>();
+  const attempted = new Set<string>();
+
+  async function sendAll(line: GraphqlLine, ids: readonly string[]): Promise<void> {
+    const waiting = [...ids];
+    const worker = async () => {
+      for (let clientId = waiting.shift(); clientId; clientId = waiting.shift()) {
+        attempted.add(clientId);
+        const { data } = await line.run(SEND, { input: { to: { key: KEY }, text: `text of ${clientId}`, clientId } });
+        const { seq } = data.sendMessage.message;
+        expect(acknowledged.get(clientId) ?? seq).toBe(seq);
+        acknowledged.set(clientId, seq);
+      }
+    };
+    await Promise.all(Array.from({ length: 16 }, worker));
+  }
+
+  for (let round = 0; round < 10; round++) {
+    const { child, ws } = await start(file);
+    const [first, second] = [await connectGraphql(ws, ANN), await connectGraphql(ws, ANN)];
+    const ids = Array.from({ length: 2000 }, (_, i) => `${round}.${i}`);
+    const sends = Promise.allSettled([sendAll(first, ids.slice(0, 1000)), sendAll(second, ids.slice(1000))]);
+    // Earlier in the round with every round: at the first acknowledgements, and in the thick of it.
+    const before = acknowledged.size;
+    await expect
+      .poll(() => acknowledged.size - before, { interval: 1, timeout: 20_000 })
+      .toBeGreaterThan(100 * (9 - round));
+    await kill(child);
+    await sends;
+
+    const restarted = await start(file);
+    const stored = await log(restarted.url);
+    expect(stored.map(({ seq }) => seq)).toEqual(stored.map((_, i) => i + 1));
+    expect(new Set(stored.map(({ clientId }) => clientId)).size).toBe(stored.length);
+    for (const { clientId, text } of stored) {
+      expect(attempted.has(clientId)).toBe(true);
+      expect(text).toBe(`text of ${clientId}`);
+    }
+    for (const [clientId, seq] of acknowledged) expect(stored[seq - 1]?.clientId).toBe(clientId);
+
+    const retry = await connectGraphql(restarted.ws, ANN);
+    await sendAll(
+      retry,
+      ids.filter((id) => attempted.has(id)),
+    );
+    expect(await log(restarted.url)).toHaveLength(attempted.size);
+    await kill(restarted.child);
+  }
+}, 180_000);
+
+describe('SIGTERM', () => {
+  test('closes 200 subscribers with 1001, exits with 0 within 10 s, and everyone resumes without a gap', async () => {
+    const file = { STORE_URL: 'sqlite:term/kredichat.db' };
+    const { child, ws } = await start(file);
+    const writer = await connectGraphql(ws, ANN);
+    const opened = await writer.run(SEND, { input: { to: { key: KEY }, text: 'm1', clientId: '1' } });
+    const { id } = opened.data.sendMessage.conversation;
+    const added =
+      'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq } }';
+    const lines = await Promise.all(Array.from({ length: 200 }, () => connectGraphql(ws, BOB)));
+    const legacy = await connectLegacy(ws, BOB);
+    const seen = lines.map(() => [] as number[]);
+    const follow = async (line: GraphqlLine, i: number) => {
+      const events = line.subscribe(added, { id, after: seen[i]?.length ?? 0 });
+      for (let event = await events.next(); event; event = await events.next()) {
+        seen[i]?.push(event.data.messageAdded.seq);
+        if (event.data.messageAdded.seq === last) return;
+      }
+    };
+    let last = Number.POSITIVE_INFINITY;
+    const following = Promise.allSettled(lines.map(follow));
+    let acknowledged = 1;
+    const sending = (async () => {
+      for (;;) {
+        const { data } = await writer.run(SEND, { input: { to: { id }, text: 'more' } });
+        acknowledged = data.sendMessage.message.seq;
+      }
+    })().catch(() => {});
+    await expect.poll(() => acknowledged).toBeGreaterThan(20);
+    const at = Date.now();
+    child.kill('SIGTERM');
+    const [exitCode] = await once(child, 'exit');
+    expect(exitCode).toBe(0);
+    expect(Date.now() - at).toBeLessThan(10_000);
+    await sending;
+    await following;
+    for (const line of [...lines, writer, legacy]) expect((await line.closed()).code).toBe(1001);
+
+    const restarted = await start(file);
+    last = (await log(restarted.url)).length;
+    expect(last).toBeGreaterThanOrEqual(acknowledged);
+    await Promise.all(
+      lines.map(async (_, i) => {
+        if (seen[i]?.length === last) return;
+        const line = await connectGraphql(restarted.ws, BOB);
+        await follow(line, i);
+      }),
+    );
+    for (const seqs of seen) expect(seqs).toEqual(Array.from({ length: last }, (_, i) => i + 1));
+  });
+
+  test('answers the sends it has accepted', async () => {
+    const { child, ws } = await start({ STORE_URL: 'sqlite:accepted/kredichat.db' });
+    const line = await connectGraphql(ws, ANN);
+    const sends = Array.from({ length: 300 }, (_, i) =>
+      line.run(SEND, { input: { to: { key: { ...KEY, configId: `c${i}` } }, text: 'x' } }).catch(() => null),
+    );
+    await Promise.race(sends);
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    const acknowledged = (await Promise.all(sends)).filter((answer) => answer?.data).length;
+    const { url } = await start({ STORE_URL: 'sqlite:accepted/kredichat.db' });
+    const { data } = await post(url, ANN, '{ chatList { unreadTotal nodes { id } } }');
+    expect(data.chatList.nodes.length).toBeGreaterThan(0);
+    expect(acknowledged).toBe(300);
+  });
+});
+
+describe('starting', () => {
+  async function fails(environment: Record<string, string>): Promise<string> {
+    const child = run(environment);
+    let errors = '';
+    child.stderr?.on('data', (chunk) => {
+      errors += chunk;
+    });
+    expect((await once(child, 'exit'))[0]).toBe(1);
+    return errors;
+  }
+
+  test('needs nothing, and makes data/ itself', async () => {
+    const { url } = await start();
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    expect(existsSync(join(directory, 'data/kredichat.db'))).toBe(true);
+  });
+
+  test('with an impossible variable fails with one line that names it', async () => {
+    expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT is to be a whole number\n$/);
+    expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
+  });
+
+  test('on a file in use fails with one line that says so', async () => {
+    await start({ STORE_URL: 'sqlite:used/kredichat.db' });
+    expect(await fails({ STORE_URL: 'sqlite:used/kredichat.db' })).toMatch(
+      /^kredichat: .* is in use by another process.*\n$/,
+    );
+  });
+
+  test('on a port in use fails with one line that says so', async () => {
+    const { url } = await start({ STORE_URL: 'memory:' });
+    expect(await fails({ STORE_URL: 'memory:', PORT: new URL(url).port })).toMatch(
+      /^kredichat: listen EADDRINUSE.*\n$/,
+    );
+  });
+});
+
+test('the documented frames work against a fresh process', async () => {
+  const { ws } = await start({ STORE_URL: 'memory:' });
+  const frame = { type: 'SEND', config_id: 'c', members: [BOB], message: [{ text: 'hi' }] };
+  expect((await legacyOnce(ws, ANN, frame)).data[0].message).toMatchObject([{ text: 'hi', sender: ANN }]);
+});

@@ -1,0 +1,276 @@
+import { describe, expect, test } from 'vitest';
+import { type Answer, connect, connectGraphql, connectLegacy, type GraphqlLine, post } from '../support/clients.ts';
+import { startServer, type TestServer } from '../support/server.ts';
+
+const ANN = 'ann@example.com';
+const BOB = 'bob@example.com';
+const ADDED =
+  'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq text sender } }';
+const CHANGED = 'subscription { chatListChanged { configId lastSeq unreadCount lastMessage { text } } }';
+
+async function say(line: GraphqlLine, text: string, configId = 'c1'): Promise<string> {
+  const { data } = await line.run(
+    'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }',
+    { input: { to: { key: { configId, members: [ANN, BOB] } }, text } },
+  );
+  return data.sendMessage.conversation.id;
+}
+const protocol = ({ ws }: TestServer) => connect(`${ws}/graphql`, 'graphql-transport-ws');
+const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
+
+describe('a connection', () => {
+  test('without a credential is accepted, and may do nothing', async () => {
+    const { ws } = await startServer();
+    const line = await connectGraphql(ws, null);
+    expect(code(await line.run('{ viewer { email } }'))).toBe('UNAUTHENTICATED');
+    expect((await line.run('{ __schema { queryType { name } } }')).data.__schema.queryType.name).toBe('Query');
+    for (const query of [CHANGED, ADDED]) {
+      const events = line.subscribe(query, { id: 'x' });
+      expect(code(await events.next())).toBe('UNAUTHENTICATED');
+      expect(await events.next()).toBeNull();
+    }
+  });
+
+  test.each([
+    { authorization: 'Bearer nobody' },
+    { authorization: 1 },
+    { Authorization: 'x' },
+    { authorization: { $ne: null } },
+  ])('with the credential %j is closed with 4403', async (payload) => {
+    const line = await protocol(await startServer());
+    line.send({ type: 'connection_init', payload });
+    expect(await line.closed()).toEqual({ code: 4403, reason: 'Forbidden' });
+  });
+
+  test('is closed when it says nothing, says it twice, or speaks too early or of nothing known', async () => {
+    const server = await startServer({ AUTH_TIMEOUT_SECONDS: '1' });
+    const codeAfter = async (...frames: unknown[]) => {
+      const line = await protocol(server);
+      for (const frame of frames) line.send(frame);
+      return (await line.closed()).code;
+    };
+    const init = { type: 'connection_init' };
+    expect(await codeAfter()).toBe(4408);
+    expect(await codeAfter(init, init)).toBe(4429);
+    expect(await codeAfter({ id: '1', type: 'subscribe', payload: { query: '{ viewer { email } }' } })).toBe(4401);
+    for (const bad of [
+      'not json',
+      '',
+      'null',
+      '[]',
+      '{"type":"nothing"}',
+      '{"type":"subscribe"}',
+      { id: 1, type: 'subscribe' },
+    ]) {
+      expect(await codeAfter(init, bad), JSON.stringify(bad)).toBe(4400);
+    }
+    const twice = await connectGraphql(server.ws, ANN);
+    for (let i = 0; i < 2; i++) twice.send({ id: 'same', type: 'subscribe', payload: { query: CHANGED } });
+    expect((await twice.closed()).code).toBe(4409);
+    expect(await codeAfter(init, `"${'x'.repeat(262_144)}"`)).toBe(1009);
+    const other = await connect(`${server.ws}/graphql`);
+    expect((await other.closed()).code).toBe(4406);
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
+  });
+
+  test('survives every operation that fails, and so do its subscriptions', async () => {
+    const { ws } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'm1');
+    const events = line.subscribe(ADDED, { id });
+    for (const [query, variables] of [
+      ['{'],
+      ['{ nothing }'],
+      ['query A { viewer { email } } query B { viewer { email } }'],
+      ['fragment A on Viewer { email }'],
+      [`{ ${Array.from({ length: 16 }, (_, i) => `a${i}: __typename`).join(' ')} }`],
+      [`{ chatList { nodes { lastMessage { ${'replyTo { '.repeat(7)} id ${'}'.repeat(7)} } } } }`],
+      [`${'{ a '.repeat(10_000)}${'}'.repeat(10_000)}`],
+      ['query ($id: ID!) { node(id: $id) { id } }', {}],
+      [ADDED, { id, after: -1 }],
+      [ADDED, { id, after: 2 }],
+      [ADDED, { id, after: 2 ** 31 }],
+    ] as [string, Record<string, unknown>?][]) {
+      const failed = line.subscribe(query, variables);
+      expect(code(await failed.next()), query.slice(0, 80)).toBe('BAD_USER_INPUT');
+      expect(await failed.next()).toBeNull();
+    }
+    const foreign = line.subscribe(ADDED, { id: 'nonsense' });
+    expect(code(await foreign.next())).toBe('NOT_FOUND');
+    await say(line, 'm2');
+    expect(await events.next()).toEqual({ data: { messageAdded: { seq: 2, text: 'm2', sender: ANN } } });
+  });
+
+  test('holds as many subscriptions as is allowed; one more is RATE_LIMITED and the others live on', async () => {
+    const { ws } = await startServer({ MAX_SUBSCRIPTIONS: '3' });
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'm1');
+    const live = [1, 2, 3].map(() => line.subscribe(ADDED, { id, after: 0 }));
+    const refused = line.subscribe(ADDED, { id });
+    expect(code(await refused.next())).toBe('RATE_LIMITED');
+    for (const events of live) expect((await events.next())?.data.messageAdded.seq).toBe(1);
+    live[0]?.stop();
+    const next = line.subscribe(ADDED, { id, after: 0 });
+    expect((await next.next())?.data.messageAdded.seq).toBe(1);
+    await Promise.all(Array.from({ length: 20 }, () => line.run('{ viewer { email } }')));
+  });
+
+  test('that is half open is found within two heartbeats', async () => {
+    const server = await startServer({ HEARTBEAT_SECONDS: '1' });
+    // Clients that take bytes but never answer, as after a lost network.
+    const mute = { autoPong: false };
+    const lines = [
+      await connect(`${server.ws}/graphql`, 'graphql-transport-ws', mute),
+      await connect(`${server.ws}/conversation/ws?email_id=${ANN}`, undefined, mute),
+    ];
+    lines[0]?.send({ type: 'connection_init' });
+    const healthy = await connectGraphql(server.ws, ANN);
+    expect(await Promise.all(lines.map((line) => line.closed()))).toEqual(
+      [1, 2].map(() => ({ code: 1006, reason: '' })),
+    );
+    expect(healthy.socket.readyState).toBe(1);
+  });
+});
+
+describe('messageAdded', () => {
+  test('brings what comes after the position, or from now, each once and in order', async () => {
+    const { ws } = await startServer();
+    const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+    let id = '';
+    for (let i = 1; i <= 250; i++) id = await say(ann, `m${i}`);
+    const starts = [0, 1, 99, 100, 249, 250, null];
+    const subscriptions = starts.map((after) => bob.subscribe(ADDED, { id, after }));
+    await bob.run('{ viewer { email } }');
+    for (let i = 251; i <= 260; i++) await say(ann, `m${i}`);
+    for (const [i, after] of starts.entries()) {
+      for (let seq = (after ?? 250) + 1; seq <= 260; seq++) {
+        expect(await subscriptions[i]?.next()).toEqual({
+          data: { messageAdded: { seq, text: `m${seq}`, sender: ANN } },
+        });
+      }
+    }
+  });
+
+  test('is registered before what the client sends next on the socket', async () => {
+    const { ws } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    for (let round = 0; round < 50; round++) {
+      const id = await say(line, 'first', `c${round}`);
+      const events = line.subscribe(ADDED, { id });
+      const list = line.subscribe(CHANGED);
+      const sent = say(line, 'second', `c${round}`);
+      expect((await events.next())?.data.messageAdded.text).toBe('second');
+      expect((await list.next())?.data.chatListChanged).toMatchObject({
+        configId: `c${round}`,
+        lastMessage: { text: 'second' },
+      });
+      await sent;
+      for (const subscription of [events, list]) subscription.stop();
+    }
+  });
+
+  test('stops when the client completes it', async () => {
+    const { ws, server } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'm1');
+    const events = line.subscribe(ADDED, { id, after: 0 });
+    await events.next();
+    events.stop();
+    await line.run('{ viewer { email } }');
+    expect(server.subscriptions()).toBe(0);
+  });
+});
+
+describe('chatListChanged', () => {
+  test('tells every member of a new conversation and new messages, and a reader of what they read', async () => {
+    const { ws } = await startServer();
+    const [ann, bob, eve] = [
+      await connectGraphql(ws, ANN),
+      await connectGraphql(ws, BOB),
+      await connectGraphql(ws, 'eve@example.com'),
+    ];
+    const lists = [ann, bob].map((line) => line.subscribe(CHANGED));
+    const foreign = eve.subscribe(CHANGED);
+    await Promise.all([ann, bob, eve].map((line) => line.run('{ viewer { email } }')));
+    const id = await say(ann, 'hello');
+    const changed = async (i: number) => (await lists[i]?.next())?.data.chatListChanged;
+    const state = { configId: 'c1', lastSeq: 1, lastMessage: { text: 'hello' } };
+    expect(await changed(0)).toEqual({ ...state, unreadCount: 0 });
+    expect(await changed(1)).toEqual({ ...state, unreadCount: 1 });
+    await bob.run('mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { id } } }', {
+      id,
+    });
+    expect(await changed(1)).toEqual({ ...state, unreadCount: 0 });
+    await say(ann, 'again');
+    expect(await changed(0)).toMatchObject({ lastSeq: 2 });
+    await eve.run(
+      'mutation { sendMessage(input: { to: { key: { configId: "e", members: ["eve@example.com", "fay@example.com"] } }, text: "x" }) { message { id } } }',
+    );
+    expect((await foreign.next())?.data.chatListChanged).toMatchObject({ configId: 'e' });
+  });
+});
+
+test('opening and dropping 500 subscriptions leaves no listener behind', async () => {
+  const { ws, server } = await startServer();
+  const ann = await connectGraphql(ws, ANN);
+  const id = await say(ann, 'm1');
+  for (let round = 0; round < 50; round++) {
+    const line = await connectGraphql(ws, BOB);
+    const subscriptions = Array.from({ length: 10 }, (_, i) =>
+      line.subscribe(i % 3 === 0 ? CHANGED : ADDED, { id, after: i % 2 }),
+    );
+    await line.run('{ viewer { email } }');
+    if (round % 3 === 0) for (const subscription of subscriptions) subscription.stop();
+    if (round % 3 === 1) line.socket.terminate();
+    else line.close();
+    await line.closed();
+  }
+  const live = await connectLegacy(ws, BOB, '&live=1');
+  live.send({ type: 'RECEIVE', config_id: 'c1', members: [ANN] });
+  await live.next();
+  live.socket.terminate();
+  await live.closed();
+  await expect.poll(() => server.subscriptions()).toBe(0);
+});
+
+test('a reader that stalls is cut with 4413 and resumes without a gap; others do not notice', async () => {
+  const { ws, url } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+  const [ann, slow, quick] = [
+    await connectGraphql(ws, ANN),
+    await connectGraphql(ws, BOB),
+    await connectGraphql(ws, BOB),
+  ];
+  const id = await say(ann, 'm1');
+  const [stalled, steady] = [slow.subscribe(ADDED, { id, after: 0 }), quick.subscribe(ADDED, { id, after: 0 })];
+  expect((await stalled.next())?.data.messageAdded.seq).toBe(1);
+  slow.socket.pause();
+  const text = 'x'.repeat(9000);
+  let last = 1;
+  const seen: number[] = [];
+  // Until the kernel's buffers are full too, and the server has given up on it.
+  for (; last < 5000; last++) {
+    await post(
+      url,
+      ANN,
+      'mutation ($id: ID!, $text: String!) { sendMessage(input: { to: { id: $id }, text: $text }) { message { id } } }',
+      { id, text },
+    );
+    seen.push((await steady.next())?.data.messageAdded.seq);
+    if (last % 100 === 0 && (await (await fetch(`${url}/metrics`)).text()).includes('kredichat_subscriptions 1\n'))
+      break;
+  }
+  expect(seen).toEqual(seen.map((_, i) => i + 1));
+  slow.socket.resume();
+  expect(await slow.closed()).toMatchObject({ code: 4413 });
+  const received: number[] = [1];
+  for (;;) {
+    const answer = await stalled.next().catch(() => null);
+    if (!answer) break;
+    received.push(answer.data.messageAdded.seq);
+  }
+  expect(received).toEqual(received.map((_, i) => i + 1));
+  const again = await connectGraphql(ws, BOB);
+  const resumed = again.subscribe(ADDED, { id, after: received.at(-1) });
+  for (let seq = received.length + 1; seq <= last; seq++)
+    expect((await resumed.next())?.data.messageAdded.seq).toBe(seq);
+});
