@@ -14,7 +14,7 @@ export type Instant = number;
 
 export type Role = 'CUSTOMER' | 'SELLER' | 'BANK';
 export type ConversationStatus = 'OPEN' | 'PENDING' | 'RESOLVED' | 'CLOSED';
-export type MessageKind = 'TEXT' | 'SYSTEM';
+type MessageKind = 'TEXT' | 'SYSTEM';
 
 /** Who a request is made for. */
 export interface Viewer {
@@ -63,7 +63,7 @@ export interface Conversation {
   readonly lastRev: number;
 }
 
-export interface Revision {
+interface Revision {
   readonly text: string;
   readonly editor: EmailAddress;
   readonly at: Instant;

@@ -15,7 +15,7 @@ export function codePoints(text: string): number {
  * Text that every store keeps byte for byte: well-formed Unicode without U+0000, `min` to `max` code points.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
-export function checkText(name: string, text: string, min: number, max: number): string {
+function checkText(name: string, text: string, min: number, max: number): string {
   if (!text.isWellFormed()) throw badInput(`${name} is not well-formed Unicode: it holds a lone surrogate.`);
   if (text.includes('\0')) throw badInput(`${name} holds the character U+0000.`);
   const length = codePoints(text);

@@ -4,12 +4,8 @@ import { type Conversation, messageId } from '../model.ts';
 import { type Context, signedIn } from './context.ts';
 import type { ConversationRef, Resolvers } from './generated/resolvers.ts';
 import { chatListCursor, chatListPage, chatListPageInfo, messagePage, messagePageInfo } from './pagination.ts';
-import { DateTime, EmailAddressScalar } from './scalars.ts';
 
 export const resolvers: Resolvers = {
-  DateTime,
-  EmailAddress: EmailAddressScalar,
-
   Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
 
   Query: {

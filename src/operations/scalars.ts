@@ -1,4 +1,4 @@
-import { GraphQLError, GraphQLScalarType, Kind, type ValueNode } from 'graphql';
+import { GraphQLError, Kind, type ValueNode } from 'graphql';
 import { type EmailAddress, type Instant, parseEmail } from '../model.ts';
 
 const RFC_3339 = /^(\d{4})-(\d{2})-(\d{2})T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/i;
@@ -24,16 +24,16 @@ function stringLiteral(node: ValueNode): unknown {
   return node.kind === Kind.STRING ? node.value : undefined;
 }
 
-export const DateTime = new GraphQLScalarType<Instant, string>({
-  name: 'DateTime',
-  serialize: (value) => new Date(value as Instant).toISOString(),
-  parseValue: parseInstant,
-  parseLiteral: (node) => parseInstant(stringLiteral(node)),
-});
-
-export const EmailAddressScalar = new GraphQLScalarType<EmailAddress, EmailAddress>({
-  name: 'EmailAddress',
-  serialize: (value) => value as EmailAddress,
-  parseValue: parseAddress,
-  parseLiteral: (node) => parseAddress(stringLiteral(node)),
-});
+/** How the scalars are read and written; the schema files name and describe them. */
+export const scalars = {
+  DateTime: {
+    serialize: (value: unknown) => new Date(value as Instant).toISOString(),
+    parseValue: parseInstant,
+    parseLiteral: (node: ValueNode) => parseInstant(stringLiteral(node)),
+  },
+  EmailAddress: {
+    serialize: (value: unknown) => value,
+    parseValue: parseAddress,
+    parseLiteral: (node: ValueNode) => parseAddress(stringLiteral(node)),
+  },
+};

@@ -23,7 +23,7 @@ import { StoreUnavailable } from '../store/store.ts';
 import { operationLimits } from './limits.ts';
 
 /** An operation as a transport received it. */
-export interface OperationRequest {
+interface OperationRequest {
   /** The text, or a document that was parsed and validated with `gate.prepare`. */
   readonly query: string | DocumentNode;
   readonly variables?: Record<string, unknown> | null | undefined;

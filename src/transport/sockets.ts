@@ -3,7 +3,7 @@ import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
-export const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
+const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
 
 /** Unsent bytes below which a socket counts as drained. */
 const DRAINED_BYTES = 65_536;
@@ -110,5 +110,3 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
     },
   };
 }
-
-export type Sockets = ReturnType<typeof createSockets>;

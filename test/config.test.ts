@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { readConfig } from '../src/config.ts';
+
+describe('the configuration', () => {
+  test('needs nothing', () => {
+    expect(readConfig({})).toMatchObject({
+      ...{ port: 4000, host: '127.0.0.1', sqlitePath: 'data/kredichat.db', introspection: true, legacyPageSize: 20 },
+      limits: { frameBytes: 262_144, unsentBytes: 1_048_576, messagesPerMinute: 600, messageBurst: 60, depth: 10 },
+    });
+    expect(readConfig({ PORT: '', STORE_URL: '' })).toEqual(readConfig({}));
+  });
+
+  test('takes what is set', () => {
+    expect(readConfig({ STORE_URL: 'memory:' }).sqlitePath).toBe(':memory:');
+    expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).sqlitePath).toBe('/var/lib/k.db');
+    expect(readConfig({ ALLOWED_ORIGINS: 'https://a.example, http://b.example:81' }).allowedOrigins).toEqual([
+      'https://a.example',
+      'http://b.example:81',
+    ]);
+    expect(readConfig({ HOST: '0.0.0.0', ALLOW_INSECURE_DEV_AUTH: '1' }).host).toBe('0.0.0.0');
+    for (const HOST of ['localhost', '::1', '127.3.2.1']) expect(readConfig({ HOST }).host).toBe(HOST);
+  });
+
+  test.each([
+    ['PORT', 'x'],
+    ['PORT', '-1'],
+    ['PORT', '65536'],
+    ['PORT', '4000.5'],
+    ['HOST', '0.0.0.0'],
+    ['HOST', '127.example.com'],
+    ['STORE_URL', 'postgres://x'],
+    ['STORE_URL', 'sqlite:'],
+    ['AUTH_MODE', 'none'],
+    ['ALLOW_INSECURE_DEV_AUTH', 'yes'],
+    ['ALLOWED_ORIGINS', '*'],
+    ['ALLOWED_ORIGINS', 'https://a.example/'],
+    ['RATE_LIMIT_MESSAGES', '-1'],
+    ['LEGACY_PAGE_SIZE', '0'],
+    ['LEGACY_PAGE_SIZE', '101'],
+    ['INTROSPECTION', 'true'],
+    ['LOG_LEVEL', 'loud'],
+  ])('refuses %s=%s in one line that names it', (name, value) => {
+    expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`^${name} [^\n]+$`));
+  });
+
+  test('is all in the README, with its defaults', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const source = readFileSync(new URL('../src/config.ts', import.meta.url), 'utf8');
+    const names = [...source.matchAll(/^ {2}([A-Z_]+):/gm)].map(([, name]) => name);
+    expect(names.length).toBeGreaterThan(15);
+    for (const name of names) expect(readme).toContain(`| \`${name}\` |`);
+  });
+});

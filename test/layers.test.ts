@@ -1,0 +1,45 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { expect, test } from 'vitest';
+
+const SRC = join(import.meta.dirname, '../src');
+
+/** From top to bottom; a file may import from its own layer and from those below, no other way. */
+const LAYERS = [
+  /^main\.ts$/,
+  /^server\.ts$/,
+  /^transport\//,
+  /^operations\//,
+  /^chat\//,
+  /^store\/sqlite\//,
+  /^store\/store\.ts$/,
+  /^(config|observe)\.ts$/,
+  /^model\.ts$/,
+];
+const layer = (file: string) => LAYERS.findIndex((pattern) => pattern.test(file));
+
+const imports = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && !file.includes('generated'))
+  .flatMap((file) =>
+    [...readFileSync(join(SRC, file), 'utf8').matchAll(/from '(\.[^']+)'/g)].map(([, path = '']) => ({
+      from: file,
+      to: normalize(join(dirname(file), path)),
+    })),
+  );
+
+test('imports go downward only', () => {
+  expect(imports.length).toBeGreaterThan(50);
+  for (const { from, to } of imports) {
+    expect(layer(from), from).toBeGreaterThanOrEqual(0);
+    if (!to.includes('generated')) expect(layer(to), `${from} imports ${to}`).toBeGreaterThanOrEqual(layer(from));
+  }
+});
+
+test('only main names an adapter, and nobody else reads the environment', () => {
+  const namers = imports.filter(({ from, to }) => to.startsWith('store/sqlite/') && !from.startsWith('store/sqlite/'));
+  expect(namers).toEqual([{ from: 'main.ts', to: 'store/sqlite/sqlite.ts' }]);
+  const readers = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter(
+    (file) => file.endsWith('.ts') && readFileSync(join(SRC, file), 'utf8').includes('process.env'),
+  );
+  expect(readers).toEqual(['main.ts']);
+});

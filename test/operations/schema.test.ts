@@ -1,0 +1,80 @@
+import {
+  type GraphQLNamedType,
+  isEnumType,
+  isInputObjectType,
+  isInterfaceType,
+  isIntrospectionType,
+  isObjectType,
+  isScalarType,
+  isSpecifiedScalarType,
+  isUnionType,
+} from 'graphql';
+import { expect, test } from 'vitest';
+import { createSchema } from '../../src/operations/schema.ts';
+
+const schema = createSchema();
+const types = Object.values(schema.getTypeMap()).filter(
+  (type) => !isIntrospectionType(type) && !(isScalarType(type) && isSpecifiedScalarType(type)),
+);
+
+function described(type: GraphQLNamedType): [string, string | null | undefined][] {
+  const found: [string, string | null | undefined][] = [];
+  // The root types are what their fields are.
+  if (!['Query', 'Mutation', 'Subscription'].includes(type.name)) found.push([type.name, type.description]);
+  if (isEnumType(type))
+    for (const value of type.getValues()) found.push([`${type.name}.${value.name}`, value.description]);
+  if (isObjectType(type) || isInterfaceType(type) || isInputObjectType(type)) {
+    for (const field of Object.values(type.getFields())) {
+      found.push([`${type.name}.${field.name}`, field.description]);
+      if ('args' in field)
+        for (const arg of field.args) found.push([`${type.name}.${field.name}(${arg.name})`, arg.description]);
+    }
+  }
+  return found;
+}
+
+test('every type, field, argument and value is described', () => {
+  const all = types.flatMap(described);
+  expect(all.length).toBeGreaterThan(150);
+  for (const [name, description] of all) expect(description, name).toBeTruthy();
+});
+
+test('every operation that is served has a resolver, and no other is served', () => {
+  const operations = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].flatMap((root) =>
+    Object.values(root?.getFields() ?? {}),
+  );
+  for (const { name, resolve } of operations) expect(resolve, name).toBeDefined();
+  expect(operations.map(({ name }) => name).sort()).toEqual([
+    ...[
+      'chatList',
+      'chatListChanged',
+      'conversation',
+      'markRead',
+      'messageAdded',
+      'node',
+      'sendMessage',
+      'sendMessages',
+      'viewer',
+    ],
+  ]);
+});
+
+test('the types of the contract are there from the start', () => {
+  const names = types.map(({ name }) => name);
+  for (const name of [
+    'ConversationEvent',
+    'Typing',
+    'CaughtUp',
+    'EditMessageInput',
+    'RedactMessageInput',
+    'UpdateConversationInput',
+    'UpdateViewInput',
+    'Revision',
+    'ErrorCode',
+  ]) {
+    expect(names).toContain(name);
+  }
+  expect(types.filter(isUnionType).flatMap((union) => union.getTypes().map(({ name }) => name))).toEqual([
+    ...['MessageAdded', 'MessageChanged', 'ReadMoved', 'Typing', 'CaughtUp'],
+  ]);
+});
