@@ -1,0 +1,170 @@
+/**
+ * Measures Kredichat beside two references, in turn within each round, and prints medians and their ratios.
+ *
+ *     npm run bench -- [--quick] [--only sends|fanout|history]
+ *
+ * Ends with 1 when a server fails, or loses, repeats or reorders a message. All is on one machine: where clients take
+ * what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
+ */
+import { fork } from 'node:child_process';
+import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { Answer, Job, Load } from './clients.ts';
+import { makeFolder, own, type RunningServer, removeFolder, startServers } from './servers.ts';
+import { type Effort, FULL, MEASUREMENTS, type Measurement, PARTS, type Part, QUICK } from './settings.ts';
+import { type Row, table } from './table.ts';
+
+/** The whole run may take this long at most. */
+const RUN_MS = 15 * 60_000;
+/** A job may take this much longer than its load lasts. */
+const JOB_MS = 60_000;
+/** Between two jobs, for the server to clean up. */
+const PAUSE_MS = 200;
+/** Requests outstanding while a history is made. */
+const FILL_WINDOW = 4;
+/** The type `statfs` gives for a file system in memory on Linux. */
+const TMPFS = 0x01021994;
+
+type Result = Exclude<Answer, { error: string }>;
+
+// The exit handler in servers.ts ends the children and removes the folders.
+process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
+setTimeout(() => fail(new Error('took too long')), RUN_MS).unref();
+try {
+  const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
+  const parts = PARTS.filter((part) => values.only === undefined || values.only === part);
+  if (parts.length === 0) throw new Error(`--only takes one of ${PARTS.join(', ')}`);
+  await run(values.quick ? QUICK : FULL, parts);
+  process.exit(0);
+} catch (error) {
+  fail(error);
+}
+
+function fail(error: unknown): never {
+  console.error(`bench: ${error instanceof Error ? error.message : error}`);
+  process.exit(1);
+}
+
+async function run(effort: Effort, parts: readonly Part[]): Promise<void> {
+  console.log(machine());
+  console.log(
+    `Rounds: ${effort.rounds}, values are their medians; ratios are Kredichat / reference; CPU in percent of one core. Only Kredichat's messages are durable.`,
+  );
+  const started = performance.now();
+  for (const part of parts) {
+    // New servers, so that a part measures the same whether others came before it or not.
+    const servers = await startServers(fail);
+    const clients = startClients();
+    if (part === 'history') {
+      for (const server of servers) {
+        await clients.run(server, { kind: 'fill', messages: effort.historyMessages, window: FILL_WINDOW }, 0);
+      }
+    }
+    for (const measurement of MEASUREMENTS) {
+      if (measurement.part === part) console.log(await measure(measurement, servers, clients, effort));
+    }
+    clients.stop();
+    await Promise.all(servers.map((server) => server.stop()));
+  }
+  console.log(`${Math.round((performance.now() - started) / 1000)} s`);
+}
+
+/** Measures one thing on all servers and makes its table. */
+async function measure(
+  { title, load, columns, paced }: Measurement,
+  servers: readonly RunningServer[],
+  clients: Clients,
+  { rounds, warmUpMs, measureMs, pacedMs }: Effort,
+): Promise<string> {
+  const results = servers.map((server) => ({ server, got: [] as Result[] }));
+  for (const { server } of results) await clients.run(server, load, warmUpMs);
+  for (let round = 0; round < rounds; round++) {
+    // Each round begins with another server, so that none is always measured right after the same one.
+    const order = results.map((_, index) => results[(index + round) % results.length]);
+    for (const entry of order) entry?.got.push(await clients.run(entry.server, load, paced ? pacedMs : measureMs));
+  }
+  const rows = results.map(
+    ({ server, got }): Row => ({
+      name: server.target.name,
+      values: columns.map(({ value }) => median(got.map(({ values }) => values[value] ?? Number.NaN))),
+      serverCpu: got.some(({ usage }) => usage.server === null)
+        ? null
+        : median(got.map(({ usage }) => usage.server ?? 0)),
+      clientsCpu: median(got.map(({ usage }) => usage.clients)),
+    }),
+  );
+  return table(title, columns, rows);
+}
+
+function median(values: number[]): number {
+  values.sort((a, b) => a - b);
+  const middle = values.length / 2;
+  return ((values[Math.ceil(middle) - 1] ?? Number.NaN) + (values[Math.floor(middle)] ?? Number.NaN)) / 2;
+}
+
+interface Clients {
+  /** Puts a load on a server; resolves with what was measured. */
+  run(server: RunningServer, load: Load, ms: number): Promise<Result>;
+  stop(): void;
+}
+
+/** Starts the process the load comes from. */
+function startClients(): Clients {
+  const clients = own(fork(fileURLToPath(new URL('clients.ts', import.meta.url)), { execArgv: ['--import', 'tsx'] }));
+  let stopping = false;
+  clients.once('exit', (code, signal) => {
+    if (!stopping) fail(new Error(`the clients ended with ${signal ?? code}`));
+  });
+  return {
+    async run({ target }, load, ms) {
+      const job: Job = { target, load, ms };
+      const answer = await new Promise<Answer>((resolve, reject) => {
+        const late = setTimeout(() => resolve({ error: 'took too long' }), ms + JOB_MS);
+        clients.once('message', (message: Answer) => {
+          clearTimeout(late);
+          resolve(message);
+        });
+        clients.send(job, (error) => {
+          if (error) reject(error);
+        });
+      });
+      // Also for a server that died to be noticed: that explains more than what its clients saw.
+      await sleep(PAUSE_MS);
+      if ('error' in answer) throw new Error(`${load.kind} on ${target.name}: ${answer.error}`);
+      return answer;
+    },
+    stop() {
+      stopping = true;
+      clients.kill();
+    },
+  };
+}
+
+/** What the figures depend on beside the program. */
+function machine(): string {
+  const folder = makeFolder();
+  const { type } = statfsSync(folder);
+  const memory = type === TMPFS ? ', which is memory: TMPDIR names another folder' : '';
+  const sync = `${syncMs(join(folder, 'sync')).toFixed(2)} ms per fsync in the temporary folder${memory}`;
+  removeFolder(folder);
+  const model = cpus()[0]?.model.trim() ?? 'unknown processor';
+  return `Node ${process.version}, ${process.platform} ${process.arch}, ${availableParallelism()} cores, ${model}; ${sync}`;
+}
+
+/** The median time to make a small append durable: what bounds a durable send from below. */
+function syncMs(file: string): number {
+  const descriptor = openSync(file, 'w');
+  const times = Array.from({ length: 50 }, () => {
+    writeSync(descriptor, Buffer.alloc(4096));
+    const from = performance.now();
+    fsyncSync(descriptor);
+    return performance.now() - from;
+  });
+  closeSync(descriptor);
+  return median(times);
+}
