@@ -13,6 +13,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: './test/support/mongod.ts',
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
     testTimeout: 30_000,
     hookTimeout: 60_000,

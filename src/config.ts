@@ -6,8 +6,7 @@ export interface Config {
   /** TCP port; 0 picks a free one. */
   readonly port: number;
   readonly host: string;
-  /** File of the embedded store, or `:memory:`. */
-  readonly sqlitePath: string;
+  readonly store: StoreConfig;
   /** Browser origins let in beside the server's own. */
   readonly allowedOrigins: readonly string[];
   /** Whether GraphiQL and introspection are served. */
@@ -19,6 +18,11 @@ export interface Config {
   readonly logLevel: string;
   readonly limits: Limits;
 }
+
+/** Where conversations are kept: a file of the embedded store or `:memory:`, or the connection string of a replica set. */
+export type StoreConfig =
+  | { readonly kind: 'sqlite'; readonly path: string }
+  | { readonly kind: 'mongodb'; readonly url: string };
 
 /** The same on every transport. */
 export interface Limits {
@@ -61,7 +65,7 @@ const VARIABLES = z.object({
   HOST: z.string().default('127.0.0.1'),
   STORE_URL: z
     .string()
-    .regex(/^(memory:|sqlite:.+)$/, 'is to be memory: or sqlite:FILE')
+    .regex(/^(memory:|sqlite:.+|mongodb(\+srv)?:\/\/.+)$/, 'is to be memory:, sqlite:FILE or mongodb://…')
     .default('sqlite:data/kredichat.db'),
   AUTH_MODE: z.literal('dev', 'is to be dev').default('dev'),
   ALLOW_INSECURE_DEV_AUTH: z.enum(['0', '1'], 'is to be 0 or 1').default('0'),
@@ -104,7 +108,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze({
     port: env.PORT,
     host: env.HOST,
-    sqlitePath: env.STORE_URL === 'memory:' ? ':memory:' : env.STORE_URL.slice('sqlite:'.length),
+    store: storeConfig(env.STORE_URL),
     allowedOrigins: env.ALLOWED_ORIGINS ?? [],
     introspection: env.INTROSPECTION === 'on',
     legacyPageSize: env.LEGACY_PAGE_SIZE,
@@ -129,6 +133,11 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
 export function isLoopback(host: string): boolean {
   const bare = host.replace(/^\[(.*)\]$/, '$1');
   return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
+}
+
+function storeConfig(url: string): StoreConfig {
+  if (url.startsWith('mongodb')) return { kind: 'mongodb', url };
+  return { kind: 'sqlite', path: url === 'memory:' ? ':memory:' : url.slice('sqlite:'.length) };
 }
 
 function isOrigin(text: string): boolean {

@@ -1,6 +1,7 @@
 import { readConfig } from './config.ts';
 import { createLogger } from './observe.ts';
 import { createServer } from './server.ts';
+import { openMongo } from './store/mongo/mongo.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
 
 /** What a stop may take, in milliseconds; what is not done by then is cut. */
@@ -9,7 +10,11 @@ const STOP_MS = 9000;
 try {
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel);
-  const store = await openSqlite(config.sqlitePath, (error) => logger.fatal({ err: error }, 'the store ended'));
+  const onStoreError = (error: unknown) => logger.error({ err: error }, 'the store failed');
+  const store =
+    config.store.kind === 'mongodb'
+      ? await openMongo(config.store.url, onStoreError)
+      : await openSqlite(config.store.path, onStoreError);
   const server = createServer({ config, store, logger });
   const url = await server.listen();
   // On stdout whatever the log level: tools that start the server wait for this line.

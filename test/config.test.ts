@@ -5,15 +5,23 @@ import { readConfig } from '../src/config.ts';
 describe('the configuration', () => {
   test('needs nothing', () => {
     expect(readConfig({})).toMatchObject({
-      ...{ port: 4000, host: '127.0.0.1', sqlitePath: 'data/kredichat.db', introspection: true, legacyPageSize: 20 },
+      ...{
+        port: 4000,
+        host: '127.0.0.1',
+        store: { kind: 'sqlite', path: 'data/kredichat.db' },
+        introspection: true,
+        legacyPageSize: 20,
+      },
       limits: { frameBytes: 262_144, unsentBytes: 1_048_576, messagesPerMinute: 600, messageBurst: 60, depth: 10 },
     });
     expect(readConfig({ PORT: '', STORE_URL: '' })).toEqual(readConfig({}));
   });
 
   test('takes what is set', () => {
-    expect(readConfig({ STORE_URL: 'memory:' }).sqlitePath).toBe(':memory:');
-    expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).sqlitePath).toBe('/var/lib/k.db');
+    expect(readConfig({ STORE_URL: 'memory:' }).store).toEqual({ kind: 'sqlite', path: ':memory:' });
+    expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).store).toEqual({ kind: 'sqlite', path: '/var/lib/k.db' });
+    const url = 'mongodb://a,b/chat?replicaSet=rs';
+    expect(readConfig({ STORE_URL: url }).store).toEqual({ kind: 'mongodb', url });
     expect(readConfig({ ALLOWED_ORIGINS: 'https://a.example, http://b.example:81' }).allowedOrigins).toEqual([
       'https://a.example',
       'http://b.example:81',

@@ -11,7 +11,7 @@ const LAYERS = [
   /^transport\//,
   /^operations\//,
   /^chat\//,
-  /^store\/sqlite\//,
+  /^store\/(sqlite|mongo)\//,
   /^store\/store\.ts$/,
   /^(config|observe)\.ts$/,
   /^model\.ts$/,
@@ -36,8 +36,12 @@ test('imports go downward only', () => {
 });
 
 test('only main names an adapter, and nobody else reads the environment', () => {
-  const namers = imports.filter(({ from, to }) => to.startsWith('store/sqlite/') && !from.startsWith('store/sqlite/'));
-  expect(namers).toEqual([{ from: 'main.ts', to: 'store/sqlite/sqlite.ts' }]);
+  const adapter = (file: string) => /^store\/(sqlite|mongo)\//.exec(file)?.[1];
+  const namers = imports.filter(({ from, to }) => adapter(to) && adapter(from) !== adapter(to));
+  expect(namers.map(({ from, to }) => `${from} ${to}`).sort()).toEqual([
+    'main.ts store/mongo/mongo.ts',
+    'main.ts store/sqlite/sqlite.ts',
+  ]);
   const readers = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter(
     (file) => file.endsWith('.ts') && readFileSync(join(SRC, file), 'utf8').includes('process.env'),
   );

@@ -2,10 +2,12 @@ import type { Conversation, ConversationId, EmailAddress, Instant, Member, Messa
 import type { Metrics } from '../observe.ts';
 import { type Opening, type Store, StoreUnavailable } from '../store/store.ts';
 import { visible } from './access.ts';
-import { badInput, ChatError, notFound } from './errors.ts';
+import { badInput, ChatError, notFound, outcomeUnknown } from './errors.ts';
 
 /** Messages one store write holds at most; what waits beyond that goes into the next. */
 const MAX_BATCH = 500;
+/** A send that has waited this long, in milliseconds, is not begun any more: its sender has been answered. */
+const EXPIRY_MS = 8000;
 
 /** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
 export interface Send {
@@ -43,6 +45,8 @@ interface Plan {
 
 interface Waiting {
   readonly send: Send;
+  /** When it was accepted, in milliseconds of the process's clock. */
+  readonly since: number;
   readonly resolve: (sent: Sent) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -57,7 +61,9 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
 
   async function writeAll(id: ConversationId, waiting: Waiting[]): Promise<void> {
     while (waiting.length > 0) {
-      const batch = waiting.splice(0, batchLength(waiting));
+      const taken = waiting.splice(0, batchLength(waiting));
+      const batch = taken.filter(({ since }) => performance.now() - since < EXPIRY_MS);
+      for (const entry of taken) if (!batch.includes(entry)) entry.reject(notStored());
       try {
         for (const settle of await write(id, batch)) settle();
       } catch (error) {
@@ -109,7 +115,7 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       const { conversation: id } = send;
       const queue = queues.get(id) ?? { waiting: [], last: Promise.resolve() };
       const sent = new Promise<Sent>((resolve, reject) => {
-        queue.waiting.push({ send, resolve, reject });
+        queue.waiting.push({ send, since: performance.now(), resolve, reject });
       });
       queue.last = sent.catch(() => {});
       if (!queues.has(id)) {
@@ -225,6 +231,9 @@ function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
 
 function unavailable(error: unknown): unknown {
   if (!(error instanceof StoreUnavailable)) return error;
-  const known = error.nothingWritten ? 'The message was not stored' : 'Outcome unknown, repeat with the same clientId';
-  return new ChatError('UNAVAILABLE', `${known}: the store did not answer in time.`);
+  return error.nothingWritten ? notStored() : outcomeUnknown();
+}
+
+function notStored(): ChatError {
+  return new ChatError('UNAVAILABLE', 'The store did not answer in time: not stored.');
 }

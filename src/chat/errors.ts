@@ -35,3 +35,11 @@ export function badInput(message: string): ChatError {
 export function notFound(): ChatError {
   return new ChatError('NOT_FOUND', 'No such conversation, or you are not a member of it.');
 }
+
+/** A write of which nobody knows what became of it. */
+export function outcomeUnknown(): ChatError {
+  return new ChatError(
+    'UNAVAILABLE',
+    'The store did not answer in time: outcome unknown, repeat with the same clientId.',
+  );
+}

@@ -15,7 +15,7 @@ import {
   validate,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
-import { ChatError, type ErrorCode } from '../chat/errors.ts';
+import { ChatError, type ErrorCode, outcomeUnknown } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
@@ -44,6 +44,8 @@ export interface Gate {
   mask(error: unknown): GraphQLError;
 }
 
+/** By when every operation is answered, whatever the store does, in milliseconds. */
+const ANSWER_MS = 9000;
 /** Characters of operation text whose parsed and validated documents are kept. */
 const CACHED_CHARACTERS = 1_000_000;
 
@@ -118,6 +120,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   ): Promise<OperationResult> {
     const started = performance.now();
     let kind: OperationTypeNode | undefined;
+    let timer: NodeJS.Timeout | undefined;
     try {
       const document = typeof query === 'string' ? prepare(query) : query;
       if (!('kind' in document)) return { errors: document };
@@ -125,12 +128,24 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       if (!operation) throw new ChatError('BAD_USER_INPUT', 'The document does not say which operation to run.');
       kind = operation.operation;
       const args = { schema, document, contextValue, variableValues: variables, operationName };
-      if (kind !== OperationTypeNode.SUBSCRIPTION) return masked(await execute(args));
-      const result = await subscribe(args);
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(
+          () => reject(kind === OperationTypeNode.MUTATION ? outcomeUnknown() : unanswered()),
+          ANSWER_MS,
+        );
+      });
+      if (kind !== OperationTypeNode.SUBSCRIPTION) return masked(await Promise.race([execute(args), late]));
+      const subscribing = subscribe(args);
+      const result = await Promise.race([subscribing, late]).catch((error: unknown) => {
+        // Whoever was answered does not follow any more.
+        void abandon(subscribing);
+        throw error;
+      });
       return Symbol.asyncIterator in result ? events(result, masked) : masked(result);
     } catch (error) {
       return { errors: [mask(error)] };
     } finally {
+      clearTimeout(timer);
       metrics.answered(kind ?? 'invalid', performance.now() - started);
     }
   }
@@ -142,6 +157,16 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     mask,
     kind: (document, operationName) => getOperationAST(document, operationName)?.operation,
   };
+}
+
+/** Ends a subscription once it has begun, for one that comes too late. */
+async function abandon(subscribing: ReturnType<typeof subscribe>): Promise<void> {
+  const stream = await subscribing;
+  if (Symbol.asyncIterator in stream) await stream.return();
+}
+
+function unanswered(): ChatError {
+  return new ChatError('UNAVAILABLE', 'The store did not answer in time.');
 }
 
 /** A new error at the place of the given one: where in the document, where in the result. */

@@ -123,6 +123,21 @@ describe('opening a file', () => {
   });
 });
 
+test('a write that breaks a law of the tables fails alone, and takes no other of its group with it', async () => {
+  const store = await openSqlite(freshFile());
+  const pair = [ANN, BOB];
+  await store.append(appendOf('c', pair, 0, 1, { clientId: 'once' }));
+  const outcomes = await Promise.allSettled([
+    store.append(appendOf('before', pair, 0)),
+    store.append(appendOf('c', pair, 1, 1, { clientId: 'once' })),
+    store.append(appendOf('after', pair, 0)),
+  ]);
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  expect(await store.conversation(appendOf('c', pair, 0).conversation)).toMatchObject({ lastSeq: 1 });
+  expect(await store.messages(appendOf('after', pair, 0).conversation, 1, 9)).toHaveLength(1);
+  await store.close();
+});
+
 describe('every query goes by index', () => {
   const db = new Database(':memory:');
   migrate(db, 0);
