@@ -107,7 +107,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   }
   return Object.freeze({
     port: env.PORT,
-    host: env.HOST,
+    host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     store: storeConfig(env.STORE_URL),
     allowedOrigins: env.ALLOWED_ORIGINS ?? [],
     introspection: env.INTROSPECTION === 'on',

@@ -7,16 +7,24 @@ import { openSqlite } from './store/sqlite/sqlite.ts';
 /** What a stop may take, in milliseconds; what is not done by then is cut. */
 const STOP_MS = 9000;
 
+/** Puts the variable in front that an error comes from. */
+function naming(variable: string): (error: Error) => never {
+  return ({ message }) => {
+    throw new Error(`${variable}: ${message}`);
+  };
+}
+
 try {
   const config = readConfig(process.env);
   const logger = createLogger(config.logLevel);
   const onStoreError = (error: unknown) => logger.error({ err: error }, 'the store failed');
-  const store =
+  const opening =
     config.store.kind === 'mongodb'
-      ? await openMongo(config.store.url, onStoreError)
-      : await openSqlite(config.store.path, onStoreError);
+      ? openMongo(config.store.url, onStoreError)
+      : openSqlite(config.store.path, onStoreError);
+  const store = await opening.catch(naming('STORE_URL'));
   const server = createServer({ config, store, logger });
-  const url = await server.listen();
+  const url = await server.listen().catch(naming('HOST, PORT'));
   // On stdout whatever the log level: tools that start the server wait for this line.
   process.stdout.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { handleProtocols } from 'graphql-ws';
 import { WebSocketServer } from 'ws';
 import { createChat } from './chat/chat.ts';
@@ -17,6 +17,9 @@ import { createShim, readParams } from './transport/legacy/shim.ts';
 import { originAllowed } from './transport/origin.ts';
 import { createSockets } from './transport/sockets.ts';
 import { createHttp } from './transport/yoga.ts';
+
+/** How long the store may take to show that it is ready, in milliseconds. */
+const READY_MS = 4000;
 
 const PROJECT = new URL('../', import.meta.url);
 
@@ -77,6 +80,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = locate(request);
+    if (!URL.canParse(`http://${request.headers.host ?? 'none'}`)) return end(response, 400, 'Host is malformed\n');
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
     if (pathname === '/readyz') return end(response, ...(await readiness()));
     if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins)) {
@@ -95,7 +99,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   async function readiness(): Promise<[number, string]> {
     if (draining) return [503, 'draining\n'];
     try {
-      await chat.ping();
+      await Promise.race([chat.ping(), late(READY_MS)]);
       return [200, 'ready\n'];
     } catch {
       return [503, 'the store does not answer\n'];
@@ -137,14 +141,20 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
         await setImmediate();
         await sockets.close();
         http.closeIdleConnections();
-        const grace = setTimeout(() => http.closeAllConnections(), 2000);
+        await Promise.race([down, setTimeout(2000, undefined, { ref: false })]);
+        http.closeAllConnections();
         await down;
-        clearTimeout(grace);
         await chat.close();
       })();
       return closed;
     },
   };
+}
+
+/** Rejects after so many milliseconds, without keeping the process. */
+async function late(milliseconds: number): Promise<never> {
+  await setTimeout(milliseconds, undefined, { ref: false });
+  throw new Error(`no answer within ${milliseconds} ms`);
 }
 
 /** Splits the request target (RFC 9112, section 3.2.1) without decoding it. */
@@ -163,5 +173,7 @@ function end(
 }
 
 function refuse(stream: Duplex, status: number, reason: string): void {
+  // Without this a client that keeps its half open would hold the socket.
+  stream.once('finish', () => stream.destroy());
   stream.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

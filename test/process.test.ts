@@ -1,50 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Answer, connectGraphql, connectLegacy, type GraphqlLine, legacyOnce, post } from './support/clients.ts';
+import { processes } from './support/process.ts';
 
-const MAIN = join(import.meta.dirname, '../dist/main.js');
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'c1', members: [ANN, BOB] };
 const SEND =
   'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
 
-const directory = mkdtempSync(join(tmpdir(), 'kredichat-process-'));
-afterAll(() => rmSync(directory, { recursive: true }));
-const started: ChildProcess[] = [];
-afterEach(() => {
-  for (const child of started.splice(0)) child.kill('SIGKILL');
-});
-
-function run(environment: Record<string, string>): ChildProcess {
-  const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment };
-  const child = spawn(process.execPath, [MAIN], { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
-  started.push(child);
-  return child;
-}
-
-/** Starts the server as an operator would; resolves once it listens. */
-async function start(
-  environment: Record<string, string> = {},
-): Promise<{ child: ChildProcess; url: string; ws: string }> {
-  const child = run(environment);
-  let output = '';
-  for await (const chunk of child.stdout ?? []) {
-    output += chunk;
-    const url = /http:\/\/\S+:\d+/.exec(output)?.[0];
-    if (url) return { child, url, ws: url.replace('http', 'ws') };
-  }
-  throw new Error(`the server ended: ${output}`);
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  const exit = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exit;
-}
+const { directory, run, start, kill } = processes();
 
 /** The log of the conversation, read whole. */
 async function log(url: string): Promise<{ seq: number; clientId: string; text: string }[]> {
@@ -206,14 +172,14 @@ describe('starting', () => {
   test('on a file in use fails with one line that says so', async () => {
     await start({ STORE_URL: 'sqlite:used/kredichat.db' });
     expect(await fails({ STORE_URL: 'sqlite:used/kredichat.db' })).toMatch(
-      /^kredichat: .* is in use by another process.*\n$/,
+      /^kredichat: STORE_URL: .* is in use by another process.*\n$/,
     );
   });
 
   test('on a port in use fails with one line that says so', async () => {
     const { url } = await start({ STORE_URL: 'memory:' });
     expect(await fails({ STORE_URL: 'memory:', PORT: new URL(url).port })).toMatch(
-      /^kredichat: listen EADDRINUSE.*\n$/,
+      /^kredichat: HOST, PORT: listen EADDRINUSE.*\n$/,
     );
   });
 });

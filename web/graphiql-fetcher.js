@@ -3,13 +3,12 @@
  * (sub-protocol graphql-transport-ws), so that every tab is who its "Headers" say.
  */
 // biome-ignore lint/correctness/noUnusedVariables: the page that it is put into uses it
-function kredichatFetcher(params, { headers = {}, documentAST } = {}) {
-  const operation = documentAST?.definitions.find(
-    ({ kind, name }) =>
-      kind === 'OperationDefinition' && (!params.operationName || name?.value === params.operationName),
-  );
-  if (operation?.operation !== 'subscription') {
-    const body = JSON.stringify(params);
+function kredichatFetcher({ operationName, ...params }, { headers = {} } = {}) {
+  // What GraphiQL says of the operation may be of the tab that was shown before; the text is of this one.
+  const operations = [...params.query.matchAll(/^\s*(query|mutation|subscription)\s+(\w+)/gm)];
+  const [, kind, name] = operations.find(([, , other]) => other === operationName) ?? operations[0] ?? [];
+  const body = JSON.stringify({ ...params, operationName: name });
+  if (kind !== 'subscription' && !/^\s*subscription\b/m.test(name ? '' : params.query)) {
     return fetch('/graphql', {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
@@ -36,7 +35,7 @@ function kredichatFetcher(params, { headers = {}, documentAST } = {}) {
             });
           }
           const { type, payload } = received.shift();
-          if (type === 'connection_ack') socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: params }));
+          if (type === 'connection_ack') socket.send(`{"id":"1","type":"subscribe","payload":${body}}`);
           else if (type === 'next') yield payload;
           else if (type === 'ping') socket.send(JSON.stringify({ type: 'pong' }));
           else if (type === 'error') return yield { errors: payload };

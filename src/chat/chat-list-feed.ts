@@ -13,6 +13,8 @@ interface Follower {
 /** Tells viewers of changes anywhere in their chat lists, as present states. */
 export function createChatListFeeds(store: Store, onError: (error: unknown) => void) {
   const followers = new Map<EmailAddress, Set<Follower>>();
+  /** Conversations that changed, of which it could not be read whom that concerns. */
+  const missed = new Set<ConversationId>();
 
   function mark(email: EmailAddress, id: ConversationId): void {
     for (const follower of followers.get(email) ?? []) {
@@ -21,16 +23,26 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     }
   }
 
+  async function wake({ conversation: id, reader }: WakeUp): Promise<void> {
+    if (followers.size === 0) return;
+    if (reader) return mark(reader, id);
+    try {
+      const conversation = await store.conversation(id);
+      for (const email of conversation?.members.keys() ?? []) mark(email, id);
+    } catch (error) {
+      missed.add(id);
+      onError(error);
+    }
+  }
+
   return {
-    async wake({ conversation: id, reader }: WakeUp): Promise<void> {
-      if (followers.size === 0) return;
-      if (reader) return mark(reader, id);
-      try {
-        const conversation = await store.conversation(id);
-        for (const email of conversation?.members.keys() ?? []) mark(email, id);
-      } catch (error) {
-        onError(error);
-      }
+    wake,
+    /** The slow poll: looks again at what could not be read before. */
+    async wakeAll(): Promise<void> {
+      const ids = [...missed];
+      missed.clear();
+      await Promise.all(ids.map((conversation) => wake({ conversation })));
+      for (const set of followers.values()) for (const { news } of set) news.notify();
     },
     /** Followers now registered. */
     size(): number {
@@ -56,9 +68,15 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
             await follower.news.wait();
             continue;
           }
-          follower.changed.delete(id);
-          const conversation = await store.conversation(id);
-          if (conversation && membership(conversation, viewer)) return { done: false, value: conversation };
+          try {
+            follower.changed.delete(id);
+            const conversation = await store.conversation(id);
+            if (membership(conversation, viewer) && conversation) return { done: false, value: conversation };
+          } catch (error) {
+            follower.changed.add(id);
+            onError(error);
+            await follower.news.wait();
+          }
         }
         return { done: true, value: undefined };
       }

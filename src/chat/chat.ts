@@ -72,7 +72,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     feeds.wake(wakeUp.conversation);
     void chatLists.wake(wakeUp);
   });
-  const slowPoll = setInterval(feeds.wakeAll, SLOW_POLL_MS);
+  const slowPoll = setInterval(() => {
+    feeds.wakeAll();
+    void chatLists.wakeAll();
+  }, SLOW_POLL_MS);
   slowPoll.unref();
 
   /** The conversation after the sends in flight here, so that whoever reads after a send sees it. */
@@ -160,10 +163,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const id = conversationOf(conversation);
       const before = visible(id && (await read(id, viewer)), viewer);
       checkPosition('seq', seq, before.lastSeq);
-      const moved =
-        seq > (before.members.get(viewer.email)?.readSeq ?? 0) &&
-        (await store.moveRead(before.id, viewer.email, seq, viewer.role));
-      return moved ? visible(await store.conversation(before.id), viewer) : before;
+      if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
+      // Another request may have moved it at the same time: either way it is read again.
+      await store.moveRead(before.id, viewer.email, seq, viewer.role);
+      return visible(await store.conversation(before.id), viewer);
     },
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */

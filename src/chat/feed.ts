@@ -122,6 +122,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
           const { head, tail } = feed;
           if (head && !membership(head, viewer)) break;
           if (page.length > 0) await drained();
+          if (news.closed) break;
           const message = page.shift() ?? tail[seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)];
           if (message) {
             seq = message.seq;

@@ -10,7 +10,7 @@ import { ChatError } from './errors.ts';
 export function createRateLimit(perMinute: number, burst: number, clock: () => number) {
   const buckets = new Map<EmailAddress, { tokens: number; at: number }>();
   const perMs = perMinute / 60_000;
-  let sweepAt = burst;
+  let sweepAt = 1024;
 
   /** Takes `count` messages. @throws ChatError RATE_LIMITED with `retryAfterMs`, and takes nothing */
   return function take(user: EmailAddress, count: number): void {

@@ -179,15 +179,23 @@ export function relabel(
   return new GraphQLError(message, { nodes, source, positions, path, extensions });
 }
 
-/** The events with each result masked; `return` reaches the source even while a `next` is pending. */
+/** The events with each result masked, a source that fails included; `return` reaches the source even while a `next` is pending. */
 function events(
   source: AsyncGenerator<ExecutionResult, void, void>,
   masked: (result: ExecutionResult) => ExecutionResult,
 ): AsyncIterableIterator<ExecutionResult> {
+  let failed = false;
   const iterator: AsyncIterableIterator<ExecutionResult> = {
     async next() {
-      const { done, value } = await source.next();
-      return done ? { done, value: undefined } : { done: false, value: masked(value) };
+      if (failed) return { done: true, value: undefined };
+      try {
+        const { done, value } = await source.next();
+        return done ? { done, value: undefined } : { done: false, value: masked(value) };
+      } catch (error) {
+        failed = true;
+        await source.return();
+        return { done: false, value: masked({ errors: [error as GraphQLError] }) };
+      }
     },
     async return() {
       await source.return();

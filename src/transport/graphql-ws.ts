@@ -15,8 +15,9 @@ interface Extra {
   context: Context;
   /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
   registered: Promise<unknown>;
-  /** Ids of live subscriptions. */
-  readonly subscriptions: Set<string>;
+  /** Every operation that has begun and not ended, by its id: true for subscriptions. */
+  readonly running: Map<string, boolean>;
+  readonly socket: Socket;
 }
 
 /** Arguments of an operation that `onSubscribe` has already started. */
@@ -53,9 +54,14 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       if (!('kind' in document)) return document;
       const kind = gate.kind(document, operationName);
       if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
+      // A client may have completed it, but until it has ended its events would be taken for the new one's.
+      if (extra.running.has(id)) {
+        extra.socket.close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`);
+        return [gate.mask(badInput('The id is in use.'))];
+      }
       const live = kind === OperationTypeNode.SUBSCRIPTION;
       // Those the client completed are gone from graphql-ws's list at once, from ours when they have ended.
-      const running = [...extra.subscriptions].filter((other) => other in subscriptions).length;
+      const running = [...extra.running].filter(([other, isLive]) => isLive && other in subscriptions).length;
       if (live && running >= limits.subscriptionsPerSocket) {
         return [
           gate.mask(
@@ -66,10 +72,8 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       const result = extra.registered.then(() =>
         gate.run({ query: document, variables, operationName }, extra.context),
       );
-      if (live) {
-        extra.subscriptions.add(id);
-        extra.registered = result;
-      }
+      extra.running.set(id, live);
+      if (live) extra.registered = result;
       const args: StartedArgs = { document, operationName, schema: gate.schema, result };
       return args;
     },
@@ -77,10 +81,10 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     subscribe: (args: ExecutionArgs) => (args as StartedArgs).result,
 
     onNext({ extra }, id) {
-      if (extra.subscriptions.has(id)) metrics.delivered();
+      if (extra.running.get(id)) metrics.delivered();
     },
     onComplete({ extra }, id) {
-      extra.subscriptions.delete(id);
+      extra.running.delete(id);
     },
   });
 
@@ -88,21 +92,25 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     const extra: Extra = {
       context: { chat, viewer: null, drained: socket.drained },
       registered: Promise.resolve(),
-      subscriptions: new Set(),
+      running: new Map(),
+      socket,
     };
     const closed = server.opened(
       {
         protocol: ws.protocol,
         send: async (text) => socket.send(text),
-        close: (code, reason) => ws.close(code, reason),
+        close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           ws.on('message', async (data) => {
             try {
               await receive(String(data));
             } catch (error) {
+              if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
+                return socket.close(CloseCode.BadRequest, 'Invalid message received');
+              }
               // The reason is all a client sees; the error's text stays here.
               logger.error({ err: error }, 'graphql-ws failed');
-              ws.close(CloseCode.InternalServerError, 'Internal server error');
+              socket.close(CloseCode.InternalServerError, 'Internal server error');
             }
           });
         },

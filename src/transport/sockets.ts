@@ -16,13 +16,15 @@ export interface Socket {
   send(text: string): void;
   /** Resolves when little is unsent, or the socket ended. */
   drained(): Promise<void>;
-  /** Calls back once, when the socket ended or was cut. */
+  /** Ends the socket at once: nothing that the client still sends is read. */
+  close(code: number, reason: string): void;
+  /** Calls back once, when the socket has ended; at once if it has already. */
   onEnd(listener: (code: number, reason: string) => void): void;
 }
 
 /** All open WebSockets: their heartbeat, their bounds and their end. */
 export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
-  const open = new Map<WebSocket, { answered: boolean }>();
+  const open = new Map<WebSocket, { answered: boolean; close: Socket['close'] }>();
 
   const heartbeat = setInterval(() => {
     for (const [ws, state] of open) {
@@ -38,26 +40,29 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
   return {
     /** Takes charge of a socket just opened. */
     add(ws: WebSocket, transport: Transport): Socket {
-      const state = { answered: true };
       const endListeners: ((code: number, reason: string) => void)[] = [];
-      let drainListeners: (() => void)[] = [];
-      let ended = false;
+      const drainListeners: (() => void)[] = [];
+      let ended: { code: number; reason: string } | null = null;
 
-      const release = () => {
-        const released = drainListeners;
-        drainListeners = [];
-        for (const listener of released) listener();
-      };
       const end = (code: number, reason: string) => {
         if (ended) return;
-        ended = true;
-        release();
-        for (const listener of endListeners) listener(code, reason);
+        ended = { code, reason };
+        for (const listener of drainListeners.splice(0)) listener();
+        for (const listener of endListeners.splice(0)) listener(code, reason);
       };
+      // One at a time, so that they do not all send into the same room.
       const sent = () => {
-        if (drainListeners.length > 0 && ws.bufferedAmount < DRAINED_BYTES) release();
+        if (drainListeners.length === 0 || ws.bufferedAmount >= DRAINED_BYTES) return;
+        drainListeners.shift()?.();
+        setImmediate(sent);
+      };
+      const close = (code: number, reason: string) => {
+        ws.removeAllListeners('message');
+        ws.close(code, reason);
+        end(code, reason);
       };
 
+      const state = { answered: true, close };
       open.set(ws, state);
       metrics.connected(transport);
       ws.on('pong', () => {
@@ -74,11 +79,10 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       return {
         send(text) {
           if (ended) return;
-          ws.send(text, sent);
+          // The bound is on what waits already: one answer may be larger than it.
           if (ws.bufferedAmount > limits.unsentBytes) {
-            ws.close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
-            end(CLOSE.tooFarBehind, '');
-          }
+            close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
+          } else ws.send(text, sent);
         },
         async drained() {
           if (ended || ws.bufferedAmount < DRAINED_BYTES) return;
@@ -86,8 +90,10 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
             drainListeners.push(resolve);
           });
         },
+        close,
         onEnd(listener) {
-          endListeners.push(listener);
+          if (ended) listener(ended.code, ended.reason);
+          else endListeners.push(listener);
         },
       };
     },
@@ -95,11 +101,11 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
     /** Closes every socket with 1001 and resolves when they are gone. */
     async close(): Promise<void> {
       clearInterval(heartbeat);
-      const gone = [...open.keys()].map(
-        (ws) =>
+      const gone = [...open].map(
+        ([ws, { close }]) =>
           new Promise<void>((resolve) => {
             ws.once('close', () => resolve());
-            ws.close(CLOSE.goingAway, 'Shutting down');
+            close(CLOSE.goingAway, 'Shutting down');
           }),
       );
       const grace = setTimeout(() => {

@@ -1,5 +1,5 @@
 import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
-import { createYoga, type Plugin } from 'graphql-yoga';
+import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
@@ -20,6 +20,7 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
   const gated: Plugin = {
     onRequestParse({ request, setRequestParser, endResponse, fetchAPI }) {
       if (!accepts(request.headers.get('accept'))) return endResponse(new fetchAPI.Response(null, { status: 406 }));
+      if (request.method === 'GET') return setRequestParser(readParameters);
       if (request.method !== 'POST') return;
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
         throw refusal(415, 'The body is to be application/json.');
@@ -75,7 +76,7 @@ function accepts(accept: string | null): boolean {
   return !accept || /application\/(json|graphql-response\+json|\*)|\*\/\*|text\/html/i.test(accept);
 }
 
-async function readJson(request: Request): Promise<never> {
+async function readJson(request: Request): Promise<GraphQLParams> {
   let body: unknown;
   try {
     body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await request.arrayBuffer()));
@@ -86,8 +87,26 @@ async function readJson(request: Request): Promise<never> {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw refusal(400, 'The body is to be one JSON object; batches are not taken.');
   }
-  // yoga checks the members.
-  return body as never;
+  return params(body);
+}
+
+async function readParameters(request: Request): Promise<GraphQLParams> {
+  const members: Record<string, unknown> = Object.fromEntries(new URL(request.url).searchParams);
+  for (const name of ['variables', 'extensions']) {
+    if (typeof members[name] !== 'string') continue;
+    try {
+      members[name] = JSON.parse(members[name]);
+    } catch {
+      throw refusal(400, `${name} is to be JSON.`);
+    }
+  }
+  return params(members);
+}
+
+/** Makes sure that there is an operation; yoga checks the other members. */
+function params(members: GraphQLParams): GraphQLParams {
+  if (typeof members.query !== 'string') throw refusal(400, 'query is to be the text of an operation.');
+  return members;
 }
 
 /** An error for the whole request, with its status and headers where yoga looks for them. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -23,7 +23,8 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
     const write = createWriter(db);
     return createStore(db, { write: async (commands) => write(commands), close: async () => {} });
   }
-  const file = resolve(path);
+  // The lock is on the file itself, whatever link leads to it.
+  const file = existsSync(path) ? realpathSync(path) : resolve(path);
   if (existsSync(file)) checkHeader(file);
   else mkdirSync(dirname(file), { recursive: true });
   const lock = lockFile(file);

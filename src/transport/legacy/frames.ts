@@ -43,16 +43,16 @@ const pageNumber = z.union([
 ]);
 
 const FRAMES = {
-  CHAT_LIST: z.object({ email: z.string().optional() }),
+  CHAT_LIST: z.object({ email: z.string().nullish() }),
   SEND: z.object({
     ...key,
     subject: z.string().nullish(),
     party: z.union([z.string(), z.int().transform(String)]).nullish(),
-    message: z.array(z.object({ text: z.string(), sender: z.string().optional() })),
+    message: z.array(z.object({ text: z.string(), sender: z.string().nullish() })),
     client_id: z
       .string()
       .refine((id) => id !== '' && codePoints(id) <= 60, 'is to be 1 to 60 code points')
-      .optional(),
+      .nullish(),
   }),
   RECEIVE: z.object({ ...key, page: pageNumber.nullish() }),
 };
@@ -71,7 +71,9 @@ const SEND = parse(`mutation Send($input: SendMessagesInput!) {
     conversation { configId members { email } }
   }
 }`);
-const LOOK = parse(`query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq } }`);
+const LOOK = parse(
+  `query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq configId members { email } } }`,
+);
 const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $after: String) {
   markRead(input: $read) {
     conversation {
@@ -100,6 +102,7 @@ interface ConversationData {
   subject: string | null;
   party: string | null;
 }
+type FoundData = Pick<ConversationData, 'configId' | 'members'> & { id: ConversationId; lastSeq: number };
 interface ChatData extends ConversationData {
   unreadCount: number;
   lastMessage: { text: string } | null;
@@ -108,7 +111,7 @@ interface ChatData extends ConversationData {
 
 const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClient) => Promise<Reply> } = {
   async CHAT_LIST({ email }, client) {
-    if (email !== undefined) own(client, 'email', email);
+    if (email != null) own(client, 'email', email);
     const chats: ChatData[] = [];
     let after: string | null = null;
     do {
@@ -133,11 +136,11 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
   },
 
   async SEND(frame, client) {
-    for (const { sender } of frame.message) if (sender !== undefined) own(client, 'sender', sender);
+    for (const { sender } of frame.message) if (sender != null) own(client, 'sender', sender);
     const { client_id: clientId, subject, party } = frame;
     const messages = frame.message.map(({ text }, index) => ({
       text,
-      clientId: clientId === undefined ? null : `${clientId}:${index}`,
+      clientId: clientId == null ? null : `${clientId}:${index}`,
     }));
     const { sendMessages } = await client.run<{
       sendMessages: { messages: MessageData[]; conversation: ConversationData };
@@ -149,15 +152,14 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
   },
 
   async RECEIVE(request, client) {
-    const { conversation: found } = await client.run<{ conversation: { id: ConversationId; lastSeq: number } | null }>(
-      LOOK,
-      {
-        key: keyOf(client, request),
-      },
-    );
+    const { conversation: found } = await client.run<{ conversation: FoundData | null }>(LOOK, {
+      key: keyOf(client, request),
+    });
     const page = request.page ?? 1;
     const to = found ? found.lastSeq - (page - 1) * client.pageSize : 0;
-    if (!found || to < 1) return { frame: { type: 'RECEIVE', data: [] } };
+    if (!found) return { frame: { type: 'RECEIVE', data: [] } };
+    const follow = { conversationId: found.id, afterSeq: found.lastSeq, head: conversation(client, found) };
+    if (to < 1) return { frame: { type: 'RECEIVE', data: [] }, follow };
     const from = Math.max(1, to - client.pageSize + 1);
     const { markRead } = await client.run<{
       markRead: { conversation: ConversationData & { messages: { nodes: MessageData[] } } };
@@ -169,9 +171,8 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
     const { subject, party, messages } = markRead.conversation;
     const pages = Math.ceil(found.lastSeq / client.pageSize);
     const message = messages.nodes.map((stored) => messageOf(client, stored));
-    const head = conversation(client, markRead.conversation);
-    const frame = { type: 'RECEIVE', data: [{ ...head, subject, party, page, pages, message }] };
-    return { frame, follow: { conversationId: found.id, afterSeq: found.lastSeq, head } };
+    const data = [{ ...conversation(client, markRead.conversation), subject, party, page, pages, message }];
+    return { frame: { type: 'RECEIVE', data }, follow };
   },
 };
 

@@ -55,11 +55,11 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
   return function open(ws: WebSocket, socket: Socket, { email, spelling, live }: LegacyParams): void {
     const context: Context = { chat, viewer: { email, role: null }, drained: socket.drained };
     const client: LegacyClient = { email, spelling, pageSize, run };
-    const followed = new Map<string, AsyncIterator<unknown>>();
+    const followed = new Set<string>();
     let answered = Promise.resolve();
     let waiting = 0;
 
-    const idle = setTimeout(() => ws.close(1000, 'Idle'), idleMs);
+    const idle = setTimeout(() => socket.close(1000, 'Idle'), idleMs);
 
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
       const result = await gate.run({ query, variables }, context);
@@ -84,14 +84,16 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
     async function deliver(follow: Follow): Promise<void> {
       const { conversationId, afterSeq } = follow;
       if (followed.has(conversationId) || followed.size >= MAX_FOLLOWED) return;
-      const events = await gate.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
-      if (!(Symbol.asyncIterator in events)) return;
-      followed.set(conversationId, events);
+      followed.add(conversationId);
       clearTimeout(idle);
-      for await (const { data } of events) {
-        if (!data) continue;
-        socket.send(JSON.stringify(messageFrame(client, follow, data as Parameters<typeof messageFrame>[2])));
-        metrics.delivered();
+      const events = await gate.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
+      if (Symbol.asyncIterator in events) {
+        socket.onEnd(() => void events.return?.());
+        for await (const { data } of events) {
+          if (!data) continue;
+          socket.send(JSON.stringify(messageFrame(client, follow, data as Parameters<typeof messageFrame>[2])));
+          metrics.delivered();
+        }
       }
       followed.delete(conversationId);
     }
@@ -105,10 +107,7 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
           if (--waiting < MAX_WAITING && ws.isPaused) ws.resume();
         });
     });
-    socket.onEnd(() => {
-      clearTimeout(idle);
-      for (const events of followed.values()) void events.return?.();
-    });
+    socket.onEnd(() => clearTimeout(idle));
   };
 }
 

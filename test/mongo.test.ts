@@ -1,0 +1,196 @@
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { check, follow, type History, inTurn, write } from './support/chaos.ts';
+import { connectGraphql, post } from './support/clients.ts';
+import { processes } from './support/process.ts';
+import { type ReplicaSet, startReplicaSet } from './support/replica-set.ts';
+
+const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
+const KEY = { configId: 'c1', members: [ANN, BOB] };
+const SEND =
+  'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } } }';
+
+const { start, kill } = processes();
+const fresh = (): History => ({ attempted: new Set(), acknowledged: new Map() });
+let databases = 0;
+
+/** Two instances on one fresh database, with the conversation opened. */
+async function twoInstances(set: ReplicaSet) {
+  const STORE_URL = set.uri(`chaos${++databases}`);
+  const instances = [await start({ STORE_URL }), await start({ STORE_URL })] as const;
+  const { data } = await post(instances[0].url, ANN, SEND, {
+    input: { to: { key: KEY }, text: 'text of first', clientId: 'first' },
+  });
+  const history = fresh();
+  history.attempted.add('first');
+  history.acknowledged.set('first', 1);
+  return {
+    STORE_URL,
+    instances,
+    id: data.sendMessage.conversation.id as string,
+    history,
+    urls: instances.map(({ ws }) => ws),
+  };
+}
+
+describe.runIf(inject('mongod'))('two instances on a replica set of one', () => {
+  let set: ReplicaSet;
+  beforeAll(async () => {
+    set = await startReplicaSet(1);
+  });
+  afterAll(() => set.stop());
+
+  test('with two writers each in one conversation store 4,000 messages in one order for all', {
+    timeout: 120_000,
+  }, async () => {
+    const { urls, id, history } = await twoInstances(set);
+    const total = 4001;
+    const following = [0, 1, 0, 1].map((i) =>
+      follow(
+        () => urls[i] ?? '',
+        BOB,
+        id,
+        () => total,
+      ),
+    );
+    const errors: unknown[] = [];
+    await Promise.all(
+      [0, 1, 2, 3].map((w) =>
+        write(() => urls[w % 2] ?? '', w < 2 ? ANN : BOB, KEY, 1000, `w${w}`, history, 8).catch((error) =>
+          errors.push(error),
+        ),
+      ),
+    );
+    expect(errors).toEqual([]);
+    const lists = await Promise.all(following);
+    for (const list of lists) expect(list).toEqual(lists[0]);
+    expect(lists[0]).toHaveLength(total);
+    expect(history.acknowledged.size).toBe(total);
+    check(lists[0] ?? [], history);
+  });
+
+  test('killed and drained in turn behind clients that reconnect to the other lose nothing', {
+    timeout: 120_000,
+  }, async () => {
+    const { STORE_URL, instances, urls, id, history } = await twoInstances(set);
+    const live: (typeof instances)[number][] = [...instances];
+    const instance = (turn: number) => inTurn(urls, turn);
+    let total = Number.POSITIVE_INFINITY;
+    const following = [0, 1].map((i) => follow(instance(i), BOB, id, () => total));
+    const writing = Promise.all([0, 1].map((w) => write(instance(w), ANN, KEY, 400, `w${w}`, history, 4)));
+    for (const [i, signal] of (['SIGKILL', 'SIGTERM'] as const).entries()) {
+      const before = history.acknowledged.size;
+      await expect.poll(() => history.acknowledged.size, { timeout: 30_000, interval: 5 }).toBeGreaterThan(before + 50);
+      const victim = live[i];
+      if (!victim) throw new Error('there are two');
+      victim.child.kill(signal);
+      const replacement = await start({ STORE_URL });
+      urls[i] = replacement.ws;
+      live[i] = replacement;
+    }
+    await writing;
+    total = history.attempted.size;
+    const lists = await Promise.all(following);
+    for (const list of lists) expect(list).toEqual(lists[0]);
+    expect(history.acknowledged.size).toBe(total);
+    check(lists[0] ?? [], history);
+  });
+});
+
+describe.runIf(inject('mongod'))('two instances on a replica set of three', () => {
+  let set: ReplicaSet;
+  beforeAll(async () => {
+    set = await startReplicaSet(3);
+  }, 120_000);
+  afterAll(() => set.stop());
+
+  test.each<[string, (set: ReplicaSet) => Promise<() => Promise<void>>]>([
+    [
+      'killed with its replication held',
+      async () => {
+        const primary = await set.primary();
+        primary.signal('SIGKILL');
+        return () => primary.restart();
+      },
+    ],
+    [
+      'stepped down',
+      async () => {
+        await set.admin({ replSetStepDown: 5, secondaryCatchUpPeriodSecs: 1, force: true }).catch(() => {});
+        return async () => {};
+      },
+    ],
+    [
+      'frozen',
+      async () => {
+        const primary = await set.primary();
+        primary.signal('SIGSTOP');
+        return async () => primary.signal('SIGCONT');
+      },
+    ],
+  ])('lose nothing when the primary is %s, and send again within 15 s', { timeout: 180_000 }, async (_, fault) => {
+    const { instances, urls, id, history } = await twoInstances(set);
+    let total = Number.POSITIVE_INFINITY;
+    const following = [0, 1].map((i) =>
+      follow(
+        () => urls[i] ?? '',
+        BOB,
+        id,
+        () => total,
+      ),
+    );
+    let stop = false;
+    const writing = Promise.all(
+      [0, 1].map(async (w) => {
+        for (let round = 0; !stop; round++)
+          await write(() => urls[w] ?? '', ANN, KEY, 20, `w${w}.${round}`, history, 4);
+      }),
+    );
+    const progress = async (timeout: number) => {
+      const before = history.acknowledged.size;
+      await expect.poll(() => history.acknowledged.size, { timeout, interval: 20 }).toBeGreaterThan(before + 100);
+    };
+    await progress(30_000);
+    const mend = await fault(set);
+    await progress(15_000);
+    await mend();
+    await progress(30_000);
+    stop = true;
+    await writing;
+    total = history.attempted.size;
+    const lists = await Promise.all(following);
+    for (const list of lists) expect(list).toEqual(lists[0]);
+    expect(history.acknowledged.size).toBe(total);
+    check(lists[0] ?? [], history);
+    for (const { child, url } of instances) {
+      expect(child.exitCode).toBeNull();
+      await expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 15_000 }).toBe(200);
+    }
+  });
+
+  test('refuse sends while two of three are down, live on, tell so, and recover', { timeout: 180_000 }, async () => {
+    const { instances, id } = await twoInstances(set);
+    const [{ url, child, ws }] = instances;
+    const line = await connectGraphql(ws, BOB);
+    const events = line.subscribe('subscription ($id: ID!) { messageAdded(conversationId: $id) { seq } }', { id });
+    await line.run('{ viewer { email } }');
+    const primary = await set.primary();
+    const down = [primary, set.members().find(({ port }) => port !== primary.port)];
+    for (const member of down) member?.signal('SIGKILL');
+    for (let i = 0; i < 3; i++) {
+      const at = Date.now();
+      const { errors } = await post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'text of x', clientId: 'x' } });
+      expect(Date.now() - at).toBeLessThan(10_000);
+      expect(errors?.[0]?.extensions.code).toBe('UNAVAILABLE');
+      expect(errors?.[0]?.message).toMatch(/not stored|outcome unknown, repeat with the same clientId/);
+    }
+    expect((await fetch(`${url}/readyz`)).status).toBe(503);
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    await Promise.all(down.map((member) => member?.restart()));
+    await expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 60_000, interval: 500 }).toBe(200);
+    const { data } = await post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'text of x', clientId: 'x' } });
+    expect(data.sendMessage.message.seq).toBe(2);
+    expect((await events.next())?.data.messageAdded.seq).toBe(2);
+    expect(child.exitCode).toBeNull();
+    await kill(child);
+  });
+});

@@ -1,0 +1,89 @@
+import { expect } from 'vitest';
+import { connectGraphql, type GraphqlLine } from './clients.ts';
+
+/** What a writer saw, for the checker: every client id it tried, and the numbers of those acknowledged. */
+export interface History {
+  readonly attempted: Set<string>;
+  readonly acknowledged: Map<string, number>;
+}
+
+const SEND = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } } }';
+const ADDED =
+  'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq clientId } }';
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+
+/** Gives the instances in turn, so that whoever reconnects comes to another one. */
+export function inTurn(urls: readonly string[], start = 0): () => string {
+  let turn = start;
+  return () => urls[turn++ % urls.length] ?? '';
+}
+
+/** Sends `count` messages one by one, each under one client id until it is acknowledged, reconnecting as need be. */
+export async function write(
+  instance: () => string,
+  user: string,
+  key: object,
+  count: number,
+  name: string,
+  history: History,
+  window = 1,
+): Promise<void> {
+  let next = 0;
+  async function worker(): Promise<void> {
+    let line: GraphqlLine | null = null;
+    for (let i = next++; i < count; i = next++) {
+      const clientId = `${name}.${i}`;
+      history.attempted.add(clientId);
+      for (;;) {
+        try {
+          line ??= await connectGraphql(instance(), user);
+          const { data, errors } = await line.run(SEND, {
+            input: { to: { key }, text: `text of ${clientId}`, clientId },
+          });
+          if (data) {
+            history.acknowledged.set(clientId, data.sendMessage.message.seq);
+            break;
+          }
+          if (errors?.[0]?.extensions.code !== 'UNAVAILABLE') throw new Error(`refused: ${JSON.stringify(errors)}`);
+        } catch (error) {
+          if (error instanceof Error && error.message.startsWith('refused')) throw error;
+          line = null;
+        }
+        await pause();
+      }
+    }
+    line?.close();
+  }
+  await Promise.all(Array.from({ length: window }, worker));
+}
+
+/** Follows the conversation from its beginning until `total` messages were seen, resuming by position as need be. */
+export async function follow(instance: () => string, user: string, id: string, total: () => number): Promise<string[]> {
+  const seen: string[] = [];
+  while (seen.length < total()) {
+    try {
+      const line = await connectGraphql(instance(), user);
+      const events = line.subscribe(ADDED, { id, after: seen.length });
+      while (seen.length < total()) {
+        const event = await events.next();
+        if (!event?.data) break;
+        const { seq, clientId } = event.data.messageAdded;
+        expect(seq).toBe(seen.length + 1);
+        seen.push(clientId);
+      }
+      line.close();
+    } catch (error) {
+      if (error instanceof Error && error.name === 'AssertionError') throw error;
+    }
+    await pause();
+  }
+  return seen;
+}
+
+/** Decides from the histories alone: nothing acknowledged is lost or moved, nothing is there twice or out of nowhere. */
+export function check(stored: readonly string[], { attempted, acknowledged }: History): void {
+  expect(new Set(stored).size).toBe(stored.length);
+  for (const clientId of stored) expect(attempted.has(clientId)).toBe(true);
+  for (const [clientId, seq] of acknowledged) expect(stored[seq - 1]).toBe(clientId);
+}

@@ -1,0 +1,87 @@
+import { once } from 'node:events';
+import { MongoClient } from 'mongodb';
+import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
+import { inject } from 'vitest';
+
+export interface ReplicaSet {
+  /** A connection string for this database. */
+  uri(database: string): string;
+  /** The process that is primary now, once there is one. */
+  primary(): Promise<Member>;
+  members(): Member[];
+  /** Runs an admin command on the primary. */
+  admin(command: Record<string, unknown>): Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+export interface Member {
+  readonly port: number;
+  /** `SIGKILL`, `SIGSTOP`, `SIGCONT`. */
+  signal(signal: NodeJS.Signals): void;
+  /** Starts it again after it was killed. */
+  restart(): Promise<void>;
+}
+
+/** A real replica set of this many mongods, quick to elect. */
+export async function startReplicaSet(count: number, args: string[] = []): Promise<ReplicaSet> {
+  const mongod = inject('mongod');
+  if (!mongod) throw new Error('there is no mongod');
+  const set = await MongoMemoryReplSet.create({
+    binary: { systemBinary: mongod.binary, version: mongod.version },
+    instanceOpts: Array.from({ length: count }, () => ({ args: ['--setParameter', 'enableTestCommands=1', ...args] })),
+    replSet: {
+      count,
+      storageEngine: 'wiredTiger',
+      configSettings: {
+        ...{
+          electionTimeoutMillis: 1000,
+          heartbeatIntervalMillis: 200,
+          heartbeatTimeoutSecs: 2,
+          chainingAllowed: false,
+        },
+      },
+    },
+  });
+  const uri = (database: string) => set.getUri(database);
+  const members = (): Member[] =>
+    set.servers.map((server) => {
+      const child = server.instanceInfo?.instance.mongodProcess;
+      const port = server.instanceInfo?.port ?? 0;
+      return {
+        port,
+        signal: (signal) => child?.kill(signal),
+        async restart() {
+          if (child && child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+          await server.stop({ doCleanup: false });
+          await server.start(true);
+        },
+      };
+    });
+  async function withClient<T>(use: (client: MongoClient) => Promise<T>): Promise<T> {
+    const client = await MongoClient.connect(uri('admin'), { serverSelectionTimeoutMS: 20_000 });
+    try {
+      return await use(client);
+    } finally {
+      await client.close();
+    }
+  }
+  return {
+    uri,
+    members,
+    primary: () =>
+      withClient(async (client) => {
+        const { primary } = await client
+          .db('admin')
+          .command({ hello: 1 })
+          .catch(() => client.db('admin').command({ isMaster: 1 }));
+        const found = members().find(({ port }) => String(primary).endsWith(`:${port}`));
+        if (!found) throw new Error(`no primary among ${JSON.stringify(members())}`);
+        return found;
+      }),
+    admin: (command) => withClient((client) => client.db('admin').command(command)),
+    async stop() {
+      for (const member of members()) member.signal('SIGCONT');
+      await set.stop();
+    },
+  };
+}
