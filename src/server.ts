@@ -21,6 +21,9 @@ import { createHttp } from './transport/yoga.ts';
 /** How long the store may take to show that it is ready, in milliseconds. */
 const READY_MS = 4000;
 
+/** How long sends under way may take at a stop, in milliseconds; then they are left unacknowledged. */
+const DRAIN_MS = 4000;
+
 const PROJECT = new URL('../', import.meta.url);
 
 /** The pages that are served as they stand. */
@@ -136,7 +139,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       draining = true;
       closed ??= (async () => {
         const down = new Promise((resolve) => http.close(resolve));
-        await chat.drain();
+        await Promise.race([chat.drain(), setTimeout(DRAIN_MS, undefined, { ref: false })]);
         // The answers to those sends leave before the sockets close.
         await setImmediate();
         await sockets.close();
@@ -144,7 +147,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
         await Promise.race([down, setTimeout(2000, undefined, { ref: false })]);
         http.closeAllConnections();
         await down;
-        await chat.close();
+        chat.close();
       })();
       return closed;
     },

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Answer, connectGraphql, connectLegacy, type GraphqlLine, legacyOnce, post } from './support/clients.ts';
@@ -147,6 +148,20 @@ describe('SIGTERM', () => {
   });
 });
 
+test('SIGTERM is not held up by a client that was refused and keeps its half open', async () => {
+  const { child, url } = await start({ STORE_URL: 'memory:' });
+  const socket = connectTcp({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
+  const upgrade =
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==';
+  socket.on('error', () => {}).write(`GET /conversation/ws HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n\r\n`);
+  const [answer] = await once(socket, 'data');
+  expect(String(answer)).toMatch(/^HTTP\/1.1 400 /);
+  const exit = once(child, 'exit');
+  child.kill('SIGTERM');
+  expect((await exit)[0]).toBe(0);
+  socket.destroy();
+});
+
 describe('starting', () => {
   async function fails(environment: Record<string, string>): Promise<string> {
     const child = run(environment);
@@ -167,6 +182,10 @@ describe('starting', () => {
   test('with an impossible variable fails with one line that names it', async () => {
     expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT is to be a whole number\n$/);
     expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
+  });
+
+  test('on something that is no file fails with one line that says so', async () => {
+    expect(await fails({ STORE_URL: 'sqlite:/' })).toMatch(/^kredichat: STORE_URL: .*\n$/);
   });
 
   test('on a file in use fails with one line that says so', async () => {

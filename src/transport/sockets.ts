@@ -5,8 +5,6 @@ import type { Metrics, Transport } from '../observe.ts';
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
 const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
 
-/** Unsent bytes below which a socket counts as drained. */
-const DRAINED_BYTES = 65_536;
 /** How long clients have to answer the close at shutdown, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
 
@@ -24,6 +22,8 @@ export interface Socket {
 
 /** All open WebSockets: their heartbeat, their bounds and their end. */
 export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
+  /** Unsent bytes below which there is room for whoever waits. */
+  const roomBytes = limits.unsentBytes / 4;
   const open = new Map<WebSocket, { answered: boolean; close: Socket['close'] }>();
 
   const heartbeat = setInterval(() => {
@@ -50,11 +50,17 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
         for (const listener of drainListeners.splice(0)) listener();
         for (const listener of endListeners.splice(0)) listener(code, reason);
       };
-      // One at a time, so that they do not all send into the same room.
-      const sent = () => {
-        if (drainListeners.length === 0 || ws.bufferedAmount >= DRAINED_BYTES) return;
+      // One at a time, until it has sent or let the turn pass, so that they do not all send into the same room.
+      let letIn = false;
+      const admit = () => {
+        if (letIn || drainListeners.length === 0 || ws.bufferedAmount >= roomBytes) return;
+        letIn = true;
         drainListeners.shift()?.();
-        setImmediate(sent);
+        setImmediate(next);
+      };
+      const next = () => {
+        letIn = false;
+        admit();
       };
       const close = (code: number, reason: string) => {
         ws.removeAllListeners('message');
@@ -82,12 +88,16 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
           // The bound is on what waits already: one answer may be larger than it.
           if (ws.bufferedAmount > limits.unsentBytes) {
             close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
-          } else ws.send(text, sent);
+          } else {
+            ws.send(text, admit);
+            next();
+          }
         },
         async drained() {
-          if (ended || ws.bufferedAmount < DRAINED_BYTES) return;
+          if (ended) return;
           await new Promise<void>((resolve) => {
             drainListeners.push(resolve);
+            admit();
           });
         },
         close,

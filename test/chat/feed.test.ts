@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { ConversationId } from '../../src/model.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { StoreUnavailable } from '../../src/store/store.ts';
 import { connectGraphql, type GraphqlLine } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
@@ -137,4 +139,70 @@ test('a subscriber who is no member any more is told nothing, and the stream end
   expect(await events.next()).toBeNull();
   expect((await bob.subscribe(ADDED, { id }).next())?.errors?.[0]?.extensions.code).toBe('NOT_FOUND');
   await expect.poll(() => server.subscriptions()).toBe(0);
+});
+
+describe('a store that is away', () => {
+  const CHANGED = 'subscription { chatListChanged { lastSeq } }';
+
+  test('costs chatListChanged no change, and shows nothing of itself', async () => {
+    const store = await openSqlite(':memory:');
+    let away = false;
+    const conversation: typeof store.conversation = async (id) => {
+      if (away) throw new Error('mongodb://root:secret@db is away');
+      return store.conversation(id);
+    };
+    const { ws } = await startServer({}, { store: { ...store, conversation } });
+    const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+    const id = await say(ann, 'c', 'm1');
+    const events = bob.subscribe(CHANGED);
+    await bob.run('{ viewer { email } }');
+    away = true;
+    const found = await store.conversation(id as ConversationId);
+    const message = (await store.messages(id as ConversationId, 1, 1))[0];
+    if (!found || !message) throw new Error('both were just written');
+    await store.append({
+      ...{ conversation: found.id, afterRev: 1, opening: null, roles: new Map() },
+      messages: [{ ...message, seq: 2, rev: 2 }],
+    });
+    away = false;
+    expect(await events.next()).toEqual({ data: { chatListChanged: { lastSeq: 2 } } });
+  });
+
+  test('makes a send UNAVAILABLE, and says whether anything was stored', async () => {
+    const store = await openSqlite(':memory:');
+    let nothingWritten = true;
+    const append = async () => {
+      throw new StoreUnavailable(nothingWritten, new Error('away'));
+    };
+    const { ws } = await startServer({}, { store: { ...store, append } });
+    const line = await connectGraphql(ws, ANN);
+    const send = () =>
+      line.run('mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }', {
+        input: { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' },
+      });
+    const error = (text: string) => ({
+      errors: [{ message: expect.stringContaining(text), extensions: { code: 'UNAVAILABLE' } }],
+    });
+    expect(await send()).toMatchObject(error('not stored'));
+    nothingWritten = false;
+    expect(await send()).toMatchObject(error('outcome unknown, repeat with the same clientId'));
+  });
+
+  test('leaves no operation and no readiness unanswered for 10 s', { timeout: 40_000 }, async () => {
+    const store = await openSqlite(':memory:');
+    const never = () => new Promise<never>(() => {});
+    const { ws, url } = await startServer({}, { store: { ...store, append: never, ping: never } });
+    const line = await connectGraphql(ws, ANN);
+    const key = { configId: 'c', members: [ANN, BOB] };
+    const at = performance.now();
+    const sending = line.run('mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }', {
+      input: { to: { key }, text: 'x' },
+    });
+    const reading = line.run('query ($key: ConversationKey!) { conversation(by: { key: $key }) { id } }', { key });
+    expect((await fetch(`${url}/readyz`)).status).toBe(503);
+    for (const answer of await Promise.all([sending, reading])) {
+      expect(answer.errors?.[0]?.extensions.code).toBe('UNAVAILABLE');
+    }
+    expect(performance.now() - at).toBeLessThan(10_000);
+  });
 });

@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { appendOf, email } from '../store/contract.ts';
 import { type Answer, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -75,6 +77,29 @@ describe('Conversation.messages', () => {
       Array.from({ length: 50 }, (_, i) => 71 + i),
     );
     expect((await page(server, { around: { seq: 60 } })).nodes).toHaveLength(50);
+  });
+
+  test('50 deep in 200,000 messages is what a full read gives, from either side', async () => {
+    const store = await openSqlite(':memory:');
+    for (let seq = 0; seq < 200_000; seq += 1000)
+      await store.append(appendOf('c1', [email('ann'), email('bob')], seq, 1000));
+    const server = {
+      ...(await startServer({}, { store })),
+      id: appendOf('c1', [email('ann'), email('bob')], 0).conversation,
+    };
+    for (const middle of [51, 100_000, 199_950]) {
+      const at = (await page(server, { around: { seq: middle }, first: 1 })).pageInfo.startCursor;
+      const texts = async (args: object) =>
+        (await page(server, args)).edges.map(
+          ({ node }: { node: { seq: number; text: string } }) => `${node.seq} ${node.text}`,
+        );
+      expect(await texts({ last: 50, before: at })).toEqual(
+        Array.from({ length: 50 }, (_, i) => `${middle - 50 + i} m${middle - 50 + i}`),
+      );
+      expect(await texts({ first: 50, after: at })).toEqual(
+        Array.from({ length: 50 }, (_, i) => `${middle + 1 + i} m${middle + 1 + i}`),
+      );
+    }
   });
 
   test('around a time or the first unread message is where those are', async () => {

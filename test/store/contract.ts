@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type ConversationId, conversationId, type EmailAddress, type Message, parseEmail } from '../../src/model.ts';
 import type { Append, ChatListFilter, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
 
-function email(name: string): EmailAddress {
+export function email(name: string): EmailAddress {
   const parsed = parseEmail(`${name}@example.com`);
   if (!parsed) throw new Error(`${name} makes no address`);
   return parsed;

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -99,6 +99,29 @@ describe('opening a file', () => {
     await once(child, 'exit');
     const store = await openSqlite(file);
     expect(await store.conversation(appendOf('c', [ANN, BOB], 0).conversation)).toMatchObject({ lastSeq: 200 });
+    await store.close();
+  });
+
+  test('refuses a second opening through a link', async () => {
+    const file = await filled();
+    const store = await openSqlite(file);
+    symlinkSync(file, `${file}-link`);
+    await expect(openSqlite(`${file}-link`)).rejects.toThrow(/is in use by another process/);
+    await store.close();
+  });
+
+  test('that somebody else is writing to makes writes fail, known not to be stored, and then recovers', async () => {
+    const file = freshFile();
+    const store = await openSqlite(file);
+    const other = new Database(file);
+    other.exec('BEGIN IMMEDIATE');
+    const failed = await store.append(appendOf('c', [ANN, BOB], 0)).catch((error: unknown) => error);
+    expect(failed).toMatchObject({ nothingWritten: true });
+    await expect(store.ping()).rejects.toThrow();
+    other.exec('ROLLBACK');
+    other.close();
+    await store.ping();
+    expect(await store.append(appendOf('c', [ANN, BOB], 0))).toBe(true);
     await store.close();
   });
 

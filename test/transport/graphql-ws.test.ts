@@ -1,4 +1,8 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { type Answer, connect, connectGraphql, connectLegacy, type GraphqlLine, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -61,6 +65,8 @@ describe('a connection', () => {
       '{"type":"nothing"}',
       '{"type":"subscribe"}',
       { id: 1, type: 'subscribe' },
+      { type: 'connection_ack' },
+      { id: '1', type: 'next', payload: {} },
     ]) {
       expect(await codeAfter(init, bad), JSON.stringify(bad)).toBe(4400);
     }
@@ -210,27 +216,84 @@ describe('chatListChanged', () => {
   });
 });
 
-test('opening and dropping 500 subscriptions leaves no listener behind', async () => {
-  const { ws, server } = await startServer();
-  const ann = await connectGraphql(ws, ANN);
-  const id = await say(ann, 'm1');
-  for (let round = 0; round < 50; round++) {
-    const line = await connectGraphql(ws, BOB);
-    const subscriptions = Array.from({ length: 10 }, (_, i) =>
-      line.subscribe(i % 3 === 0 ? CHANGED : ADDED, { id, after: i % 2 }),
-    );
-    await line.run('{ viewer { email } }');
-    if (round % 3 === 0) for (const subscription of subscriptions) subscription.stop();
-    if (round % 3 === 1) line.socket.terminate();
-    else line.close();
-    await line.closed();
+describe('opening and dropping subscriptions leaves no listener behind', () => {
+  test('500 of them, completed, closed or cut, while somebody writes', async () => {
+    // A file, so that sends are in flight while subscriptions register.
+    const store = await openSqlite(join(mkdtempSync(join(tmpdir(), 'kredichat-')), 'k.db'));
+    const { ws, server } = await startServer({}, { store });
+    const ann = await connectGraphql(ws, ANN);
+    const id = await say(ann, 'm1');
+    let writing = true;
+    const writer = (async () => {
+      while (writing) await say(ann, 'more');
+    })();
+    const receive = { type: 'RECEIVE', config_id: 'c1', members: [ANN] };
+    for (let round = 0; round < 50; round++) {
+      const line = await connectGraphql(ws, BOB);
+      const live = await connectLegacy(ws, BOB, '&live=1');
+      live.send(receive);
+      const subscriptions = Array.from({ length: 10 }, (_, i) =>
+        line.subscribe(i % 3 === 0 ? CHANGED : ADDED, { id, after: i % 2 }),
+      );
+      if (round % 2 === 0) await Promise.all([line.run('{ viewer { email } }'), live.next()]);
+      if (round % 3 === 0) for (const subscription of subscriptions) subscription.stop();
+      for (const { socket } of [line, live]) {
+        if (round % 4 === 1) socket.terminate();
+        else socket.close();
+      }
+      await Promise.all([line.closed(), live.closed()]);
+    }
+    writing = false;
+    await writer;
+    await expect.poll(() => server.subscriptions()).toBe(0);
+  });
+
+  test('an id that is used again before it has ended closes the socket, and nothing comes twice', async () => {
+    const { ws, server } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'm1');
+    const subscribe = { id: 'z', type: 'subscribe', payload: { query: ADDED, variables: { id, after: 0 } } };
+    for (const frame of [
+      subscribe,
+      { id: 'z', type: 'complete' },
+      subscribe,
+      { id: 'z', type: 'complete' },
+      subscribe,
+    ]) {
+      line.send(frame);
+    }
+    expect((await line.closed()).code).toBe(4409);
+    await expect.poll(() => server.subscriptions()).toBe(0);
+  });
+
+  test('what a client sends after it was cut is not begun', async () => {
+    const { ws, server } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'x'.repeat(9000));
+    line.socket.pause();
+    const query = 'query ($id: ID!) { conversation(by: { id: $id }) { messages(last: 1) { nodes { text } } } }';
+    for (let i = 0; i < 3000; i++) line.subscribe(query, { id });
+    for (let i = 0; i < 50; i++) line.subscribe(ADDED, { id });
+    line.socket.resume();
+    expect((await line.closed()).code).toBe(4413);
+    await expect.poll(() => server.subscriptions()).toBe(0);
+  });
+});
+
+test('an answer that is larger than the bound on unsent bytes is no reason to be cut', async () => {
+  const { ws } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+  const line = await connectGraphql(ws, ANN);
+  const messages = Array.from({ length: 100 }, () => ({ text: '\u{1F600}'.repeat(2500) }));
+  const sent = await line.run(
+    'mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { messages { text } conversation { id } } }',
+    { input: { to: { key: { configId: 'c1', members: [ANN, BOB] } }, messages: messages.slice(0, 20) } },
+  );
+  expect(sent.data.sendMessages.messages).toHaveLength(20);
+  const { id } = sent.data.sendMessages.conversation;
+  const replays = Array.from({ length: 100 }, () => line.subscribe(ADDED, { id, after: 0 }));
+  for (const events of replays) {
+    for (let seq = 1; seq <= 20; seq++) expect((await events.next())?.data.messageAdded.seq).toBe(seq);
   }
-  const live = await connectLegacy(ws, BOB, '&live=1');
-  live.send({ type: 'RECEIVE', config_id: 'c1', members: [ANN] });
-  await live.next();
-  live.socket.terminate();
-  await live.closed();
-  await expect.poll(() => server.subscriptions()).toBe(0);
 });
 
 test('a reader that stalls is cut with 4413 and resumes without a gap; others do not notice', async () => {

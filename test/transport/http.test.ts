@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { connect as connectTcp } from 'node:net';
 import { getIntrospectionQuery } from 'graphql';
 import { describe, expect, test } from 'vitest';
 import { connect, post } from '../support/clients.ts';
@@ -28,7 +29,8 @@ describe('GraphQL over HTTP', () => {
         'BAD_USER_INPUT',
       ],
       ['a batch', { headers: JSON_TYPE, body: '[{"query":"{ viewer { email } }"}]' }, 400, 'BAD_USER_INPUT'],
-      ['no query', { headers: modern, body: '{}' }, 400, 'BAD_USER_INPUT'],
+      ['no query', { headers: JSON_TYPE, body: '{}' }, 400, 'BAD_USER_INPUT'],
+      ['a query of null', { headers: JSON_TYPE, body: '{"query":null}' }, 400, 'BAD_USER_INPUT'],
       ['null', { headers: JSON_TYPE, body: 'null' }, 400, 'BAD_USER_INPUT'],
       ['a query of a number', { headers: JSON_TYPE, body: '{"query":1}' }, 400, 'BAD_USER_INPUT'],
       [
@@ -140,6 +142,30 @@ describe('GraphQL over HTTP', () => {
     });
     expect((await post(url, 'ann@example.com', '{ chatList { nodes { id } } }')).data.chatList.nodes).toEqual([]);
     expect((await raw(url, { method: 'PUT' })).status).toBe(405);
+    for (const path of [
+      '/graphql',
+      '/graphql?query={viewer{email}}&variables={',
+      '/graphql?query={viewer{email}}&extensions=x',
+    ]) {
+      const answer = await raw(url, { headers: ANN }, path);
+      expect(answer, path).toMatchObject({
+        status: 400,
+        body: { errors: [{ extensions: { code: 'BAD_USER_INPUT' } }] },
+      });
+    }
+  });
+
+  test('refuses a malformed Host header without a word of what it is made of', async () => {
+    const { url } = await startServer();
+    const { port } = new URL(url);
+    for (const host of ['a b', ']:[', 'a:b']) {
+      const socket = connectTcp(Number(port), '127.0.0.1');
+      socket.end(`GET /graphql HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      let answer = '';
+      for await (const chunk of socket) answer += chunk;
+      expect(answer).toMatch(/^HTTP\/1.1 400 /);
+      expect(answer).not.toMatch(/node_modules|at .*:\d+/);
+    }
   });
 
   test('offers no event streams', async () => {

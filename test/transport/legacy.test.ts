@@ -1,5 +1,9 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
 // The three frames as they were documented to clients, to the letter.
@@ -109,7 +113,6 @@ describe('the connection', () => {
     ['of NUL', '?email_id=ann%00@example.com'],
   ])('with an address that is %s is refused with 400', async (_, query) => {
     const { ws } = await startServer();
-    const { connect } = await import('../support/clients.ts');
     await expect(connect(`${ws}/conversation/ws${query}`)).rejects.toThrow('Unexpected server response: 400');
   });
 
@@ -152,6 +155,16 @@ describe('the connection', () => {
     expect(await live.next()).toMatchObject({ type: 'MESSAGE', message: [{ text: 'still there?' }] });
   });
 
+  test('with live=1 is told of new messages after any page, one past the end too', async () => {
+    const { ws } = await startServer();
+    await legacyOnce(ws, 'ann@example.com', send('m1'));
+    const live = await connectLegacy(ws, 'bob@example.com', '&live=1');
+    live.send(receive({ page: 9 }));
+    expect(await live.next()).toEqual({ type: 'RECEIVE', data: [] });
+    await legacyOnce(ws, 'ann@example.com', send('m2'));
+    expect(await live.next()).toMatchObject({ type: 'MESSAGE', config_id: 'c1', message: [{ text: 'm2' }] });
+  });
+
   test('too large a frame closes it with 1009', async () => {
     const { ws } = await startServer();
     const line = await connectLegacy(ws, 'ann@example.com');
@@ -162,18 +175,28 @@ describe('the connection', () => {
 
 describe('RECEIVE', () => {
   test('answers after the sends already in flight on other sockets', async () => {
-    const { ws } = await startServer();
+    // On a file, where a send is in flight for as long as the disk takes.
+    const store = await openSqlite(join(mkdtempSync(join(tmpdir(), 'kredichat-')), 'k.db'));
+    const { ws } = await startServer({}, { store });
     const [sender, reader] = [await connectLegacy(ws, 'ann@example.com'), await connectLegacy(ws, 'bob@example.com')];
     for (let i = 1; i <= 50; i++) {
       sender.send(send(`m${i}`));
-      // The server has both sockets open and reads them in the order of arrival.
-      await new Promise((resolve) => sender.socket.ping('', true, resolve));
-      reader.send(receive());
-      const { data } = await reader.next();
-      if (data.length > 0) expect(data[0].message.at(-1).text).toMatch(/^m/);
-      await sender.next();
       reader.send(receive());
       expect((await reader.next()).data[0].message.at(-1).text).toBe(`m${i}`);
+      await sender.next();
+    }
+  });
+
+  test('twice at once on two sockets shows the reader in both answers', async () => {
+    const store = await openSqlite(join(mkdtempSync(join(tmpdir(), 'kredichat-')), 'k.db'));
+    const { ws } = await startServer({}, { store });
+    const [one, two] = [await connectLegacy(ws, 'bob@example.com'), await connectLegacy(ws, 'bob@example.com')];
+    for (let i = 1; i <= 20; i++) {
+      await legacyOnce(ws, 'ann@example.com', send(`m${i}`));
+      for (const line of [one, two]) line.send(receive());
+      for (const line of [one, two]) {
+        expect((await line.next()).data[0].message.at(-1).is_read).toEqual(['ann@example.com', 'bob@example.com']);
+      }
     }
   });
 
@@ -367,6 +390,19 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     line.socket.send(invalidUtf8, { binary: false });
     expect(await line.next()).toMatchObject({ type: 'ERROR', error: { code: 'BAD_USER_INPUT' } });
     expect(await legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' })).toMatchObject({ data: [] });
+  });
+
+  test('null stands for what is absent', async () => {
+    const { ws } = await startServer();
+    const frame = send('', {
+      subject: null,
+      party: null,
+      client_id: null,
+      message: [{ text: 'hi', sender: null, is_read: null }],
+    });
+    expect((await legacyOnce(ws, 'ann@example.com', frame)).data[0].message).toMatchObject([{ text: 'hi' }]);
+    expect((await legacyOnce(ws, 'ann@example.com', receive({ page: null }))).data[0].page).toBe(1);
+    expect((await legacyOnce(ws, 'ann@example.com', { type: 'CHAT_LIST', email: null })).data).toHaveLength(1);
   });
 
   test('unknown extra keys are ignored', async () => {
