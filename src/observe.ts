@@ -35,15 +35,15 @@ export function createMetrics(): Metrics {
   const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
   const sends = new Counter({ name: 'kredichat_messages_sent_total', help: 'Messages stored.', registers });
   const sendSeconds = new Histogram({
-    ...{
-      name: 'kredichat_send_duration_seconds',
-      help: 'From a send to its durable acknowledgement.',
-      buckets: seconds,
-      registers,
-    },
+    name: 'kredichat_send_duration_seconds',
+    help: 'From a send to its durable acknowledgement.',
+    buckets: seconds,
+    registers,
   });
   const batches = new Histogram({
-    ...{ name: 'kredichat_append_batch_messages', help: 'Messages written as one batch.', registers },
+    name: 'kredichat_append_batch_messages',
+    help: 'Messages written as one batch.',
+    registers,
     buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
   });
   const deliveries = new Counter({
@@ -52,12 +52,10 @@ export function createMetrics(): Metrics {
     registers,
   });
   const operations = new Histogram({
-    ...{
-      name: 'kredichat_operation_duration_seconds',
-      help: 'From an operation to its result.',
-      buckets: seconds,
-      registers,
-    },
+    name: 'kredichat_operation_duration_seconds',
+    help: 'From an operation to its result.',
+    buckets: seconds,
+    registers,
     labelNames: ['operation'],
   });
   const connections = new Gauge({
@@ -78,7 +76,9 @@ export function createMetrics(): Metrics {
     disconnected: (transport) => connections.dec({ transport }),
     countSubscriptions(count) {
       new Gauge({
-        ...{ name: 'kredichat_subscriptions', help: 'Subscriptions now registered.', registers },
+        name: 'kredichat_subscriptions',
+        help: 'Subscriptions now registered.',
+        registers,
         collect() {
           this.set(count());
         },

@@ -166,18 +166,28 @@ function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send,
   const sentAt = Math.max(now, lastActivityAt);
   const messages = drafts.map(
     ({ text, clientId, replyToSeq }, index): Message => ({
-      ...{ conversationId: id, seq: lastSeq + 1 + index, rev: lastRev + 1 + index, kind: 'TEXT', sender: viewer.email },
-      ...{ text, clientId, replyToSeq, sentAt, editedAt: null, redactedAt: null, revisions: [] },
+      conversationId: id,
+      seq: lastSeq + 1 + index,
+      rev: lastRev + 1 + index,
+      kind: 'TEXT',
+      sender: viewer.email,
+      text,
+      clientId,
+      replyToSeq,
+      sentAt,
+      editedAt: null,
+      redactedAt: null,
+      revisions: [],
     }),
   );
   const head = plan.head ?? (opening && open(id, opening, sentAt));
   if (!head) throw notFound();
   if (!plan.head) plan.opening = opening;
-  const member = head.members.get(viewer.email);
-  const members = new Map(head.members);
+  let { members } = head;
+  const member = members.get(viewer.email);
   if (member && viewer.role && member.role !== viewer.role) {
     plan.roles.set(viewer.email, viewer.role);
-    members.set(viewer.email, { ...member, role: viewer.role });
+    members = new Map(members).set(viewer.email, { ...member, role: viewer.role });
   }
   plan.head = {
     ...head,
@@ -218,14 +228,30 @@ function clientKey(sender: EmailAddress, clientId: string): string {
 }
 
 function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
-  const member = (email: EmailAddress): Member => ({
-    ...{ email, role: null, readSeq: 0, joinedAt: at, leftAt: null, muted: false, pinned: false, archived: false },
-  });
   const { configId, subject, party, members } = opening;
+  const member = (email: EmailAddress): Member => ({
+    email,
+    role: null,
+    readSeq: 0,
+    joinedAt: at,
+    leftAt: null,
+    muted: false,
+    pinned: false,
+    archived: false,
+  });
   return {
-    ...{ id, configId, subject, party, status: 'OPEN', labels: [], assignee: null },
-    ...{ createdAt: at, lastActivityAt: at, lastSeq: 0, lastRev: 0 },
+    id,
+    configId,
+    subject,
+    party,
     members: new Map(members.map((email) => [email, member(email)])),
+    status: 'OPEN',
+    labels: [],
+    assignee: null,
+    createdAt: at,
+    lastActivityAt: at,
+    lastSeq: 0,
+    lastRev: 0,
   };
 }
 

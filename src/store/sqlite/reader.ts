@@ -135,20 +135,18 @@ export function createReader(db: Database.Database): Reader {
 function toMessages(id: ConversationId, row: { json: string } | undefined): Message[] {
   return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map(
     ([seq, rev, kind, sender, text, clientId, replyToSeq, sentAt, editedAt, redactedAt, revisions]) => ({
-      ...{
-        conversationId: id,
-        seq,
-        rev,
-        kind,
-        sender,
-        text,
-        clientId,
-        replyToSeq,
-        sentAt,
-        editedAt,
-        redactedAt,
-        revisions,
-      },
+      conversationId: id,
+      seq,
+      rev,
+      kind,
+      sender,
+      text,
+      clientId,
+      replyToSeq,
+      sentAt,
+      editedAt,
+      redactedAt,
+      revisions,
     }),
   );
 }
@@ -157,8 +155,18 @@ function toConversation(row: ConversationRow): Conversation {
   const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, members] =
     row;
   return {
-    ...{ id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev },
+    id,
+    configId,
+    subject,
+    party,
     members: new Map(members.map((member) => [member[0], toMember(member)])),
+    status,
+    labels,
+    assignee,
+    createdAt,
+    lastActivityAt,
+    lastSeq,
+    lastRev,
   };
 }
 
