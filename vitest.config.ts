@@ -12,11 +12,31 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: './test/support/mongod.ts',
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/support/closing-line.ts'],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'sqlite', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ['test/faults.test.ts'] },
+      },
+      // Alone, when everything else is done: it measures how soon sends work again.
+      {
+        extends: true,
+        test: { name: 'faults', globalSetup: [], include: ['test/faults.test.ts'], sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'mongodb',
+          globalSetup: [],
+          include: ['test/transport/*.test.ts', 'test/operations/*.test.ts'],
+          setupFiles: './test/support/needs-mongod.ts',
+          env: { TEST_STORE: 'mongodb' },
+        },
+      },
+    ],
   },
 });

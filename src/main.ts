@@ -1,4 +1,7 @@
-import { readConfig } from './config.ts';
+import cluster from 'node:cluster';
+import { parseArgs } from 'node:util';
+import { startWorkers } from './cluster.ts';
+import { type Config, readConfig } from './config.ts';
 import { createLogger } from './observe.ts';
 import { createServer } from './server.ts';
 import { openMongo } from './store/mongo/mongo.ts';
@@ -7,6 +10,14 @@ import { openSqlite } from './store/sqlite/sqlite.ts';
 /** What a stop may take, in milliseconds; what is not done by then is cut. */
 const STOP_MS = 9000;
 
+/** Reads `--workers N`, 1 to 64: how many processes serve the port. */
+function readWorkers(): number {
+  const { values } = parseArgs({ options: { workers: { type: 'string', default: '1' } } });
+  const workers = Number(values.workers);
+  if (!Number.isInteger(workers) || workers < 1 || workers > 64) throw new Error('--workers is to be 1 to 64');
+  return workers;
+}
+
 /** Puts the variable in front that an error comes from. */
 function naming(variable: string): (error: Error) => never {
   return ({ message }) => {
@@ -14,8 +25,7 @@ function naming(variable: string): (error: Error) => never {
   };
 }
 
-try {
-  const config = readConfig(process.env);
+async function serve(config: Config): Promise<void> {
   const logger = createLogger(config.logLevel);
   const onStoreError = (error: unknown) => logger.error({ err: error }, 'the store failed');
   const opening =
@@ -37,6 +47,15 @@ try {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+}
+
+try {
+  const config = readConfig(process.env);
+  const workers = readWorkers();
+  if (workers > 1 && config.store.kind === 'sqlite') {
+    throw new Error('--workers needs a mongodb:// STORE_URL: a SQLite file serves one process');
+  }
+  await (workers > 1 && cluster.isPrimary ? startWorkers(workers) : serve(config));
 } catch (error) {
   process.stderr.write(`kredichat: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);

@@ -7,7 +7,7 @@ const SRC = join(import.meta.dirname, '../src');
 /** From top to bottom; a file may import from its own layer and from those below, no other way. */
 const LAYERS = [
   /^main\.ts$/,
-  /^server\.ts$/,
+  /^(server|cluster)\.ts$/,
   /^transport\//,
   /^operations\//,
   /^chat\//,

@@ -184,6 +184,12 @@ describe('starting', () => {
     expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
   });
 
+  test('with several workers on a file fails with one line that says why', async () => {
+    const child = run({ STORE_URL: 'sqlite:workers/kredichat.db' }, '--workers', '2');
+    const [errors] = await once(child.stderr ?? child, 'data');
+    expect(String(errors)).toMatch(/^kredichat: --workers needs a mongodb:\/\/ STORE_URL.*\n$/);
+  });
+
   test('on something that is no file fails with one line that says so', async () => {
     expect(await fails({ STORE_URL: 'sqlite:/' })).toMatch(/^kredichat: STORE_URL: .*\n$/);
   });

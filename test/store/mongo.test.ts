@@ -1,20 +1,58 @@
-import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
-import { afterAll, beforeAll, describe, inject } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { MongoClient } from 'mongodb';
+import { describe, expect, inject, test } from 'vitest';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
-import { storeContract } from './contract.ts';
+import { ANN, appendOf, BOB, EVERYTHING, storeContract } from './contract.ts';
 
-const mongod = inject('mongod');
+const replicaSet = inject('replicaSet');
+const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${randomUUID()}`);
 
-describe.runIf(mongod)('on a replica set of one', () => {
-  let set: MongoMemoryReplSet;
-  let databases = 0;
-  beforeAll(async () => {
-    set = await MongoMemoryReplSet.create({
-      binary: { systemBinary: mongod?.binary ?? '', version: mongod?.version ?? '' },
-      replSet: { count: 1, storageEngine: 'wiredTiger' },
-    });
+describe.runIf(replicaSet)('on a replica set', () => {
+  storeContract('MongoDB', () => openMongo(freshUrl()));
+
+  test('every query examines what it returns, and one more at most', async () => {
+    const url = freshUrl();
+    const store = await openMongo(url);
+    const pair = [ANN, BOB];
+    const { conversation } = appendOf('c', pair, 0);
+    for (let seq = 0; seq < 2000; seq += 100) await store.append(appendOf('c', pair, seq, 100));
+    for (let i = 0; i < 200; i++)
+      await store.append(appendOf(`other ${i}`, pair, 0, 1, { clientId: `id ${i}`, sentAt: 5000 + i }));
+    const client = await MongoClient.connect(url);
+    const db = client.db(new URL(url).pathname.slice(1));
+    await db.command({ profile: 2 });
+
+    await store.conversation(conversation);
+    expect(await store.messages(conversation, 1000, 1049)).toHaveLength(50);
+    expect(await store.messages(conversation, 1951, 2000)).toHaveLength(50);
+    expect(await store.messagesByClientId(conversation, [{ sender: ANN, clientId: 'none' }])).toEqual([]);
+    expect(await store.firstSince(conversation, 2500)).toBe(1500);
+    expect(await store.firstUnread(conversation, BOB)).toBe(1);
+    const page = await store.chatList(BOB, EVERYTHING, { first: 20, after: null });
+    const last = page.conversations.at(-1);
+    if (!last) throw new Error('there are 201');
+    await store.chatList(BOB, EVERYTHING, { first: 20, after: { ...last, pinned: false } });
+    await store.append(appendOf('c', pair, 2000));
+    await store.moveRead(conversation, BOB, 1990, null);
+    expect(await store.unreadCount(conversation, BOB)).toBe(11);
+
+    await db.command({ profile: 0 });
+    const operations = await db
+      .collection('system.profile')
+      .find({
+        op: { $in: ['query', 'command', 'update', 'getmore'] },
+        ns: /(conversations|messages)$/,
+        planSummary: { $exists: true },
+      })
+      .toArray();
+    expect(operations.length).toBeGreaterThan(10);
+    for (const { planSummary, keysExamined, docsExamined, nreturned, nMatched, command } of operations) {
+      const returned = command.aggregate ? 10 : (nreturned ?? nMatched ?? 1);
+      expect(planSummary, JSON.stringify(command)).toMatch(/^(IXSCAN|IDHACK|COUNT_SCAN)/);
+      expect(docsExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1);
+      expect(keysExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1);
+    }
+    await client.close();
+    await store.close();
   });
-  afterAll(() => set.stop());
-
-  storeContract('MongoDB', () => openMongo(set.getUri(`test${++databases}`)));
 });

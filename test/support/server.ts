@@ -1,9 +1,19 @@
-import { onTestFinished } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { inject, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/observe.ts';
 import { createServer, type Server } from '../../src/server.ts';
+import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
+
+/** A fresh store, of the kind this run of the tests is for. */
+async function freshStore(): Promise<Store> {
+  if (process.env.TEST_STORE !== 'mongodb') return openSqlite(':memory:');
+  const set = inject('replicaSet');
+  if (!set) throw new Error('there is no mongod');
+  return openMongo(set.replace(/\/(?=\?|$)/, `/test-${randomUUID()}`));
+}
 
 export interface TestServer {
   readonly server: Server;
@@ -20,7 +30,7 @@ export async function startServer(
   options: { store?: Store; clock?: () => number } = {},
 ): Promise<TestServer> {
   const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
-  const { store = await openSqlite(':memory:'), clock = Date.now } = options;
+  const { store = await freshStore(), clock = Date.now } = options;
   const server = createServer({ config, store, clock, logger: createLogger(config.logLevel) });
   const url = await server.listen();
   onTestFinished(async () => {

@@ -1,5 +1,5 @@
 import type { Db, ObjectId } from 'mongodb';
-import type { Conversation, ConversationId, Member, Message } from '../../model.ts';
+import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
 
 /**
  * A conversation: its state, and the newest batch of its log. Writing this one document is what commits an append;
@@ -13,7 +13,7 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   /** The newest batch, ascending. It may or may not be in `messages` already. */
   readonly tail: MessageDocument[];
   /** The last read position that moved, for the change stream to name. */
-  readonly read?: { readonly by: string; readonly seq: number };
+  readonly read?: { readonly by: EmailAddress; readonly seq: number };
 }
 
 /** One entry of a log. */

@@ -49,6 +49,8 @@ const OPTIONS: MongoClientOptions = {
 
 /** How long an append goes on finding out what became of it, in milliseconds. */
 const APPEND_MS = 8000;
+/** How often a page is looked for while the tail moves on under it. */
+const LOOKS = 20;
 /** Between two attempts. */
 const RETRY_MS = 100;
 
@@ -81,18 +83,29 @@ function createStore(
   const wake = (wakeUp: WakeUp) => {
     for (const listener of listeners) listener(wakeUp);
   };
-  const stream = watchConversations(conversations, wake, onError);
+  /** What listeners were told of at the write itself: the change stream tells of it again. */
+  const told = new LRUCache<string, true>({ max: 10_000 });
+  const stream = watchConversations(
+    conversations,
+    (wakeUp, position) => {
+      if (!told.delete(`${wakeUp.conversation} ${position}`)) wake(wakeUp);
+    },
+    onError,
+  );
   /** Tails this process is moving to `messages`. */
   const moving = new Map<ConversationId, Promise<void>>();
   /** The `lastRev` up to which a log is known to be in `messages`: saves looking. */
   const moved = new LRUCache<ConversationId, number>({ max: 10_000 });
 
-  /** Copies a tail to `messages`. Idempotent: whoever comes second finds it there. */
+  /** Copies a tail to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
   async function move(tail: readonly MessageDocument[]): Promise<void> {
     try {
       await messages.insertMany([...tail], { ordered: false });
     } catch (error) {
       if (!isDuplicate(error)) throw error;
+      // What is in the way may still be undone by a new primary: only what a majority has is moved.
+      const present = await messages.countDocuments({ _id: { $in: tail.map(({ _id }) => _id) } });
+      if (present < tail.length) throw new MongoError('The tail is not on a majority yet.');
     }
   }
 
@@ -164,7 +177,7 @@ function createStore(
   }
 
   async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
-    for (;;) {
+    for (let look = 1; ; look++) {
       const found = await messages
         .find({ conversation: id, seq: { $gte: from, $lte: to } })
         .sort({ seq: 1 })
@@ -176,6 +189,7 @@ function createStore(
       found.push(...tail.filter(({ seq }) => seq >= from && seq <= to && !present.has(seq)));
       found.sort((a, b) => a.seq - b.seq);
       if (found.length >= Math.min(to, lastSeq) - Math.max(from, 1) + 1) return found;
+      if (look === LOOKS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
     }
   }
 
@@ -210,13 +224,15 @@ function createStore(
     reader: EmailAddress,
     filter: ChatListFilter,
     after: ChatListPosition | null,
+    limit: number,
   ): AsyncGenerator<ConversationDocument> {
     for (const pinned of [true, false]) {
       if (after && after.pinned !== pinned && pinned) continue;
       const beyond = after?.pinned === pinned ? past(after) : {};
       const cursor = conversations
         .find({ ...listed(reader, filter, pinned), ...beyond })
-        .sort({ lastActivityAt: -1, _id: 1 });
+        .sort({ lastActivityAt: -1, _id: 1 })
+        .limit(filter.unreadOnly ? 0 : limit);
       try {
         for await (const found of cursor) {
           if (!filter.unreadOnly || (await countUnread(reader, found)) > 0) yield found;
@@ -279,7 +295,7 @@ function createStore(
     async unreadTotal(reader, filter) {
       if (filter.archived) return 0;
       let total = 0;
-      for await (const found of list(reader, filter, null)) {
+      for await (const found of list(reader, filter, null, 0)) {
         if (!found.members.find(({ email }) => email === reader)?.muted) total += await countUnread(reader, found);
       }
       return total;
@@ -287,10 +303,10 @@ function createStore(
 
     async chatList(reader, filter, { first, after }) {
       const page: ConversationDocument[] = [];
-      for await (const found of list(reader, filter, after)) if (page.push(found) > first) break;
+      for await (const found of list(reader, filter, after, first + 1)) if (page.push(found) > first) break;
       let hasPreviousPage = false;
       if (after) {
-        const [head] = [await list(reader, filter, null).next()];
+        const [head] = [await list(reader, filter, null, 1).next()];
         const top = head.done ? null : head.value;
         const pinned = top?.members.find(({ email }) => email === reader)?.pinned ?? false;
         hasPreviousPage =
@@ -316,6 +332,7 @@ function createStore(
             (await attempt(document, tail)) || (tried && (await landed(document.conversation, append, first)));
           if (appended) {
             startMoving(document.conversation, tail);
+            told.set(`${document.conversation} ${tail.at(-1)?.rev}`, true);
             wake({ conversation: document.conversation });
           }
           return appended;
@@ -339,6 +356,7 @@ function createStore(
         },
       );
       if (modifiedCount === 0) return false;
+      told.set(`${id} ${reader} ${seq}`, true);
       wake({ conversation: id, reader });
       return true;
     },

@@ -1,5 +1,4 @@
 import type { ChangeStream, ChangeStreamDocument, Collection } from 'mongodb';
-import type { EmailAddress } from '../../model.ts';
 import type { WakeUp } from '../store.ts';
 import type { ConversationDocument } from './documents.ts';
 
@@ -8,15 +7,27 @@ const REOPEN_MS = 250;
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token, and whoever needs the truth reads it by position.
+ * now, without a resume token, and whoever needs the truth reads it by position. `position` names the change: the new
+ * `lastRev`, or who read how far.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
-  wake: (wakeUp: WakeUp) => void,
+  wake: (wakeUp: WakeUp, position: string) => void,
   onError: (error: unknown) => void,
 ) {
   let closed = false;
   let stream: ChangeStream<ConversationDocument> | null = null;
+
+  function tell(change: ChangeStreamDocument<ConversationDocument>): void {
+    if (change.operationType === 'insert') {
+      wake({ conversation: change.documentKey._id }, String(change.fullDocument.lastRev));
+    } else if (change.operationType === 'update') {
+      const conversation = change.documentKey._id;
+      const { read, lastRev } = change.updateDescription.updatedFields ?? {};
+      if (read) wake({ conversation, reader: read.by }, `${read.by} ${read.seq}`);
+      if (lastRev) wake({ conversation }, String(lastRev));
+    }
+  }
 
   const following = (async () => {
     while (!closed) {
@@ -24,12 +35,20 @@ export function watchConversations(
         stream = conversations.watch(
           [
             { $match: { operationType: { $in: ['insert', 'update'] } } },
-            { $project: { documentKey: 1, operationType: 1, 'updateDescription.updatedFields.read': 1 } },
+            {
+              $project: {
+                documentKey: 1,
+                operationType: 1,
+                'fullDocument.lastRev': 1,
+                'updateDescription.updatedFields.lastRev': 1,
+                'updateDescription.updatedFields.read': 1,
+              },
+            },
           ],
           // Waits on the server less long than a socket may be silent.
           { maxAwaitTimeMS: 1000 },
         );
-        for await (const change of stream) wake(wakeUp(change));
+        for await (const change of stream) tell(change);
       } catch (error) {
         if (!closed) onError(error);
       } finally {
@@ -46,12 +65,4 @@ export function watchConversations(
       await following;
     },
   };
-}
-
-function wakeUp(change: ChangeStreamDocument<ConversationDocument>): WakeUp {
-  if (change.operationType !== 'insert' && change.operationType !== 'update')
-    throw new Error(`unexpected ${change.operationType}`);
-  const conversation = change.documentKey._id;
-  const reader = change.operationType === 'update' ? change.updateDescription?.updatedFields?.read?.by : undefined;
-  return reader === undefined ? { conversation } : { conversation, reader: reader as EmailAddress };
 }
