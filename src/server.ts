@@ -30,6 +30,7 @@ const PROJECT = new URL('../', import.meta.url);
 const PAGES: Readonly<Record<string, { readonly type: string; readonly file: string }>> = {
   '/': { type: 'text/html; charset=utf-8', file: 'web/index.html' },
   '/docs/README.md': { type: 'text/plain; charset=utf-8', file: 'README.md' },
+  '/docs/OPERATIONS.md': { type: 'text/plain; charset=utf-8', file: 'docs/OPERATIONS.md' },
   '/docs/PROTOCOL.md': { type: 'text/plain; charset=utf-8', file: 'docs/PROTOCOL.md' },
 };
 
