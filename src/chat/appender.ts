@@ -6,6 +6,8 @@ import { badInput, ChatError, notFound, outcomeUnknown } from './errors.ts';
 
 /** Messages one store write holds at most; what waits beyond that goes into the next. */
 const MAX_BATCH = 500;
+/** UTF-16 units of text one store write holds at most: some stores bound what is written at once. One send always fits. */
+const MAX_BATCH_TEXT = 2_000_000;
 /** A send that has waited this long, in milliseconds, is not begun any more: its sender has been answered. */
 const EXPIRY_MS = 8000;
 
@@ -138,10 +140,12 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
 /** How many of the sends fit into one write; at least one. */
 function batchLength(waiting: readonly Waiting[]): number {
   let messages = 0;
+  let text = 0;
   let length = 0;
   for (const { send } of waiting) {
     messages += send.drafts.length;
-    if (length > 0 && messages > MAX_BATCH) break;
+    for (const draft of send.drafts) text += draft.text.length;
+    if (length > 0 && (messages > MAX_BATCH || text > MAX_BATCH_TEXT)) break;
     length++;
   }
   return length;

@@ -14,7 +14,7 @@ export interface ReplicaSet {
   stop(): Promise<void>;
 }
 
-export interface Member {
+interface Member {
   readonly port: number;
   /** `SIGKILL`, `SIGSTOP`, `SIGCONT`. */
   signal(signal: NodeJS.Signals): void;
