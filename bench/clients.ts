@@ -66,7 +66,7 @@ process.on('message', async (job: Job) => {
 process.on('disconnect', () => process.exit());
 
 async function perform({ target, load, ms }: Job, connections: Connections): Promise<Answer> {
-  const meter = createMeter(target.pid);
+  const meter = createMeter(target.pids);
   const context: Context = { target, ms, connections, meter };
   const values = await measure(context, load);
   return { values, usage: meter.usage() };
@@ -293,12 +293,12 @@ function keepBusy(connection: Connection, window: number, { next, replied }: Req
  * receives every message once and in order is checked all the time.
  */
 async function createAudience(context: Context, size: number) {
-  const { connections } = context;
+  const { connections, target } = context;
   const { send } = dialectOf(context);
   const [sender] = await connections.open(1);
   if (!sender) throw new Error('no connection');
   const conversation = await openConversation(context, sender);
-  const subscribers = await connections.open(size);
+  const subscribers = await connections.open(size, target.audienceUrl);
 
   const last = new Array<number>(size).fill(0);
   let silent = size;

@@ -13,7 +13,8 @@ export interface Connection {
 
 /** All connections of one measurement. */
 export interface Connections {
-  open(count: number): Promise<Connection[]>;
+  /** `url` is the target's unless another of its addresses is given. */
+  open(count: number, url?: string): Promise<Connection[]>;
   /** Rejects when a connection ends or a server answers with an error. */
   readonly failed: Promise<never>;
   close(): Promise<void>;
@@ -43,8 +44,8 @@ export function createConnections(target: Target): Connections {
   });
   failed.catch(() => {}); // whoever races it hears of it
 
-  async function connect(): Promise<Connection> {
-    const socket = new WebSocket(target.url.replace('http', 'ws') + dialect.path, [...dialect.protocols], OPTIONS);
+  async function connect(url: string): Promise<Connection> {
+    const socket = new WebSocket(url.replace('http', 'ws') + dialect.path, [...dialect.protocols], OPTIONS);
     sockets.push(socket);
     socket.on('error', fail);
     socket.on('close', (code, reason) => {
@@ -91,11 +92,11 @@ export function createConnections(target: Target): Connections {
 
   return {
     failed,
-    async open(count) {
+    async open(count, url = target.url) {
       const connections: Connection[] = [];
       while (connections.length < count) {
         const size = Math.min(AT_ONCE, count - connections.length);
-        connections.push(...(await Promise.all(Array.from({ length: size }, connect))));
+        connections.push(...(await Promise.all(Array.from({ length: size }, () => connect(url)))));
       }
       return connections;
     },

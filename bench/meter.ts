@@ -9,18 +9,18 @@ export interface Usage {
 /** A tick of /proc in milliseconds: USER_HZ is 100 on every Linux architecture Node runs on. */
 const TICK_MS = 10;
 
-/** Measures time, and what CPU this process and that with the given id spend in it. */
-export function createMeter(serverPid: number) {
+/** Measures time, and what CPU this process and those with the given ids spend in it. */
+export function createMeter(serverPids: readonly number[]) {
   let from: Reading | null = null;
   let to: Reading | null = null;
 
   return {
     start(): void {
-      from = read(serverPid);
+      from = read(serverPids);
     },
     /** `at` is for ends that were noticed late; the CPU time is taken now. */
     stop(at = performance.now()): void {
-      to = { ...read(serverPid), at };
+      to = { ...read(serverPids), at };
     },
     elapsedMs(): number {
       return from && to ? to.at - from.at : 0;
@@ -44,9 +44,10 @@ interface Reading {
   readonly clients: number;
 }
 
-function read(serverPid: number): Reading {
+function read(serverPids: readonly number[]): Reading {
   const { user, system } = process.cpuUsage();
-  return { at: performance.now(), server: cpuOf(serverPid), clients: (user + system) / 1000 };
+  const server = serverPids.map(cpuOf).reduce((sum, cpu) => (sum === null || cpu === null ? null : sum + cpu), 0);
+  return { at: performance.now(), server, clients: (user + system) / 1000 };
 }
 
 /** Fields utime and stime of /proc/PID/stat (proc(5)), which count all threads of the process. */

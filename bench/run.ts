@@ -2,6 +2,7 @@
  * Measures Kredichat beside two references, in turn within each round, and prints medians and their ratios.
  *
  *     npm run bench -- [--quick] [--only sends|fanout|history]
+ *     npm run bench -- --store mongo [--quick] [--only sends|delivery]
  *
  * Ends with 1 when a server fails, or loses, repeats or reorders a message. All is on one machine: where clients take
  * what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
@@ -14,8 +15,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Answer, Job, Load } from './clients.ts';
-import { makeFolder, own, type RunningServer, removeFolder, startServers } from './servers.ts';
-import { type Effort, FULL, MEASUREMENTS, type Measurement, PARTS, type Part, QUICK } from './settings.ts';
+import { type Mongo, startMongo } from './mongo.ts';
+import { asPair, makeFolder, own, type RunningServer, removeFolder, SERVERS, startServers } from './servers.ts';
+import { type Effort, FULL, MEASUREMENTS, type Measurement, MONGO_MEASUREMENTS, QUICK } from './settings.ts';
 import { type Row, table } from './table.ts';
 
 /** The whole run may take this long at most. */
@@ -36,10 +38,18 @@ process.once('SIGINT', () => process.exit(130));
 process.once('SIGTERM', () => process.exit(143));
 setTimeout(() => fail(new Error('took too long')), RUN_MS).unref();
 try {
-  const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
-  const parts = PARTS.filter((part) => values.only === undefined || values.only === part);
-  if (parts.length === 0) throw new Error(`--only takes one of ${PARTS.join(', ')}`);
-  await run(values.quick ? QUICK : FULL, parts);
+  const { values } = parseArgs({
+    options: { quick: { type: 'boolean' }, only: { type: 'string' }, store: { type: 'string' } },
+  });
+  if (values.store !== undefined && values.store !== 'mongo') throw new Error('--store takes mongo');
+  const all = values.store ? MONGO_MEASUREMENTS : MEASUREMENTS;
+  const measurements = all.filter(({ part }) => values.only === undefined || values.only === part);
+  if (measurements.length === 0) {
+    throw new Error(`--only takes one of ${[...new Set(all.map(({ part }) => part))].join(', ')}`);
+  }
+  const mongo = values.store ? await startMongo(fail) : null;
+  await run(values.quick ? QUICK : FULL, measurements, mongo);
+  await mongo?.stop();
   process.exit(0);
 } catch (error) {
   fail(error);
@@ -50,43 +60,44 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-async function run(effort: Effort, parts: readonly Part[]): Promise<void> {
+async function run(effort: Effort, measurements: readonly Measurement[], mongo: Mongo | null): Promise<void> {
   console.log(machine());
   console.log(
-    `Rounds: ${effort.rounds}, values are their medians; ratios are Kredichat / reference; CPU in percent of one core. Only Kredichat's messages are durable.`,
+    `Rounds: ${effort.rounds}, values are their medians; ratios are Kredichat / reference; CPU in percent of one core. ${mongo?.note ?? "Only Kredichat's messages are durable."}`,
   );
-  const started = performance.now();
-  for (const part of parts) {
+  const begun = performance.now();
+  for (const part of new Set(measurements.map((measurement) => measurement.part))) {
     // New servers, so that a part measures the same whether others came before it or not.
-    const servers = await startServers(fail);
+    const started = await startServers(mongo?.servers(part) ?? SERVERS, fail);
+    const servers = part === 'delivery' ? asPair(started) : started;
     const clients = startClients();
     if (part === 'history') {
       for (const server of servers) {
         await clients.run(server, { kind: 'fill', messages: effort.historyMessages, window: FILL_WINDOW }, 0);
       }
     }
-    for (const measurement of MEASUREMENTS) {
+    for (const measurement of measurements) {
       if (measurement.part === part) console.log(await measure(measurement, servers, clients, effort));
     }
     clients.stop();
     await Promise.all(servers.map((server) => server.stop()));
   }
-  console.log(`${Math.round((performance.now() - started) / 1000)} s`);
+  console.log(`${Math.round((performance.now() - begun) / 1000)} s`);
 }
 
 /** Measures one thing on all servers and makes its table. */
 async function measure(
-  { title, load, columns, paced }: Measurement,
+  { title, load, columns, lasts = 'measureMs' }: Measurement,
   servers: readonly RunningServer[],
   clients: Clients,
-  { rounds, warmUpMs, measureMs, pacedMs }: Effort,
+  effort: Effort,
 ): Promise<string> {
   const results = servers.map((server) => ({ server, got: [] as Result[] }));
-  for (const { server } of results) await clients.run(server, load, warmUpMs);
-  for (let round = 0; round < rounds; round++) {
+  for (const { server } of results) await clients.run(server, load, effort.warmUpMs);
+  for (let round = 0; round < effort.rounds; round++) {
     // Each round begins with another server, so that none is always measured right after the same one.
     const order = results.map((_, index) => results[(index + round) % results.length]);
-    for (const entry of order) entry?.got.push(await clients.run(entry.server, load, paced ? pacedMs : measureMs));
+    for (const entry of order) entry?.got.push(await clients.run(entry.server, load, effort[lasts]));
   }
   const rows = results.map(
     ({ server, got }): Row => ({

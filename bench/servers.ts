@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 export type DialectName = 'bareWs' | 'textbook' | 'kredichat';
 
 /** A server that can be measured. */
-interface ServerKind {
+export interface ServerKind {
   readonly name: string;
   readonly dialect: DialectName;
   /** Arguments of node. The first line on stdout holds the address. */
@@ -23,25 +23,35 @@ const MAIN = join(PROJECT, 'dist/main.js');
 
 const reference = (file: string) => ['--import', 'tsx', fileURLToPath(new URL(`reference/${file}`, import.meta.url))];
 
-/** What is measured. Ratios are of the last one to the others. Kredichat on another store is the last entry with another environment. */
-const SERVERS: readonly ServerKind[] = [
-  { name: 'bare ws', dialect: 'bareWs', command: reference('bare-ws.ts'), env: () => ({}) },
-  {
+/** The GraphQL reference; messages are in memory alone unless `MONGO_URL` says where else. */
+export function textbook(env: Readonly<Record<string, string>> = {}): ServerKind {
+  return {
     name: 'textbook GraphQL',
     dialect: 'textbook',
     command: reference('textbook.ts'),
     // Node warns of every EventTarget with more than ten listeners, which `createPubSub` is made of.
-    env: () => ({ NODE_NO_WARNINGS: '1' }),
-  },
-  {
+    env: () => ({ NODE_NO_WARNINGS: '1', ...env }),
+  };
+}
+
+/** Kredichat on a store. */
+export function kredichat(storeUrl: (folder: string) => string): ServerKind {
+  return {
     name: 'Kredichat',
     dialect: 'kredichat',
     command: [MAIN],
     env: (folder) => ({
       ...{ PORT: '0', HOST: '127.0.0.1', RATE_LIMIT_MESSAGES: '0', LOG_LEVEL: 'error' },
-      STORE_URL: `sqlite:${join(folder, 'bench.db')}`,
+      STORE_URL: storeUrl(folder),
     }),
-  },
+  };
+}
+
+/** What is measured. Ratios are of the last one to the others. */
+export const SERVERS: readonly ServerKind[] = [
+  { name: 'bare ws', dialect: 'bareWs', command: reference('bare-ws.ts'), env: () => ({}) },
+  textbook(),
+  kredichat((folder) => `sqlite:${join(folder, 'bench.db')}`),
 ];
 
 /** A server that runs, as the load needs to know it. */
@@ -50,7 +60,10 @@ export interface Target {
   readonly dialect: DialectName;
   /** `http://127.0.0.1:PORT` */
   readonly url: string;
-  readonly pid: number;
+  /** Where an audience subscribes; `url` for a server that is one process. */
+  readonly audienceUrl: string;
+  /** The processes that are the server. */
+  readonly pids: readonly number[];
 }
 
 /** A server that runs, as a child of this process. */
@@ -92,10 +105,23 @@ export function removeFolder(folder: string): void {
   folders.delete(folder);
 }
 
-/** Starts all servers on empty stores; `died` is told when one of them ends without being stopped. */
-export function startServers(died: (error: Error) => void): Promise<RunningServer[]> {
+/** Starts servers; `died` is told when one of them ends without being stopped. */
+export function startServers(kinds: readonly ServerKind[], died: (error: Error) => void): Promise<RunningServer[]> {
   if (!existsSync(MAIN)) throw new Error('dist/main.js is missing: `npm run build` makes it');
-  return Promise.all(SERVERS.map((kind) => start(kind, died)));
+  return Promise.all(kinds.map((kind) => start(kind, died)));
+}
+
+/** Two instances on one store as two servers to measure: the first alone, and the first with its audience on the second. */
+export function asPair([first, second]: readonly RunningServer[]): RunningServer[] {
+  if (!first || !second) throw new Error('a pair is two');
+  const { url, pids } = second.target;
+  return [
+    { ...first, target: { ...first.target, name: 'one instance' } },
+    {
+      target: { ...first.target, name: 'two instances', audienceUrl: url, pids: [...first.target.pids, ...pids] },
+      stop: second.stop,
+    },
+  ];
 }
 
 async function start(
@@ -131,7 +157,7 @@ async function start(
     });
   });
   return {
-    target: { name, dialect, url, pid: child.pid ?? 0 },
+    target: { name, dialect, url, audienceUrl: url, pids: [child.pid ?? 0] },
     async stop() {
       stopping = true;
       child.kill('SIGTERM');

@@ -1,12 +1,16 @@
 /**
  * Reference: what following the documentation of graphql-yoga and graphql-ws leads to. The store is an array per
  * conversation, live delivery is `createPubSub` as it comes. Everything in memory, nothing durable.
+ *
+ * With `MONGO_URL` each message is a document of its own, too, written with majority write concern before it is
+ * published and acknowledged. Numbers and history still come from memory: that spares this reference work.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ExecutionArgs, execute, subscribe } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { createPubSub, createSchema, createYoga } from 'graphql-yoga';
+import { MongoClient } from 'mongodb';
 import { WebSocketServer } from 'ws';
 
 interface Message {
@@ -26,6 +30,10 @@ interface EnvelopedArgs extends ExecutionArgs {
   readonly rootValue: { readonly execute: typeof execute; readonly subscribe: typeof subscribe };
 }
 
+const { MONGO_URL } = process.env;
+const collection = MONGO_URL
+  ? (await MongoClient.connect(MONGO_URL)).db().collection<Message & { conversationId: string }>('messages')
+  : null;
 const conversations = new Map<string, Message[]>();
 // As it comes. Its subscribers fail at 1024 messages they have not taken; the loads of this benchmark do not get there.
 const pubSub = createPubSub<{ messageAdded: [conversationId: string, payload: Message] }>();
@@ -69,8 +77,15 @@ const yoga = createYoga({
           const sender = String(connectionParams?.authorization ?? '').replace('Bearer ', '');
           const message = { id: `${conversationId}:${seq}`, seq, sender, text, sentAt: new Date().toISOString() };
           messages.push(message);
-          pubSub.publish('messageAdded', conversationId, message);
-          return message;
+          const publish = () => {
+            pubSub.publish('messageAdded', conversationId, message);
+            return message;
+          };
+          // Without a database no promise: it would cost what is measured.
+          if (!collection) return publish();
+          return collection
+            .insertOne({ conversationId, ...message }, { writeConcern: { w: 'majority' } })
+            .then(publish);
         },
       },
       Subscription: {
