@@ -20,7 +20,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'sqlite', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ['test/faults.test.ts'] },
+        test: { name: 'main', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ['test/faults.test.ts'] },
       },
       // Alone, when everything else is done: it measures how soon sends work again.
       {
@@ -30,7 +30,7 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'mongodb',
+          name: 'replica-set',
           globalSetup: [],
           include: ['test/transport/*.test.ts', 'test/operations/*.test.ts'],
           setupFiles: './test/support/needs-mongod.ts',

@@ -40,7 +40,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const operations = await db
       .collection('system.profile')
       .find({
-        op: { $in: ['query', 'command', 'update', 'getmore'] },
+        op: { $in: ['query', 'command', 'update'] },
         ns: /(conversations|messages)$/,
         planSummary: { $exists: true },
       })

@@ -80,18 +80,15 @@ function createStore(
   onError: (error: unknown) => void,
 ): Store {
   const listeners = new Set<(wakeUp: WakeUp) => void>();
-  const wake = (wakeUp: WakeUp) => {
+  /** Positions that listeners were told of: by the write itself or by the change stream, whichever came first. */
+  const told = new LRUCache<string, true>({ max: 10_000 });
+  const wake = (wakeUp: WakeUp, position: string) => {
+    const key = `${wakeUp.conversation} ${position}`;
+    if (told.has(key)) return;
+    told.set(key, true);
     for (const listener of listeners) listener(wakeUp);
   };
-  /** What listeners were told of at the write itself: the change stream tells of it again. */
-  const told = new LRUCache<string, true>({ max: 10_000 });
-  const stream = watchConversations(
-    conversations,
-    (wakeUp, position) => {
-      if (!told.delete(`${wakeUp.conversation} ${position}`)) wake(wakeUp);
-    },
-    onError,
-  );
+  const stream = watchConversations(conversations, wake, onError);
   /** Tails this process is moving to `messages`. */
   const moving = new Map<ConversationId, Promise<void>>();
   /** The `lastRev` up to which a log is known to be in `messages`: saves looking. */
@@ -332,8 +329,7 @@ function createStore(
             (await attempt(document, tail)) || (tried && (await landed(document.conversation, append, first)));
           if (appended) {
             startMoving(document.conversation, tail);
-            told.set(`${document.conversation} ${tail.at(-1)?.rev}`, true);
-            wake({ conversation: document.conversation });
+            wake({ conversation: document.conversation }, String(tail.at(-1)?.rev));
           }
           return appended;
         } catch (error) {
@@ -356,8 +352,7 @@ function createStore(
         },
       );
       if (modifiedCount === 0) return false;
-      told.set(`${id} ${reader} ${seq}`, true);
-      wake({ conversation: id, reader });
+      wake({ conversation: id, reader }, `${reader} ${seq}`);
       return true;
     },
 
