@@ -171,7 +171,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of three', () =
 
   test.each<[string, (set: ReplicaSet) => Promise<() => Promise<void>>]>([
     [
-      'killed with its replication held',
+      'killed',
       async () => {
         const primary = await set.primary();
         primary.signal('SIGKILL');
