@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { connectGraphql, type GraphqlLine } from './clients.ts';
 
@@ -11,7 +12,8 @@ const SEND = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) 
 const ADDED =
   'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq clientId } }';
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+/** Before a client tries again. */
+const pause = () => setTimeout(50);
 
 /** Gives the instances in turn, so that whoever reconnects comes to another one. */
 export function inTurn(urls: readonly string[], start = 0): () => string {

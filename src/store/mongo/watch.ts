@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { ChangeStream, ChangeStreamDocument, Collection } from 'mongodb';
 import type { WakeUp } from '../store.ts';
 import type { ConversationDocument } from './documents.ts';
@@ -54,7 +55,7 @@ export function watchConversations(
       } finally {
         await stream?.close().catch(() => {});
       }
-      if (!closed) await new Promise((resolve) => setTimeout(resolve, REOPEN_MS));
+      if (!closed) await setTimeout(REOPEN_MS);
     }
   })();
 
