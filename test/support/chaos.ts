@@ -60,14 +60,21 @@ export async function write(
   await Promise.all(Array.from({ length: window }, worker));
 }
 
-/** Follows the conversation from its beginning until `total` messages were seen, resuming by position as need be. */
-export async function follow(instance: () => string, user: string, id: string, total: () => number): Promise<string[]> {
+/** Says that writing is over: with this message everybody who follows has all there is. */
+export async function writeEnd(instance: () => string, user: string, key: object, history: History): Promise<void> {
+  await write(instance, user, key, 1, END, history);
+}
+const END = 'end';
+
+/** Follows the conversation from its beginning until the message of `writeEnd`, resuming by position as need be. */
+export async function follow(instance: () => string, user: string, id: string): Promise<string[]> {
   const seen: string[] = [];
-  while (seen.length < total()) {
+  const ended = () => seen.at(-1) === `${END}.0`;
+  while (!ended()) {
     try {
       const line = await connectGraphql(instance(), user);
       const events = line.subscribe(ADDED, { id, after: seen.length });
-      while (seen.length < total()) {
+      while (!ended()) {
         const event = await events.next();
         if (!event?.data) break;
         const { seq, clientId } = event.data.messageAdded;
@@ -83,8 +90,10 @@ export async function follow(instance: () => string, user: string, id: string, t
   return seen;
 }
 
-/** Decides from the histories alone: nothing acknowledged is lost or moved, nothing is there twice or out of nowhere. */
-export function check(stored: readonly string[], { attempted, acknowledged }: History): void {
+/** Decides from what all readers and writers saw: one list, nothing acknowledged lost or moved, nothing twice or out of nowhere. */
+export function check(lists: readonly string[][], { attempted, acknowledged }: History): void {
+  const [stored = []] = lists;
+  for (const list of lists) expect(list).toEqual(stored);
   expect(new Set(stored).size).toBe(stored.length);
   for (const clientId of stored) expect(attempted.has(clientId)).toBe(true);
   for (const [clientId, seq] of acknowledged) expect(stored[seq - 1]).toBe(clientId);

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { MongoClient } from 'mongodb';
+import { type Document, MongoClient } from 'mongodb';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
 import { inject } from 'vitest';
 
@@ -10,7 +10,7 @@ export interface ReplicaSet {
   primary(): Promise<Member>;
   members(): Member[];
   /** Runs an admin command on the primary. */
-  admin(command: Record<string, unknown>): Promise<unknown>;
+  admin(command: Document): Promise<Document>;
   stop(): Promise<void>;
 }
 
@@ -20,6 +20,8 @@ interface Member {
   signal(signal: NodeJS.Signals): void;
   /** Starts it again after it was killed. */
   restart(): Promise<void>;
+  /** Runs an admin command on this very member. */
+  admin(command: Document): Promise<Document>;
 }
 
 /** A real replica set of this many mongods, quick to elect. */
@@ -55,33 +57,34 @@ export async function startReplicaSet(count: number, args: string[] = []): Promi
           await server.stop({ doCleanup: false });
           await server.start(true);
         },
+        admin: runIn(`mongodb://127.0.0.1:${port}/?directConnection=true`),
       };
     });
-  async function withClient<T>(use: (client: MongoClient) => Promise<T>): Promise<T> {
-    const client = await MongoClient.connect(uri('admin'), { serverSelectionTimeoutMS: 20_000 });
-    try {
-      return await use(client);
-    } finally {
-      await client.close();
-    }
-  }
+  const admin = runIn(uri('admin'));
   return {
     uri,
     members,
-    primary: () =>
-      withClient(async (client) => {
-        const { primary } = await client
-          .db('admin')
-          .command({ hello: 1 })
-          .catch(() => client.db('admin').command({ isMaster: 1 }));
-        const found = members().find(({ port }) => String(primary).endsWith(`:${port}`));
-        if (!found) throw new Error(`no primary among ${JSON.stringify(members())}`);
-        return found;
-      }),
-    admin: (command) => withClient((client) => client.db('admin').command(command)),
+    async primary() {
+      const { primary } = await admin({ isMaster: 1 });
+      const found = members().find(({ port }) => String(primary).endsWith(`:${port}`));
+      if (!found) throw new Error(`no primary among ${JSON.stringify(members())}`);
+      return found;
+    },
+    admin,
     async stop() {
       for (const member of members()) member.signal('SIGCONT');
       await set.stop();
     },
+  };
+}
+
+function runIn(url: string): (command: Document) => Promise<Document> {
+  return async (command) => {
+    const client = await MongoClient.connect(url, { serverSelectionTimeoutMS: 20_000 });
+    try {
+      return await client.db('admin').command(command);
+    } finally {
+      await client.close();
+    }
   };
 }
