@@ -3,6 +3,10 @@ import type { Store, WakeUp } from '../store/store.ts';
 import { membership } from './access.ts';
 import { createSignal, type Signal } from './signal.ts';
 
+/** How many conversations of each viewer are told of again after wake-ups were lost. */
+const TOP = 100;
+const EVERYTHING = { configId: null, status: null, label: null, unreadOnly: false, archived: false };
+
 /** Somebody who wants to know which of their conversations changed. */
 interface Follower {
   /** Changed and not yet told; a set, so that what changes twice is told once. */
@@ -15,6 +19,8 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
   const followers = new Map<EmailAddress, Set<Follower>>();
   /** Conversations that changed, of which it could not be read whom that concerns. */
   const missed = new Set<ConversationId>();
+  /** Viewers who are to be told of the top of their list again, because wake-ups were lost. */
+  const unsure = new Set<EmailAddress>();
 
   function mark(email: EmailAddress, id: ConversationId): void {
     for (const follower of followers.get(email) ?? []) {
@@ -35,13 +41,31 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     }
   }
 
+  async function tellTops(): Promise<void> {
+    for (const email of unsure) {
+      try {
+        const { conversations } = await store.chatList(email, EVERYTHING, { first: TOP, after: null });
+        unsure.delete(email);
+        for (const { id } of conversations) mark(email, id);
+      } catch (error) {
+        // The slow poll tries again.
+        return onError(error);
+      }
+    }
+  }
+
   return {
     wake,
+    /** Wake-ups were lost: tells everybody of the conversations at the top of their list. */
+    wakeTops(): Promise<void> {
+      for (const email of followers.keys()) unsure.add(email);
+      return tellTops();
+    },
     /** The slow poll: looks again at what could not be read before. */
     async wakeAll(): Promise<void> {
       const ids = [...missed];
       missed.clear();
-      await Promise.all(ids.map((conversation) => wake({ conversation })));
+      await Promise.all([tellTops(), ...ids.map((conversation) => wake({ conversation }))]);
       for (const set of followers.values()) for (const { news } of set) news.notify();
     },
     /** Followers now registered. */

@@ -69,8 +69,13 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
 
   const unwatch = store.watch((wakeUp) => {
-    feeds.wake(wakeUp.conversation);
-    void chatLists.wake(wakeUp);
+    if (wakeUp) {
+      feeds.wake(wakeUp.conversation);
+      void chatLists.wake(wakeUp);
+    } else {
+      feeds.wakeAll();
+      void chatLists.wakeTops();
+    }
   });
   const slowPoll = setInterval(() => {
     feeds.wakeAll();

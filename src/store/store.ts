@@ -58,9 +58,10 @@ export interface Store {
 
   /**
    * Calls the listener after a conversation changed, in this process or another. A hint: it may come late, twice or
-   * not at all, and carries no truth. Returns a function that ends it.
+   * not at all, and carries no truth. Null says that hints were lost: anything may have changed. Returns a function
+   * that ends it.
    */
-  watch(listener: (wakeUp: WakeUp) => void): () => void;
+  watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
   /** Resolves when an append would succeed now; rejects otherwise. */
   ping(): Promise<void>;

@@ -98,6 +98,22 @@ test('a lost wake-up costs at most the time of the slow poll, never a message', 
   expect((await events.next())?.data.messageAdded.seq).toBe(3);
 });
 
+test('after wake-ups were lost chatListChanged tells again of the top of the list', async () => {
+  const store = await openSqlite(':memory:');
+  let wake: Parameters<typeof store.watch>[0] = () => {};
+  const watch: typeof store.watch = (listener) => {
+    wake = listener;
+    return () => {};
+  };
+  const { ws } = await startServer({}, { store: { ...store, watch } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const events = bob.subscribe('subscription { chatListChanged { lastSeq } }');
+  await bob.run('{ viewer { email } }');
+  for (const text of ['m1', 'm2']) await say(ann, 'c', text);
+  wake(null);
+  expect((await events.next())?.data).toEqual({ chatListChanged: { lastSeq: 2 } });
+});
+
 test('a store that fails for a while costs a subscriber no message', async () => {
   const store = await openSqlite(':memory:');
   let away = false;

@@ -297,7 +297,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     test('watch tells of what changed, at least once each, until it is ended', async () => {
       const told = new Set<string>();
       const { conversation } = appendOf('c', pair, 0);
-      const unwatch = store.watch((wakeUp: WakeUp) => told.add(JSON.stringify(wakeUp)));
+      const unwatch = store.watch((wakeUp: WakeUp | null) => told.add(JSON.stringify(wakeUp)));
       await store.append(appendOf('c', pair, 0));
       await store.append(appendOf('c', pair, 0));
       await store.moveRead(conversation, BOB, 1, null);

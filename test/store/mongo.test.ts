@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
-import { describe, expect, inject, test } from 'vitest';
+import { describe, expect, inject, test, vi } from 'vitest';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { ANN, appendOf, BOB, EVERYTHING, storeContract } from './contract.ts';
 
@@ -9,6 +9,31 @@ const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${random
 
 describe.runIf(replicaSet)('on a replica set', () => {
   storeContract('MongoDB', () => openMongo(freshUrl()));
+
+  test('a change stream that breaks is opened again, and says that hints were lost', async () => {
+    const url = freshUrl();
+    const onError = vi.fn();
+    const store = await openMongo(url, onError);
+    const told: unknown[] = [];
+    store.watch((wakeUp) => told.push(wakeUp));
+    const admin = (await MongoClient.connect(freshUrl())).db('admin');
+    // What a token answers that the oplog no longer holds (ChangeStreamHistoryLost).
+    const data = {
+      failCommands: ['getMore'],
+      errorCode: 286,
+      namespace: `${new URL(url).pathname.slice(1)}.conversations`,
+    };
+    await admin.command({ configureFailPoint: 'failCommand', mode: 'alwaysOn', data });
+    await expect.poll(() => onError).toHaveBeenCalled();
+    await admin.command({ configureFailPoint: 'failCommand', mode: 'off' });
+    await expect.poll(() => told).toEqual([null]);
+    const { conversation } = appendOf('c', [ANN, BOB], 0);
+    // Only the stream can tell of what another instance wrote.
+    const elsewhere = await openMongo(url);
+    await elsewhere.append(appendOf('c', [ANN, BOB], 0));
+    await expect.poll(() => told).toContainEqual({ conversation });
+    await Promise.all([admin.client.close(), elsewhere.close(), store.close()]);
+  });
 
   test('every query examines what it returns, and one more at most', async () => {
     const url = freshUrl();

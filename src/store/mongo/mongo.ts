@@ -17,7 +17,7 @@ import { watchConversations } from './watch.ts';
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds
- * on a server that stalls, so every socket has one.
+ * on a server that stalls, so every socket, and every wait for one, has one.
  */
 const OPTIONS: MongoClientOptions = {
   appName: 'kredichat',
@@ -28,6 +28,7 @@ const OPTIONS: MongoClientOptions = {
   readPreference: ReadPreference.PRIMARY,
   socketTimeoutMS: 1500,
   connectTimeoutMS: 1500,
+  waitQueueTimeoutMS: 3000,
   serverSelectionTimeoutMS: 3000,
   heartbeatFrequencyMS: 1000,
   ignoreUndefined: true,
@@ -63,7 +64,7 @@ function createStore(
   { conversations, messages, probes }: Collections,
   onError: (error: unknown) => void,
 ): Store {
-  const listeners = new Set<(wakeUp: WakeUp) => void>();
+  const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   /** Positions that listeners were told of: by the write itself or by the change stream, whichever came first. */
   const told = new LRUCache<string, true>({ max: 10_000 });
   const wake = (wakeUp: WakeUp, position: string) => {
@@ -73,7 +74,10 @@ function createStore(
     for (const listener of listeners) listener(wakeUp);
   };
   const { documents, tailOf, ...reads } = createReader({ conversations, messages });
-  const stream = watchConversations(conversations, wake, onError);
+  const lost = () => {
+    for (const listener of listeners) listener(null);
+  };
+  const stream = watchConversations(conversations, wake, lost, onError);
   /** Tails this process is moving to `messages`. */
   const moving = new Map<ConversationId, Promise<void>>();
   /** The `lastRev` up to which a log is known to be in `messages`: saves looking. */

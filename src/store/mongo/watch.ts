@@ -5,15 +5,18 @@ import type { ConversationDocument } from './documents.ts';
 
 /** Before a stream that broke is opened again, in milliseconds. */
 const REOPEN_MS = 250;
+/** How long the server holds an answer back that has no news, in milliseconds: a stop waits for it too. */
+const AWAIT_MS = 200;
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token, and whoever needs the truth reads it by position. `position` names the change: the new
- * `lastRev`, or who read how far.
+ * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
+ * change: the new `lastRev`, or who read how far.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
   wake: (wakeUp: WakeUp, position: string) => void,
+  lost: () => void,
   onError: (error: unknown) => void,
 ) {
   let closed = false;
@@ -31,7 +34,7 @@ export function watchConversations(
   }
 
   const following = (async () => {
-    while (!closed) {
+    for (let broken = false; !closed; broken = true) {
       try {
         stream = conversations.watch(
           [
@@ -46,9 +49,12 @@ export function watchConversations(
               },
             },
           ],
-          // Waits on the server less long than a socket may be silent.
-          { maxAwaitTimeMS: 1000 },
+          { maxAwaitTimeMS: AWAIT_MS },
         );
+        // Resolves once the stream is open: whatever comes after that is not lost.
+        const first = await stream.tryNext();
+        if (broken) lost();
+        if (first) tell(first);
         for await (const change of stream) tell(change);
       } catch (error) {
         if (!closed) onError(error);

@@ -52,7 +52,7 @@ interface Backend {
 }
 
 function createStore(db: Database.Database, backend: Backend): Store {
-  const listeners = new Set<(wakeUp: WakeUp) => void>();
+  const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   let waiting: { command: Command; settle: (outcome: Outcome) => void }[] = [];
   let writing: Promise<void> | null = null;
   let closed: Promise<void> | null = null;
