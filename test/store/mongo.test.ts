@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { describe, expect, inject, test, vi } from 'vitest';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
+import { startReplicaSet } from '../support/replica-set.ts';
 import { ANN, appendOf, BOB, EVERYTHING, storeContract } from './contract.ts';
 
 const replicaSet = inject('replicaSet');
@@ -11,28 +12,25 @@ describe.runIf(replicaSet)('on a replica set', () => {
   storeContract('MongoDB', () => openMongo(freshUrl()));
 
   test('a change stream that breaks is opened again, and says that hints were lost', async () => {
-    const url = freshUrl();
+    // A replica set of its own: the fault is for every client of it.
+    const set = await startReplicaSet(1);
     const onError = vi.fn();
-    const store = await openMongo(url, onError);
+    const store = await openMongo(set.uri('stream'), onError);
     const told: unknown[] = [];
     store.watch((wakeUp) => told.push(wakeUp));
-    const admin = (await MongoClient.connect(freshUrl())).db('admin');
     // What a token answers that the oplog no longer holds (ChangeStreamHistoryLost).
-    const data = {
-      failCommands: ['getMore'],
-      errorCode: 286,
-      namespace: `${new URL(url).pathname.slice(1)}.conversations`,
-    };
-    await admin.command({ configureFailPoint: 'failCommand', mode: 'alwaysOn', data });
+    const data = { failCommands: ['getMore'], errorCode: 286 };
+    await set.admin({ configureFailPoint: 'failCommand', mode: 'alwaysOn', data });
     await expect.poll(() => onError).toHaveBeenCalled();
-    await admin.command({ configureFailPoint: 'failCommand', mode: 'off' });
+    await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
     await expect.poll(() => told).toEqual([null]);
     const { conversation } = appendOf('c', [ANN, BOB], 0);
     // Only the stream can tell of what another instance wrote.
-    const elsewhere = await openMongo(url);
+    const elsewhere = await openMongo(set.uri('stream'));
     await elsewhere.append(appendOf('c', [ANN, BOB], 0));
     await expect.poll(() => told).toContainEqual({ conversation });
-    await Promise.all([admin.client.close(), elsewhere.close(), store.close()]);
+    await Promise.all([elsewhere.close(), store.close()]);
+    await set.stop();
   });
 
   test('every query examines what it returns, and one more at most', async () => {

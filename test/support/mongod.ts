@@ -36,7 +36,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     mongod &&
     (await MongoMemoryReplSet.create({
       binary: { systemBinary: mongod.binary, version: mongod.version },
-      instanceOpts: [{ args: ['--setParameter', 'enableTestCommands=1'] }],
       replSet: { count: 1, storageEngine: 'wiredTiger' },
     }));
   project.provide('replicaSet', set?.getUri('') ?? null);
