@@ -117,11 +117,11 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
     if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins))
       return refuse(stream, 403, 'Forbidden');
     if (pathname === '/graphql') {
-      graphqlWss.handleUpgrade(request, stream, head, (ws) => openGraphqlWs(ws, sockets.add(ws, 'graphql-ws')));
+      graphqlWss.handleUpgrade(request, stream, head, (ws) => openGraphqlWs(ws, sockets.add(ws, stream, 'graphql-ws')));
     } else if (pathname === '/conversation/ws') {
       const params = readParams(search);
       if (!params) return refuse(stream, 400, 'Bad Request');
-      shimWss.handleUpgrade(request, stream, head, (ws) => openShim(ws, sockets.add(ws, 'legacy'), params));
+      shimWss.handleUpgrade(request, stream, head, (ws) => openShim(ws, sockets.add(ws, stream, 'legacy'), params));
     } else refuse(stream, 404, 'Not Found');
   }
 

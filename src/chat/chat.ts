@@ -14,7 +14,7 @@ import { membership, visible } from './access.ts';
 import { createAppender, type Draft } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
-import { createFeeds, type Drained, type MessageView } from './feed.ts';
+import { createFeeds, type Drained, type Follower, type MessageView } from './feed.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
 
@@ -175,12 +175,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
-    async follow(
-      viewer: Viewer,
-      conversation: string,
-      afterSeq: number | null,
-      drained: Drained,
-    ): Promise<AsyncIterableIterator<MessageView>> {
+    async follow(viewer: Viewer, conversation: string, afterSeq: number | null, drained: Drained): Promise<Follower> {
       const id = conversationOf(conversation);
       if (!id) throw notFound();
       return feeds.follow(id, viewer, drained, async () => {

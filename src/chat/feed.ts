@@ -13,6 +13,12 @@ export interface MessageView extends Message {
   readonly conversation: Conversation;
 }
 
+/** Somebody's place in a log. Ends when the viewer is no member any more. */
+export interface Follower extends AsyncIterableIterator<MessageView> {
+  /** The next message, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
+  take(): MessageView | undefined;
+}
+
 /** Waits until the subscriber's socket has room; for those who read history faster than they can take it. */
 export type Drained = () => Promise<void>;
 
@@ -79,14 +85,13 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     /**
      * Every message after a position once, in order, then live. `start` is called once the follower is registered, so
      * that nothing falls between the position it returns and the first wake-up; what it throws ends the follower.
-     * Ends when the viewer is no member any more.
      */
     async follow(
       id: ConversationId,
       viewer: Viewer,
       drained: Drained,
       start: () => Promise<number>,
-    ): Promise<AsyncIterableIterator<MessageView>> {
+    ): Promise<Follower> {
       const feed = feeds.get(id) ?? { head: null, tail: [], reading: false, again: false, followers: new Set() };
       feeds.set(id, feed);
       const news = createSignal();
@@ -117,17 +122,23 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
           return [];
         }
       }
+      function advance(message: MessageView | undefined): MessageView | undefined {
+        if (message) seq = message.seq;
+        return message;
+      }
+      function take(): MessageView | undefined {
+        const { head, tail } = feed;
+        if (news.closed || page.length > 0 || !head || !membership(head, viewer)) return undefined;
+        return advance(tail[seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
+      }
       async function next(): Promise<IteratorResult<MessageView>> {
         while (!news.closed) {
-          const { head, tail } = feed;
+          const { head } = feed;
           if (head && !membership(head, viewer)) break;
           if (page.length > 0) await drained();
           if (news.closed) break;
-          const message = page.shift() ?? tail[seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)];
-          if (message) {
-            seq = message.seq;
-            return { done: false, value: message };
-          }
+          const message = advance(page.shift()) ?? take();
+          if (message) return { done: false, value: message };
           if (head && head.lastSeq > seq) page = await readPage(head);
           // Nothing to read, or a store that is away: the next wake-up, or the slow poll, tries again.
           if (page.length === 0) await news.wait();
@@ -136,15 +147,16 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
         return { done: true, value: undefined };
       }
 
-      const iterator: AsyncIterableIterator<MessageView> = {
+      const follower: Follower = {
         next,
+        take,
         async return() {
           leave();
           return { done: true, value: undefined };
         },
-        [Symbol.asyncIterator]: () => iterator,
+        [Symbol.asyncIterator]: () => follower,
       };
-      return iterator;
+      return follower;
     },
   };
 }

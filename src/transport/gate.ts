@@ -11,7 +11,6 @@ import {
   OperationTypeNode,
   parse,
   specifiedRules,
-  subscribe,
   validate,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
@@ -21,6 +20,8 @@ import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
 import { operationLimits } from './limits.ts';
+import { type Live, openLive } from './live.ts';
+import { createSharing } from './sharing.ts';
 
 /** An operation as a transport received it. */
 interface OperationRequest {
@@ -30,7 +31,7 @@ interface OperationRequest {
   readonly operationName?: string | null | undefined;
 }
 
-export type OperationResult = ExecutionResult | AsyncIterableIterator<ExecutionResult>;
+export type OperationResult = ExecutionResult | Live;
 
 export interface Gate {
   readonly schema: GraphQLSchema;
@@ -64,6 +65,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     operationLimits(limits),
     ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
   ];
+  const sharing = createSharing(schema);
   const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
     maxSize: CACHED_CHARACTERS,
     sizeCalculation: (_, query) => query.length + 1,
@@ -135,13 +137,12 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         );
       });
       if (kind !== OperationTypeNode.SUBSCRIPTION) return masked(await Promise.race([execute(args), late]));
-      const subscribing = subscribe(args);
-      const result = await Promise.race([subscribing, late]).catch((error: unknown) => {
+      const opening = openLive({ args, sharing, masked });
+      return await Promise.race([opening, late]).catch((error: unknown) => {
         // Whoever was answered does not follow any more.
-        void abandon(subscribing);
+        void abandon(opening);
         throw error;
       });
-      return Symbol.asyncIterator in result ? events(result, masked) : masked(result);
     } catch (error) {
       return { errors: [mask(error)] };
     } finally {
@@ -160,9 +161,9 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 }
 
 /** Ends a subscription once it has begun, for one that comes too late. */
-async function abandon(subscribing: ReturnType<typeof subscribe>): Promise<void> {
-  const stream = await subscribing;
-  if (Symbol.asyncIterator in stream) await stream.return();
+async function abandon(opening: Promise<OperationResult>): Promise<void> {
+  const live = await opening;
+  if (Symbol.asyncIterator in live) await live.return?.();
 }
 
 function unanswered(): ChatError {
@@ -177,31 +178,4 @@ export function relabel(
 ): GraphQLError {
   const { nodes = null, source = null, positions = null, path = null } = at ?? {};
   return new GraphQLError(message, { nodes, source, positions, path, extensions });
-}
-
-/** The events with each result masked, a source that fails included; `return` reaches the source even while a `next` is pending. */
-function events(
-  source: AsyncGenerator<ExecutionResult, void, void>,
-  masked: (result: ExecutionResult) => ExecutionResult,
-): AsyncIterableIterator<ExecutionResult> {
-  let failed = false;
-  const iterator: AsyncIterableIterator<ExecutionResult> = {
-    async next() {
-      if (failed) return { done: true, value: undefined };
-      try {
-        const { done, value } = await source.next();
-        return done ? { done, value: undefined } : { done: false, value: masked(value) };
-      } catch (error) {
-        failed = true;
-        await source.return();
-        return { done: false, value: masked({ errors: [error as GraphQLError] }) };
-      }
-    },
-    async return() {
-      await source.return();
-      return { done: true, value: undefined };
-    },
-    [Symbol.asyncIterator]: () => iterator,
-  };
-  return iterator;
 }

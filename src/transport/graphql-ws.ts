@@ -8,7 +8,11 @@ import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
 import { identify } from './identity.ts';
+import type { Live } from './live.ts';
 import type { Socket } from './sockets.ts';
+
+/** What ends the frame of a result; see `pushed`. */
+const NEXT_END = Buffer.from('}');
 
 /** What a connection carries beside graphql-ws's own state. */
 interface Extra {
@@ -22,6 +26,8 @@ interface Extra {
 
 /** Arguments of an operation that `onSubscribe` has already started. */
 interface StartedArgs extends ExecutionArgs {
+  readonly id: string;
+  readonly socket: Socket;
   readonly result: Promise<OperationResult>;
 }
 
@@ -74,19 +80,40 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       );
       extra.running.set(id, live);
       if (live) extra.registered = result;
-      const args: StartedArgs = { document, operationName, schema: gate.schema, result };
+      const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
     },
     execute: (args: ExecutionArgs) => (args as StartedArgs).result,
-    subscribe: (args: ExecutionArgs) => (args as StartedArgs).result,
-
-    onNext({ extra }, id) {
-      if (extra.running.get(id)) metrics.delivered();
+    async subscribe(args: ExecutionArgs) {
+      const { id, socket, result } = args as StartedArgs;
+      const live = await result;
+      return 'deliver' in live ? pushed(live, id, socket) : live;
     },
+
     onComplete({ extra }, id) {
       extra.running.delete(id);
     },
   });
+
+  /** Results go past graphql-ws, which would make a text of each for each subscriber; it sees a stream that only ends. */
+  function pushed(live: Live, id: string, socket: Socket): AsyncIterableIterator<never> {
+    const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+    const iterator: AsyncIterableIterator<never> = {
+      async next() {
+        await live.deliver((json) => {
+          socket.send(head, json, NEXT_END);
+          metrics.delivered();
+        });
+        return { done: true, value: undefined };
+      },
+      async return() {
+        await live.return?.();
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
 
   return function open(ws: WebSocket, socket: Socket): void {
     const extra: Extra = {
@@ -98,7 +125,7 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     const closed = server.opened(
       {
         protocol: ws.protocol,
-        send: async (text) => socket.send(text),
+        send: async (text) => socket.send(Buffer.from(text)),
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           ws.on('message', async (data) => {

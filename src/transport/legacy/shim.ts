@@ -61,6 +61,10 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
 
     const idle = setTimeout(() => socket.close(1000, 'Idle'), idleMs);
 
+    function send(frame: object): void {
+      socket.send(Buffer.from(JSON.stringify(frame)));
+    }
+
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
       const result = await gate.run({ query, variables }, context);
       if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
@@ -73,11 +77,11 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
       try {
         frame = parseFrame(data, isBinary);
         const { frame: answer, follow } = await reply(frame, client);
-        socket.send(JSON.stringify(answer));
+        send(answer);
         if (live && follow) void deliver(follow);
       } catch (error) {
         const { message, extensions } = gate.mask(error);
-        socket.send(JSON.stringify(errorFrame(frameType(frame), { code: String(extensions.code), message })));
+        send(errorFrame(frameType(frame), { code: String(extensions.code), message }));
       }
     }
 
@@ -91,7 +95,7 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
         socket.onEnd(() => void events.return?.());
         for await (const { data } of events) {
           if (!data) continue;
-          socket.send(JSON.stringify(messageFrame(client, follow, data as Parameters<typeof messageFrame>[2])));
+          send(messageFrame(client, follow, data as Parameters<typeof messageFrame>[2]));
           metrics.delivered();
         }
       }
