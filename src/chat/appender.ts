@@ -1,6 +1,7 @@
+import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress, Instant, Member, Message, Role, Viewer } from '../model.ts';
 import type { Metrics } from '../observe.ts';
-import { type Opening, type Store, StoreUnavailable } from '../store/store.ts';
+import { type Opening, type Store, StoreUnavailable, type WakeUp } from '../store/store.ts';
 import { visible } from './access.ts';
 import { badInput, ChatError, notFound, outcomeUnknown } from './errors.ts';
 
@@ -8,6 +9,10 @@ import { badInput, ChatError, notFound, outcomeUnknown } from './errors.ts';
 const MAX_BATCH = 500;
 /** UTF-16 units of text one store write holds at most: some stores bound what is written at once. One send always fits. */
 const MAX_BATCH_TEXT = 2_000_000;
+/** Conversations whose newest state is kept, so that the next batch is decided without reading it. */
+const KEPT_HEADS = 10_000;
+/** For how long at most, in milliseconds: that a read position moved elsewhere may be missed. */
+const HEAD_MS = 1000;
 /** A send that has waited this long, in milliseconds, is not begun any more: its sender has been answered. */
 const EXPIRY_MS = 8000;
 
@@ -45,6 +50,15 @@ interface Plan {
   readonly byClientId: Map<string, Message>;
 }
 
+/** The sends of one conversation that are not answered yet; there is one as long as there are any. */
+interface Queue {
+  readonly waiting: Waiting[];
+  /** Settles with the newest of them. */
+  last: Promise<unknown>;
+  /** Something changed that `lastRev` does not tell of, since the state was read that is being written on. */
+  stale: boolean;
+}
+
 interface Waiting {
   readonly send: Send;
   /** When it was accepted, in milliseconds of the process's clock. */
@@ -56,18 +70,20 @@ interface Waiting {
 /**
  * Appends to conversations, one batch at a time each: sends that arrive while a batch is being written join the next.
  * A batch is decided on the newest state and written on condition that the state has not moved; when another
- * process was faster, it is decided again.
+ * process was faster, it is decided again. So what is kept of a conversation need not be the newest: it is only tried first.
  */
 export function createAppender(store: Store, clock: () => Instant, metrics: Metrics) {
-  const queues = new Map<ConversationId, { waiting: Waiting[]; last: Promise<unknown> }>();
+  const heads = new LRUCache<ConversationId, Conversation>({ max: KEPT_HEADS, ttl: HEAD_MS });
+  const queues = new Map<ConversationId, Queue>();
 
-  async function writeAll(id: ConversationId, waiting: Waiting[]): Promise<void> {
+  async function writeAll(id: ConversationId, queue: Queue): Promise<void> {
+    const { waiting } = queue;
     while (waiting.length > 0) {
       const taken = waiting.splice(0, batchLength(waiting));
       const batch = taken.filter(({ since }) => performance.now() - since < EXPIRY_MS);
       for (const entry of taken) if (!batch.includes(entry)) entry.reject(notStored());
       try {
-        for (const settle of await write(id, batch)) settle();
+        for (const settle of await write(id, queue, batch)) settle();
       } catch (error) {
         for (const { reject } of batch) reject(unavailable(error));
       }
@@ -75,10 +91,13 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
     queues.delete(id);
   }
 
-  async function write(id: ConversationId, batch: readonly Waiting[]): Promise<(() => void)[]> {
+  async function write(id: ConversationId, queue: Queue, batch: readonly Waiting[]): Promise<(() => void)[]> {
     for (;;) {
+      queue.stale = false;
+      const kept = heads.get(id);
+      heads.delete(id);
       const plan: Plan = {
-        head: await store.conversation(id),
+        head: kept ?? (await store.conversation(id)),
         opening: null,
         messages: [],
         roles: new Map(),
@@ -86,18 +105,24 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       };
       const afterRev = plan.head?.lastRev ?? 0;
       const now = clock();
+      let all = true;
       const settlements = batch.map(({ send, resolve, reject }) => {
         try {
           const decided = decide(plan, send, now);
+          all &&= !decided.deduplicated;
           return () => resolve({ ...decided, conversation: plan.head ?? decided.conversation });
         } catch (error) {
+          all = false;
           return () => reject(error);
         }
       });
+      // Only what is written has the store's word that the state was the newest.
+      if (kept && !all) continue;
       const { opening, messages, roles } = plan;
       if (messages.length === 0) return settlements;
       if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {
         metrics.appended(messages.length);
+        if (plan.head && !queue.stale) heads.set(id, plan.head);
         return settlements;
       }
     }
@@ -115,16 +140,29 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
     /** Resolves once the messages are durable. @throws ChatError, and nothing of this send was stored unless it is UNAVAILABLE and says so */
     send(send: Send): Promise<Sent> {
       const { conversation: id } = send;
-      const queue = queues.get(id) ?? { waiting: [], last: Promise.resolve() };
+      const queue = queues.get(id) ?? { waiting: [], last: Promise.resolve(), stale: false };
       const sent = new Promise<Sent>((resolve, reject) => {
         queue.waiting.push({ send, since: performance.now(), resolve, reject });
       });
       queue.last = sent.catch(() => {});
       if (!queues.has(id)) {
         queues.set(id, queue);
-        void writeAll(id, queue.waiting);
+        void writeAll(id, queue);
       }
       return sent;
+    },
+    /** Something may have changed: nothing that is kept of it is relied on. */
+    wake(wakeUp: WakeUp | null): void {
+      if (!wakeUp) {
+        for (const queue of queues.values()) queue.stale = true;
+        return heads.clear();
+      }
+      const { conversation: id, reader } = wakeUp;
+      const queue = queues.get(id);
+      // Whether the log is longer a write under way finds out by itself, as its own wake-up comes here too.
+      if (queue && !reader) return;
+      if (queue) queue.stale = true;
+      heads.delete(id);
     },
     /** Resolves when the sends accepted so far for this conversation are answered. */
     async settled(id: ConversationId): Promise<void> {

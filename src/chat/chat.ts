@@ -69,6 +69,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
 
   const unwatch = store.watch((wakeUp) => {
+    appender.wake(wakeUp);
     if (wakeUp) {
       feeds.wake(wakeUp.conversation);
       void chatLists.wake(wakeUp);

@@ -1,0 +1,169 @@
+import { once } from 'node:events';
+import { isObjectType, parse } from 'graphql';
+import { describe, expect, test } from 'vitest';
+import { createSchema } from '../../src/operations/schema.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { createSharing } from '../../src/transport/sharing.ts';
+import { connect, connectGraphql, type GraphqlLine } from '../support/clients.ts';
+import { startServer } from '../support/server.ts';
+
+const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
+const SEND =
+  'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { id } conversation { id } } }';
+const TO = { key: { configId: 'c', members: [ANN, BOB] } };
+
+async function say(line: GraphqlLine, input: Record<string, unknown>): Promise<{ message: string; id: string }> {
+  const { data } = await line.run(SEND, { input: { to: TO, ...input } });
+  return { message: data.sendMessage.message.id, id: data.sendMessage.conversation.id };
+}
+
+/** Selections on a message with the variables they use. */
+const CORPUS: readonly (readonly [selection: string, fragments?: string, variables?: Record<string, unknown>])[] = [
+  ['seq text'],
+  ['id conversationId seq rev kind sender text clientId sentAt editedAt redactedAt readBy revisions { text }'],
+  ['a: text b: text seq'],
+  ['...F seq', 'fragment F on Message { text sender replyTo { ...G } } fragment G on Message { seq text }'],
+  ['... on Message { __typename text } ... on Node { __typename id }'],
+  ['replyTo { seq text replyTo { seq replyTo { text } } }'],
+  ['text @include(if: $yes) sender @skip(if: $yes) seq', '', { yes: true }],
+  ['text @include(if: $yes) sender @skip(if: $yes) seq', '', { yes: false }],
+  ['...F @include(if: $yes) seq', 'fragment F on Message { replyTo { text @skip(if: $yes) seq } }', { yes: true }],
+];
+
+/** The text behind `"payload":{"data":{"NAME":`, without the braces that close it. */
+const inner = (text: string, name: string) => text.slice(text.indexOf(`"${name}":`) + name.length + 3, -'}}}'.length);
+
+describe('execution that is shared', () => {
+  test('gives every subscriber the bytes that execution alone gives, for every kind of selection', async () => {
+    const { ws } = await startServer();
+    const ann = await connectGraphql(ws, ANN);
+    const { id } = await say(ann, { text: 'a "quoted" text\nwith 🌍 and \u2028', clientId: 'first' });
+    await say(ann, { text: 'second', replyToSeq: 1 });
+    const subscribers = await Promise.all([0, 1, 2].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
+    const received = subscribers.map(() => new Map<string, string>());
+    for (const [i, { socket, send }] of subscribers.entries()) {
+      send({ type: 'connection_init', payload: { authorization: `Bearer ${i === 0 ? BOB : ANN}` } });
+      await once(socket, 'message');
+      socket.on('message', (data) => {
+        const text = String(data);
+        const { id: operation, type } = JSON.parse(text);
+        if (type === 'next') received[i]?.set(operation, text);
+      });
+      for (const [n, [selection, fragments = '', variables = {}]] of CORPUS.entries()) {
+        // One more variable, which differs and on which no result depends.
+        const query = `subscription ($id: ID!, $after: Int, $yes: Boolean! = true) {
+          messageAdded(conversationId: $id, afterSeq: $after) { ${selection} seq @include(if: $yes) } } ${fragments}`;
+        send({ id: String(n), type: 'subscribe', payload: { query, variables: { id, after: 2, ...variables } } });
+      }
+    }
+    await ann.run('{ viewer { email } }');
+    const { message } = await say(ann, { text: 'third', replyToSeq: 2 });
+    for (const frames of received) await expect.poll(() => frames.size).toBe(CORPUS.length);
+
+    const alone = await connect(`${ws}/graphql`, 'graphql-transport-ws');
+    alone.send({ type: 'connection_init', payload: { authorization: `Bearer ${BOB}` } });
+    await once(alone.socket, 'message');
+    for (const [n, [selection, fragments = '', variables = {}]] of CORPUS.entries()) {
+      const query = `query ($id: ID!, $yes: Boolean! = true) {
+        node(id: $id) { ... on Message { ${selection} seq @include(if: $yes) } } } ${fragments}`;
+      alone.send({ id: `q${n}`, type: 'subscribe', payload: { query, variables: { id: message, ...variables } } });
+      const text = await new Promise<string>((resolve) => {
+        const read = (data: unknown) => {
+          if (JSON.parse(String(data)).type === 'next') resolve(String(data));
+          else alone.socket.once('message', read);
+        };
+        alone.socket.once('message', read);
+      });
+      const expected = inner(text, 'node');
+      expect(expected).toContain('"seq":3');
+      for (const frames of received) expect(inner(frames.get(String(n)) ?? '', 'messageAdded')).toBe(expected);
+    }
+  });
+
+  test('runs once an event, however many subscribe and wherever they resumed', async () => {
+    const store = await openSqlite(':memory:');
+    let replies = 0;
+    const messages: typeof store.messages = (id, from, to) => {
+      if (to === 1) replies++;
+      return store.messages(id, from, to);
+    };
+    const { ws } = await startServer({}, { store: { ...store, messages } });
+    const ann = await connectGraphql(ws, ANN);
+    const { id } = await say(ann, { text: 'first' });
+    await say(ann, { text: 'second' });
+    const query =
+      'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq replyTo { text } } }';
+    const lines = await Promise.all(Array.from({ length: 20 }, (_, i) => connectGraphql(ws, i % 2 ? ANN : BOB)));
+    const streams = lines.map((line, i) => line.subscribe(query, { id, after: i < 10 ? 2 : undefined }));
+    for (const line of lines) await line.run('{ viewer { email } }');
+    await say(ann, { text: 'third', replyToSeq: 1 });
+    for (const stream of streams)
+      expect(await stream.next()).toEqual({ data: { messageAdded: { seq: 3, replyTo: { text: 'first' } } } });
+    expect(replies).toBe(1);
+  });
+
+  test('is decided from the schema: not where a field depends on the viewer, and apart where a variable matters', () => {
+    const sharing = createSharing(createSchema());
+    const join = (query: string, variableValues: Record<string, unknown> = {}) =>
+      sharing.join({ schema: createSchema(), document: documentOf(query), variableValues, contextValue: {} });
+    const documents = new Map<string, ReturnType<typeof parse>>();
+    const documentOf = (query: string) => {
+      const document = documents.get(query) ?? parse(query);
+      documents.set(query, document);
+      return document;
+    };
+    expect(join('subscription { chatListChanged { id unreadCount } }')).toBeNull();
+    expect(join('subscription { ...S } fragment S on Subscription { chatListChanged { m: muted } }')).toBeNull();
+    expect(join('subscription { chatListChanged { messages { nodes { seq } } } }')).toBeNull();
+    expect(join('subscription { chatListChanged { id lastSeq members { email } } }')).not.toBeNull();
+
+    const query = `subscription ($id: ID!, $after: Int, $yes: Boolean = true) {
+      messageAdded(conversationId: $id, afterSeq: $after) { seq text @include(if: $yes) } }`;
+    const event = {};
+    let runs = 0;
+    const run = () => ({ data: { run: ++runs } });
+    const one = join(query, { id: 'c', after: 1 });
+    const two = join(query, { id: 'c', after: 2 });
+    const other = join(query, { id: 'c', yes: false });
+    for (const shared of [one, two, one]) expect(shared?.result(event, run)).toEqual({ data: { run: 1 } });
+    expect(other?.result(event, run)).toEqual({ data: { run: 2 } });
+    for (const shared of [one, two]) shared?.leave();
+    expect(join(query, { id: 'c', after: 1 })?.result(event, run)).toEqual({ data: { run: 3 } });
+  });
+
+  test('finds no field of a conversation that depends on the viewer and is not marked', async () => {
+    const { ws } = await startServer();
+    const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+    const type = createSchema().getType('Conversation');
+    const unmarked = Object.values(isObjectType(type) ? type.getFields() : {}).filter(
+      ({ astNode }) => !astNode?.directives?.some(({ name }) => name.value === 'perViewer'),
+    );
+    expect(unmarked.length).toBeGreaterThan(10);
+    const nested: Record<string, string> = {
+      members: '{ email role }',
+      lastMessage: '{ text replyTo { text } readBy }',
+    };
+    const events = bob.subscribe(
+      `subscription { chatListChanged { ${unmarked.map(({ name }) => `${name} ${nested[name] ?? ''}`).join(' ')} } }`,
+    );
+    await bob.run('{ viewer { email } }');
+    await say(ann, { text: 'first' });
+    expect((await events.next())?.errors).toBeUndefined();
+  });
+});
+
+test('frames that become ready in the same turn leave in one write', async () => {
+  const { ws } = await startServer();
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const { id } = await say(ann, { text: 'first' });
+  const events = bob.subscribe('subscription ($id: ID!) { messageAdded(conversationId: $id) { seq text } }', { id });
+  await bob.run('{ viewer { email } }');
+  let pieces = 0;
+  // The client's own socket, before anything is made of its bytes.
+  Reflect.get(bob.socket, '_socket').on('data', () => pieces++);
+  await ann.run('mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { deduplicated } }', {
+    input: { to: TO, messages: Array.from({ length: 60 }, (_, i) => ({ text: `m${i}` })) },
+  });
+  for (let seq = 2; seq <= 61; seq++) expect((await events.next())?.data.messageAdded.seq).toBe(seq);
+  expect(pieces).toBeLessThan(10);
+});
