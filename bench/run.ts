@@ -85,7 +85,7 @@ async function run(effort: Effort, measurements: readonly Measurement[], mongo: 
     clients.stop();
     await Promise.all(servers.map((server) => server.stop()));
   }
-  console.log(align('Goals of Kredichat', verdicts));
+  if (verdicts.length > 0) console.log(align('Goals of Kredichat', verdicts));
   console.log(`${Math.round((performance.now() - begun) / 1000)} s`);
 }
 

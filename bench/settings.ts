@@ -72,7 +72,9 @@ const PACED_PER_SECOND = 20;
 const PAGE_SIZE = 50;
 const PAGE_WINDOW = 8;
 const IDLE_SUBSCRIBERS = 100;
-const IDLE_CONVERSATIONS = Math.min(50, Math.floor((openFiles() - 200) / IDLE_SUBSCRIBERS));
+const IDLE_CONVERSATIONS = 50;
+/** As many of them as the limit of open files allows; a process needs some files for itself. */
+const idleConversations = Math.min(IDLE_CONVERSATIONS, Math.floor((openFiles() - 200) / IDLE_SUBSCRIBERS));
 
 /** The subscribers whose fan-out has goals. */
 const GOAL_SUBSCRIBERS = 500;
@@ -139,8 +141,8 @@ export const MEASUREMENTS: readonly Measurement[] = [
   },
   {
     part: 'idle',
-    title: `Idle: ${IDLE_CONVERSATIONS * IDLE_SUBSCRIBERS} connections, subscribed to ${IDLE_CONVERSATIONS} conversations${IDLE_CONVERSATIONS < 50 ? ': the limit of open files allows no more' : ''}; CPU is of heartbeats`,
-    load: { kind: 'idle', conversations: IDLE_CONVERSATIONS, subscribers: IDLE_SUBSCRIBERS },
+    title: `Idle: ${idleConversations * IDLE_SUBSCRIBERS} connections, subscribed to ${idleConversations} conversations${idleConversations < IDLE_CONVERSATIONS ? ': the limit of open files allows no more' : ''}; CPU is of heartbeats`,
+    load: { kind: 'idle', conversations: idleConversations, subscribers: IDLE_SUBSCRIBERS },
     columns: [{ value: 'kilobytes', title: 'kB/connection', digits: 1 }],
     goals: [{ value: 'kilobytes', beside: 'bare ws', atMost: 1.6 }],
     lasts: 'idleMs',

@@ -27,15 +27,8 @@ export function table({ title, columns }: Measurement, rows: readonly Row[]): st
 /** Says which goals of a measurement are met, with a line of cells for each. */
 export function judge({ title, columns, goals = [] }: Measurement, rows: readonly Row[]): string[][] {
   return goals.map(({ value, beside, atLeast = 0, atMost = Number.POSITIVE_INFINITY }) => {
-    const own = valueIn(rows.at(-1), value);
-    const ratio =
-      beside === null
-        ? own
-        : own /
-          valueIn(
-            rows.find(({ name }) => name === beside),
-            value,
-          );
+    const reference = rows.find(({ name }) => name === beside);
+    const ratio = valueIn(rows.at(-1), value) / (beside === null ? 1 : valueIn(reference, value));
     return [
       title.split(/[,;]/)[0] ?? title,
       `${columns.find((column) => column.value === value)?.title}${beside === null ? '' : ` to ${beside}`}`,
