@@ -37,25 +37,31 @@ export interface Dialect {
   messages(reply: string): readonly PageMessage[];
 }
 
+/** Beside a number, what a message says. */
+export const WORDS = 'the quick brown fox jumps over the lazy dog and comes back for the second invoice of the month';
+
 /** Who everybody is. */
 const USER = 'user1@example.com';
 const OTHER = 'user2@example.com';
 
-const bareWs: Dialect = {
-  path: `/?user=${USER}`,
-  protocols: [],
-  hello: null,
+/** What the references have in common: conversations are called what the client calls them, and positions are numbers. */
+const REFERENCE: Pick<Dialect, 'open' | 'fillSize' | 'before'> & ThisType<Dialect> = {
   async open(ask, name, text) {
     await ask((id) => this.send(id, name, text));
     return name;
   },
+  fillSize: 500,
+  before: async (_ask, _conversation, seq) => String(seq),
+};
+
+const bareWs: Dialect = {
+  ...REFERENCE,
+  path: `/?user=${USER}`,
+  protocols: [],
+  hello: null,
   send: (id, room, text) => `{"type":"send","id":"${id}","room":"${room}","text":"${text}"}`,
-  fillSize: 1,
-  fill(id, room, [text = '']) {
-    return this.send(id, room, text);
-  },
+  fill: (id, room, texts) => JSON.stringify({ type: 'fill', id, room, texts }),
   subscribe: (room) => `{"type":"join","room":"${room}"}`,
-  before: async (_ask, _room, seq) => String(seq),
   page: (id, room, n, before) =>
     `{"type":"page","id":"${id}","room":"${room}","n":${n}${before === null ? '' : `,"before":${before}`}}`,
   messages: (reply) => JSON.parse(reply).messages,
@@ -72,26 +78,20 @@ const SUBSCRIBE = operation('subscription($id: ID!) { messageAdded(conversationI
 
 const TEXTBOOK = {
   send: operation('mutation($id: ID!, $text: String!) { sendMessage(conversationId: $id, text: $text) { seq } }'),
+  fill: operation('mutation($id: ID!, $texts: [String!]!) { fill(conversationId: $id, texts: $texts) }'),
   page: operation(
     'query($id: ID!, $last: Int, $before: Int) { messages(conversationId: $id, last: $last, before: $before) { seq sender text sentAt } }',
   ),
 };
 
 const textbook: Dialect = {
+  ...REFERENCE,
   path: '/graphql',
   protocols: ['graphql-transport-ws'],
   hello: HELLO,
-  async open(ask, name, text) {
-    await ask((id) => this.send(id, name, text));
-    return name;
-  },
   send: (id, conversation, text) => TEXTBOOK.send(id, `"id":"${conversation}","text":"${text}"`),
-  fillSize: 1,
-  fill(id, conversation, [text = '']) {
-    return this.send(id, conversation, text);
-  },
+  fill: (id, conversation, texts) => TEXTBOOK.fill(id, `"id":"${conversation}","texts":${JSON.stringify(texts)}`),
   subscribe: (conversation) => SUBSCRIBE('live', `"id":"${conversation}"`),
-  before: async (_ask, _conversation, seq) => String(seq),
   page: (id, conversation, last, before) =>
     TEXTBOOK.page(id, `"id":"${conversation}","last":${last},"before":${before}`),
   messages: (reply) => JSON.parse(reply).payload.data.messages,

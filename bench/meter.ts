@@ -1,66 +1,68 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-/** CPU time spent in a measurement, in percent of one core; null where the system does not tell. */
-export interface Usage {
-  readonly server: number | null;
-  readonly clients: number;
+/** How long a measurement took, and the CPU time spent in it, in percent of one core; NaN where the system does not tell. */
+interface Usage {
+  readonly ms: number;
+  readonly serverCpu: number;
+  readonly clientsCpu: number;
 }
 
 /** A tick of /proc in milliseconds: USER_HZ is 100 on every Linux architecture Node runs on. */
 const TICK_MS = 10;
+/** Makes a server collect its garbage, see servers.ts. */
+export const COLLECT_SIGNAL = 'SIGUSR2';
+/** What a process may take to collect its garbage and give it back, in milliseconds. */
+const COLLECT_MS = 1000;
 
-/** Measures time, and what CPU this process and those with the given ids spend in it. */
-export function createMeter(serverPids: readonly number[]) {
-  let from: Reading | null = null;
-  let to: Reading | null = null;
-
-  return {
-    start(): void {
-      from = read(serverPids);
-    },
-    /** `at` is for ends that were noticed late; the CPU time is taken now. */
-    stop(at = performance.now()): void {
-      to = { ...read(serverPids), at };
-    },
-    elapsedMs(): number {
-      return from && to ? to.at - from.at : 0;
-    },
-    usage(): Usage {
-      if (!from || !to) return { server: null, clients: 0 };
-      const elapsed = to.at - from.at;
-      const { server } = to;
-      return {
-        server: server === null || from.server === null ? null : ((server - from.server) / elapsed) * 100,
-        clients: ((to.clients - from.clients) / elapsed) * 100,
-      };
-    },
+/** Starts to measure time, and what CPU this process and those with the given ids spend in it; what it returns stops that. */
+export function startMeter(serverPids: readonly number[]): () => Usage {
+  const from = read(serverPids);
+  return () => {
+    const to = read(serverPids);
+    const ms = to.at - from.at;
+    return {
+      ms,
+      serverCpu: ((to.server - from.server) / ms) * 100,
+      clientsCpu: ((to.clients - from.clients) / ms) * 100,
+    };
   };
 }
 
-interface Reading {
-  readonly at: number;
-  /** Milliseconds of CPU since the process started. */
-  readonly server: number | null;
-  readonly clients: number;
-}
-
-function read(serverPids: readonly number[]): Reading {
+/** The time, and the CPU time since the processes started, in milliseconds. */
+function read(serverPids: readonly number[]) {
   const { user, system } = process.cpuUsage();
-  const server = serverPids.map(cpuOf).reduce((sum, cpu) => (sum === null || cpu === null ? null : sum + cpu), 0);
-  return { at: performance.now(), server, clients: (user + system) / 1000 };
+  return { at: performance.now(), server: sum(serverPids.map(cpuOf)), clients: (user + system) / 1000 };
 }
 
 /** Fields utime and stime of /proc/PID/stat (proc(5)), which count all threads of the process. */
-function cpuOf(pid: number): number | null {
-  if (process.platform !== 'linux') return null;
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+function cpuOf(pid: number): number {
+  const stat = readProc(pid, 'stat');
   // The second field, the name in brackets, may hold blanks.
-  const [utime, stime] = stat
+  const [utime = Number.NaN, stime = Number.NaN] = stat
     .slice(stat.lastIndexOf(')') + 2)
     .split(' ')
     .slice(11, 13)
     .map(Number);
-  return utime === undefined || stime === undefined ? null : (utime + stime) * TICK_MS;
+  return (utime + stime) * TICK_MS;
+}
+
+/** Memory of their own that servers hold once they have collected their garbage, in bytes; NaN where the system does not tell. */
+export async function heldBytes(serverPids: readonly number[]): Promise<number> {
+  // Twice, because what has a finalizer goes only the second time.
+  for (let n = 0; n < 2; n++) {
+    for (const pid of serverPids) process.kill(pid, COLLECT_SIGNAL);
+    await sleep(COLLECT_MS);
+  }
+  return sum(serverPids.map((pid) => Number(/RssAnon:\s*(\d+) kB/.exec(readProc(pid, 'status'))?.[1]) * 1024));
+}
+
+function readProc(pid: number, file: string): string {
+  return process.platform === 'linux' ? readFileSync(`/proc/${pid}/${file}`, 'utf8') : '';
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** The value that the given share of them does not exceed. `sorted` is ascending. */

@@ -1,10 +1,11 @@
 /**
- * Measures Kredichat beside two references, in turn within each round, and prints medians and their ratios.
+ * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, and which goals
+ * are met.
  *
- *     npm run bench -- [--quick] [--only sends|fanout|history]
+ *     npm run bench -- [--quick] [--only sends|fanout|history|idle]
  *     npm run bench -- --store mongo [--quick] [--only sends|delivery]
  *
- * Ends with 1 when a server fails, or loses, repeats or reorders a message. All is on one machine: where clients take
+ * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine: where clients take
  * what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
  */
 import { fork } from 'node:child_process';
@@ -14,11 +15,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Answer, Job, Load } from './clients.ts';
+import type { Answer, Job, Load, Values } from './clients.ts';
 import { type Mongo, startMongo } from './mongo.ts';
-import { asPair, makeFolder, own, type RunningServer, removeFolder, SERVERS, startServers } from './servers.ts';
+import { asPair, makeFolder, own, type RunningServer, removeFolder, sqliteServers, startServers } from './servers.ts';
 import { type Effort, FULL, MEASUREMENTS, type Measurement, MONGO_MEASUREMENTS, QUICK } from './settings.ts';
-import { type Row, table } from './table.ts';
+import { align, judge, type Row, table } from './table.ts';
 
 /** The whole run may take this long at most. */
 const RUN_MS = 15 * 60_000;
@@ -30,8 +31,6 @@ const PAUSE_MS = 200;
 const FILL_WINDOW = 4;
 /** The type `statfs` gives for a file system in memory on Linux. */
 const TMPFS = 0x01021994;
-
-type Result = Exclude<Answer, { error: string }>;
 
 // The exit handler in servers.ts ends the children and removes the folders.
 process.once('SIGINT', () => process.exit(130));
@@ -66,9 +65,10 @@ async function run(effort: Effort, measurements: readonly Measurement[], mongo: 
     `Rounds: ${effort.rounds}, values are their medians; ratios are Kredichat / reference; CPU in percent of one core. ${mongo?.note ?? "Only Kredichat's messages are durable."}`,
   );
   const begun = performance.now();
+  const verdicts: string[][] = [];
   for (const part of new Set(measurements.map((measurement) => measurement.part))) {
     // New servers, so that a part measures the same whether others came before it or not.
-    const started = await startServers(mongo?.servers(part) ?? SERVERS, fail);
+    const started = await startServers(mongo?.servers(part) ?? sqliteServers(part), fail);
     const servers = part === 'delivery' ? asPair(started) : started;
     const clients = startClients();
     if (part === 'history') {
@@ -77,56 +77,57 @@ async function run(effort: Effort, measurements: readonly Measurement[], mongo: 
       }
     }
     for (const measurement of measurements) {
-      if (measurement.part === part) console.log(await measure(measurement, servers, clients, effort));
+      if (measurement.part !== part) continue;
+      const rows = await measure(measurement, servers, clients, effort);
+      console.log(table(measurement, rows));
+      verdicts.push(...judge(measurement, rows));
     }
     clients.stop();
     await Promise.all(servers.map((server) => server.stop()));
   }
+  if (verdicts.length > 0) console.log(align('Goals of Kredichat', verdicts));
   console.log(`${Math.round((performance.now() - begun) / 1000)} s`);
 }
 
-/** Measures one thing on all servers and makes its table. */
+/** Measures one thing on all servers. */
 async function measure(
-  { title, load, columns, lasts = 'measureMs' }: Measurement,
+  { load, lasts = 'measureMs', once = false }: Measurement,
   servers: readonly RunningServer[],
   clients: Clients,
   effort: Effort,
-): Promise<string> {
-  const results = servers.map((server) => ({ server, got: [] as Result[] }));
-  for (const { server } of results) await clients.run(server, load, effort.warmUpMs);
-  for (let round = 0; round < effort.rounds; round++) {
+): Promise<Row[]> {
+  const results = servers.map((server) => ({ server, got: [] as Values[] }));
+  if (effort.warmUpMs > 0 && !once) {
+    for (const { server } of results) await clients.run(server, load, effort.warmUpMs);
+  }
+  for (let round = 0; round < (once ? 1 : effort.rounds); round++) {
     // Each round begins with another server, so that none is always measured right after the same one.
     const order = results.map((_, index) => results[(index + round) % results.length]);
     for (const entry of order) entry?.got.push(await clients.run(entry.server, load, effort[lasts]));
   }
-  const rows = results.map(
-    ({ server, got }): Row => ({
-      name: server.target.name,
-      values: columns.map(({ value }) => median(got.map(({ values }) => values[value] ?? Number.NaN))),
-      serverCpu: got.some(({ usage }) => usage.server === null)
-        ? null
-        : median(got.map(({ usage }) => usage.server ?? 0)),
-      clientsCpu: median(got.map(({ usage }) => usage.clients)),
-    }),
-  );
-  return table(title, columns, rows);
+  return results.map(({ server, got }) => ({
+    name: server.target.name,
+    values: Object.fromEntries(Object.keys(got[0] ?? {}).map((key) => [key, median(got.map((one) => one[key]))])),
+  }));
 }
 
-function median(values: number[]): number {
-  values.sort((a, b) => a - b);
-  const middle = values.length / 2;
-  return ((values[Math.ceil(middle) - 1] ?? Number.NaN) + (values[Math.floor(middle)] ?? Number.NaN)) / 2;
+function median(values: readonly (number | undefined)[]): number {
+  const sorted = values.map((value) => value ?? Number.NaN).sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2;
 }
 
 interface Clients {
   /** Puts a load on a server; resolves with what was measured. */
-  run(server: RunningServer, load: Load, ms: number): Promise<Result>;
+  run(server: RunningServer, load: Load, ms: number): Promise<Values>;
   stop(): void;
 }
 
 /** Starts the process the load comes from. */
 function startClients(): Clients {
-  const clients = own(fork(fileURLToPath(new URL('clients.ts', import.meta.url)), { execArgv: ['--import', 'tsx'] }));
+  const file = fileURLToPath(new URL('clients.ts', import.meta.url));
+  // Advanced, because JSON has no NaN.
+  const clients = own(fork(file, { execArgv: ['--import', 'tsx'], serialization: 'advanced' }));
   let stopping = false;
   clients.once('exit', (code, signal) => {
     if (!stopping) fail(new Error(`the clients ended with ${signal ?? code}`));
@@ -147,7 +148,7 @@ function startClients(): Clients {
       // Also for a server that died to be noticed: that explains more than what its clients saw.
       await sleep(PAUSE_MS);
       if ('error' in answer) throw new Error(`${load.kind} on ${target.name}: ${answer.error}`);
-      return answer;
+      return answer.values;
     },
     stop() {
       stopping = true;

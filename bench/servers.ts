@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { COLLECT_SIGNAL } from './meter.ts';
+import type { Part } from './settings.ts';
 
 /** Which protocol a server speaks; see dialects.ts. */
 export type DialectName = 'bareWs' | 'textbook' | 'kredichat';
@@ -20,6 +22,9 @@ export interface ServerKind {
 
 const PROJECT = fileURLToPath(new URL('../', import.meta.url));
 const MAIN = join(PROJECT, 'dist/main.js');
+
+/** Arguments that make a server collect its garbage when asked. */
+const COLLECTING = ['--expose-gc', ...['--import', `data:text/javascript,process.on('${COLLECT_SIGNAL}',()=>gc())`]];
 
 const reference = (file: string) => ['--import', 'tsx', fileURLToPath(new URL(`reference/${file}`, import.meta.url))];
 
@@ -47,12 +52,17 @@ export function kredichat(storeUrl: (folder: string) => string): ServerKind {
   };
 }
 
-/** What is measured. Ratios are of the last one to the others. */
-export const SERVERS: readonly ServerKind[] = [
-  { name: 'bare ws', dialect: 'bareWs', command: reference('bare-ws.ts'), env: () => ({}) },
-  textbook(),
-  kredichat((folder) => `sqlite:${join(folder, 'bench.db')}`),
-];
+const bareWs: ServerKind = { name: 'bare ws', dialect: 'bareWs', command: reference('bare-ws.ts'), env: () => ({}) };
+const joinedWs: ServerKind = { ...bareWs, name: 'joined ws', command: [...bareWs.command, '--joined'] };
+
+/** What is measured in a part. Ratios are of the last one to the others. */
+export function sqliteServers(part: Part): ServerKind[] {
+  return [
+    // Only where there is something to join.
+    ...(part === 'fanout' ? [bareWs, joinedWs] : [bareWs]),
+    ...[textbook(), kredichat((folder) => `sqlite:${join(folder, 'bench.db')}`)],
+  ];
+}
 
 /** A server that runs, as the load needs to know it. */
 export interface Target {
@@ -130,7 +140,7 @@ async function start(
 ): Promise<RunningServer> {
   const folder = makeFolder();
   const child = own(
-    spawn(process.execPath, command, {
+    spawn(process.execPath, [...COLLECTING, ...command], {
       cwd: PROJECT,
       // production for all of them: otherwise graphql checks more than it does where it counts.
       env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env(folder) },

@@ -1,33 +1,46 @@
-/** What was measured on one server; the medians of the rounds. */
+import type { Values } from './clients.ts';
+import type { Measurement } from './settings.ts';
+
+/** What was measured on one server; the medians of the rounds, NaN for what is not known. */
 export interface Row {
   readonly name: string;
-  /** As many as there are columns. */
-  readonly values: readonly number[];
-  /** Percent of one core; null where it is not known. */
-  readonly serverCpu: number | null;
-  readonly clientsCpu: number;
+  readonly values: Values;
 }
 
-/** Prints a measurement. Beside each value stands the ratio of the last row's to it. */
-export function table(
-  title: string,
-  columns: readonly { readonly title: string; readonly digits: number }[],
-  rows: readonly Row[],
-): string {
+/** Makes the table of a measurement. Beside each value stands the ratio of the last row's to it. */
+export function table({ title, columns }: Measurement, rows: readonly Row[]): string {
   const own = rows.at(-1);
-  const ratioTitle = `${own?.name}/ref`;
-  const lines = [
-    ['', ...columns.flatMap((column) => [column.title, ratioTitle]), 'CPU server', 'CPU clients'],
+  return align(title, [
+    ['', ...columns.flatMap((column) => [column.title, `${own?.name}/ref`]), 'CPU server', 'CPU clients'],
     ...rows.map((row) => [
       row.name,
-      ...columns.flatMap(({ digits }, index) => {
-        const value = row.values[index] ?? Number.NaN;
-        return [value.toFixed(digits), row === own ? '' : ((own?.values[index] ?? Number.NaN) / value).toFixed(2)];
-      }),
-      row.serverCpu === null ? 'n/a' : `${row.serverCpu.toFixed(0)} %`,
-      `${row.clientsCpu.toFixed(0)} %`,
+      ...columns.flatMap(({ value, digits }) => [
+        fixed(valueIn(row, value), digits),
+        row === own ? '' : fixed(valueIn(own, value) / valueIn(row, value), 2),
+      ]),
+      percent(valueIn(row, 'serverCpu')),
+      percent(valueIn(row, 'clientsCpu')),
     ]),
-  ];
+  ]);
+}
+
+/** Says which goals of a measurement are met, with a line of cells for each. */
+export function judge({ title, columns, goals = [] }: Measurement, rows: readonly Row[]): string[][] {
+  return goals.map(({ value, beside, atLeast = 0, atMost = Number.POSITIVE_INFINITY }) => {
+    const reference = rows.find(({ name }) => name === beside);
+    const ratio = valueIn(rows.at(-1), value) / (beside === null ? 1 : valueIn(reference, value));
+    return [
+      title.split(/[,;]/)[0] ?? title,
+      `${columns.find((column) => column.value === value)?.title}${beside === null ? '' : ` to ${beside}`}`,
+      atLeast > 0 ? `>= ${atLeast}` : `<= ${atMost}`,
+      fixed(ratio, 2),
+      ratio >= atLeast && ratio <= atMost ? 'met' : 'missed',
+    ];
+  });
+}
+
+/** Puts lines of cells below each other. */
+export function align(title: string, lines: readonly (readonly string[])[]): string {
   const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? [];
   const text = lines.map((line) =>
     line
@@ -35,4 +48,16 @@ export function table(
       .join('  '),
   );
   return `\n${title}\n${text.map((line) => `  ${line}`).join('\n')}`;
+}
+
+function valueIn(row: Row | undefined, value: string): number {
+  return row?.values[value] ?? Number.NaN;
+}
+
+function fixed(value: number, digits: number): string {
+  return Number.isNaN(value) ? 'n/a' : value.toFixed(digits);
+}
+
+function percent(value: number): string {
+  return `${fixed(value, value < 10 ? 1 : 0)} %`;
 }

@@ -38,6 +38,16 @@ const conversations = new Map<string, Message[]>();
 // As it comes. Its subscribers fail at 1024 messages they have not taken; the loads of this benchmark do not get there.
 const pubSub = createPubSub<{ messageAdded: [conversationId: string, payload: Message] }>();
 
+function append(conversationId: string, text: string, { connectionParams }: Context): Message {
+  const messages = conversations.get(conversationId) ?? [];
+  conversations.set(conversationId, messages);
+  const seq = messages.length + 1;
+  const sender = String(connectionParams?.authorization ?? '').replace('Bearer ', '');
+  const message = { id: `${conversationId}:${seq}`, seq, sender, text, sentAt: new Date().toISOString() };
+  messages.push(message);
+  return message;
+}
+
 const yoga = createYoga({
   schema: createSchema<Context>({
     typeDefs: /* GraphQL */ `
@@ -53,6 +63,7 @@ const yoga = createYoga({
       }
       type Mutation {
         sendMessage(conversationId: ID!, text: String!): Message!
+        fill(conversationId: ID!, texts: [String!]!): Int!
       }
       type Subscription {
         messageAdded(conversationId: ID!): Message!
@@ -70,13 +81,8 @@ const yoga = createYoga({
         },
       },
       Mutation: {
-        sendMessage(_, { conversationId, text }: { conversationId: string; text: string }, { connectionParams }) {
-          const messages = conversations.get(conversationId) ?? [];
-          conversations.set(conversationId, messages);
-          const seq = messages.length + 1;
-          const sender = String(connectionParams?.authorization ?? '').replace('Bearer ', '');
-          const message = { id: `${conversationId}:${seq}`, seq, sender, text, sentAt: new Date().toISOString() };
-          messages.push(message);
+        sendMessage(_, { conversationId, text }: { conversationId: string; text: string }, context) {
+          const message = append(conversationId, text, context);
           const publish = () => {
             pubSub.publish('messageAdded', conversationId, message);
             return message;
@@ -86,6 +92,11 @@ const yoga = createYoga({
           return collection
             .insertOne({ conversationId, ...message }, { writeConcern: { w: 'majority' } })
             .then(publish);
+        },
+        // No tutorial has this: it makes a long conversation, in memory alone, that nobody subscribes to.
+        fill(_, { conversationId, texts }: { conversationId: string; texts: readonly string[] }, context) {
+          for (const text of texts) append(conversationId, text, context);
+          return texts.length;
         },
       },
       Subscription: {
