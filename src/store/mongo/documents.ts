@@ -1,16 +1,23 @@
 import type { Db, ObjectId } from 'mongodb';
-import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  type EmailAddress,
+  type Member,
+  type Message,
+  messageId,
+} from '../../model.ts';
 
 /**
- * A conversation: its state, and the newest batch of its log. Writing this one document is what commits an append;
- * everything before the tail is in `messages`. So a batch is stored whole or not at all, without a transaction.
+ * A conversation: its state, and the end of its log. Writing this one document is what commits an append; everything
+ * before the tail is in `messages`. So a batch is stored whole or not at all, without a transaction.
  */
 export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels'> {
   readonly _id: ConversationId;
   readonly labels: string[];
   /** In the order of `joinedAt`, then address. */
   readonly members: Member[];
-  /** The newest batch, ascending. It may or may not be in `messages` already. */
+  /** The newest messages, ascending; at least the newest batch. They may or may not be in `messages` already. */
   readonly tail: MessageDocument[];
   /** The last read position that moved, for the change stream to name. */
   readonly read?: { readonly by: EmailAddress; readonly seq: number };
@@ -60,6 +67,21 @@ export async function createIndexes({ conversations, messages }: Collections): P
       name: 'chat_list',
     },
   ]);
+}
+
+export function toDocument(
+  { conversationId, clientId, revisions, ...message }: Message,
+  append: ObjectId,
+): MessageDocument {
+  return {
+    _id: messageId({ conversationId, seq: message.seq }),
+    conversation: conversationId,
+    ...message,
+    ...(clientId !== null && { clientId }),
+    revisions: [...revisions],
+    append,
+    counts: message.kind === 'TEXT' && message.redactedAt === null,
+  };
 }
 
 export function toMessage({ _id, append, counts, conversation, clientId = '', ...document }: MessageDocument): Message {
