@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress, Instant, Member, Message, Role, Viewer } from '../model.ts';
 import type { Metrics } from '../observe.ts';
@@ -78,6 +79,8 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
 
   async function writeAll(id: ConversationId, queue: Queue): Promise<void> {
     const { waiting } = queue;
+    // Sends that came in the same turn of the event loop are one batch.
+    await setImmediate();
     while (waiting.length > 0) {
       const taken = waiting.splice(0, batchLength(waiting));
       const batch = taken.filter(({ since }) => performance.now() - since < EXPIRY_MS);

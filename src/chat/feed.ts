@@ -17,6 +17,8 @@ export interface MessageView extends Message {
 export interface Follower extends AsyncIterableIterator<MessageView> {
   /** The next message, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
   take(): MessageView | undefined;
+  /** Calls back when there may be something to take; false, and it never does, where `next` is to be asked instead. */
+  onNews(listener: () => void): boolean;
 }
 
 /** Waits until the subscriber's socket has room; for those who read history faster than they can take it. */
@@ -126,15 +128,31 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
         if (message) seq = message.seq;
         return message;
       }
+      // Whether the viewer is a member changes with the head alone.
+      let judged: Conversation | null = null;
+      let present = false;
+      function mayRead(head: Conversation): boolean {
+        if (head !== judged) {
+          judged = head;
+          present = membership(head, viewer) !== null;
+        }
+        return present;
+      }
       function take(): MessageView | undefined {
         const { head, tail } = feed;
-        if (news.closed || page.length > 0 || !head || !membership(head, viewer)) return undefined;
+        if (news.closed || page.length > 0 || !head || !mayRead(head)) return undefined;
         return advance(tail[seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
+      }
+      function onNews(listener: () => void): boolean {
+        const { head } = feed;
+        if (news.closed || page.length > 0 || !head || !mayRead(head) || seq < head.lastSeq) return false;
+        news.once(listener);
+        return true;
       }
       async function next(): Promise<IteratorResult<MessageView>> {
         while (!news.closed) {
           const { head } = feed;
-          if (head && !membership(head, viewer)) break;
+          if (head && !mayRead(head)) break;
           if (page.length > 0) await drained();
           if (news.closed) break;
           const message = advance(page.shift()) ?? take();
@@ -150,6 +168,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       const follower: Follower = {
         next,
         take,
+        onNews,
         async return() {
           leave();
           return { done: true, value: undefined };

@@ -3,6 +3,8 @@ export interface Signal {
   notify(): void;
   /** Resolves at the next notification or close, at once if there was one since the last wait. */
   wait(): Promise<void>;
+  /** Calls back at the next notification or close, within it. Instead of a wait. */
+  once(listener: () => void): void;
   /** Ends every wait, now and later. */
   close(): void;
   readonly closed: boolean;
@@ -12,23 +14,31 @@ export function createSignal(): Signal {
   let notified = false;
   let closed = false;
   let release: (() => void) | null = null;
+  const tell = () => {
+    const told = release;
+    release = null;
+    told?.();
+  };
   return {
     notify() {
       notified = true;
-      release?.();
+      tell();
     },
     async wait() {
       if (!notified && !closed) {
         await new Promise<void>((resolve) => {
           release = resolve;
         });
-        release = null;
       }
       notified = false;
     },
+    once(listener) {
+      notified = false;
+      release = listener;
+    },
     close() {
       closed = true;
-      release?.();
+      tell();
     },
     get closed() {
       return closed;

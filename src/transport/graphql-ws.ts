@@ -101,7 +101,7 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     const iterator: AsyncIterableIterator<never> = {
       async next() {
         await live.deliver((json) => {
-          socket.send(head, json, NEXT_END);
+          socket.sendEvent(head, json, NEXT_END);
           metrics.delivered();
         });
         return { done: true, value: undefined };

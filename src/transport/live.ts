@@ -11,6 +11,8 @@ export interface Live extends AsyncIterableIterator<ExecutionResult> {
 interface Source extends AsyncIterator<object> {
   /** The next event, if it is there already. */
   take?(): object | undefined;
+  /** Calls back when there may be something to take; false where `next` is to be asked instead. */
+  onNews?(listener: () => void): boolean;
 }
 
 export interface LiveOptions {
@@ -56,18 +58,32 @@ export async function openLive({ args, sharing, masked }: LiveOptions): Promise<
       }
     },
 
-    async deliver(to) {
-      for (;;) {
-        // What is at hand goes out without a promise each: this is the path of every live message.
-        for (let event = source.take?.(); event; event = source.take?.()) {
-          const result = resultOf(event);
-          to(json(result instanceof Promise ? await result : result));
+    deliver: (to) =>
+      new Promise((resolve, reject) => {
+        // This is the path of every live message: no promise where there is nothing to wait for.
+        function takeAll(): void {
+          try {
+            for (let event = source.take?.(); event; event = source.take?.()) {
+              const result = resultOf(event);
+              if (result instanceof Promise) return void result.then(give).then(takeAll, reject);
+              give(result);
+            }
+            if (!source.onNews?.(takeAll)) takeNext().catch(reject);
+          } catch (error) {
+            reject(error);
+          }
         }
-        const { done, value } = await live.next();
-        if (done) return;
-        to(json(value));
-      }
-    },
+        async function takeNext(): Promise<void> {
+          const { done, value } = await live.next();
+          if (done) return resolve();
+          give(value);
+          takeAll();
+        }
+        function give(result: ExecutionResult): void {
+          if (!ended) to(json(result));
+        }
+        takeAll();
+      }),
 
     async return() {
       end();

@@ -9,16 +9,24 @@ const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
 /** Frames that wait for the end of the turn are written earlier when they are this many bytes: so the kernel takes what it can. */
 const WRITE_BYTES = 65_536;
 
+/**
+ * How many sockets are written events to in one turn of the event loop. What comes meanwhile joins what the others
+ * still wait for: the more there is to deliver, the more of it goes out in one write.
+ */
+const EVENT_WRITES = 32;
+
 /** How long clients have to answer the close at shutdown, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
 
 /** A WebSocket with a bound on what it may owe its client. */
 export interface Socket {
   /**
-   * Sends a text frame, its UTF-8 given in parts; cuts the socket with 4413 when the client is too far behind. The
-   * frames of one turn of the event loop leave in one write. After the end it does nothing.
+   * Sends a text frame, its UTF-8 given in parts; cuts the socket with 4413 when the client is too far behind. It
+   * leaves in one write with all others of this turn of the event loop. After the end it does nothing.
    */
   send(...parts: readonly Buffer[]): void;
+  /** The same for an event of many: where there are many sockets to write to, it may leave some turns later. */
+  sendEvent(...parts: readonly Buffer[]): void;
   /** Resolves when little is unsent, or the socket ended. */
   drained(): Promise<void>;
   /** Ends the socket at once: nothing that the client still sends is read. */
@@ -44,16 +52,8 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
   }, limits.heartbeatMs);
   heartbeat.unref();
 
-  /** What is to be written when this turn is over. */
-  let writes: (() => void)[] = [];
-  function writeAll(): void {
-    const all = writes;
-    writes = [];
-    for (const write of all) write();
-  }
-  function writeAfterThisTurn(write: () => void): void {
-    if (writes.push(write) === 1) setImmediate(writeAll);
-  }
+  const answers = createWrites(Number.POSITIVE_INFINITY);
+  const events = createWrites(EVENT_WRITES);
 
   return {
     /** Takes charge of a WebSocket just opened, and of the stream it is spoken on. */
@@ -98,6 +98,18 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
         end(code, reason);
       };
 
+      const send = (parts: readonly Buffer[], writes: Writes) => {
+        if (ended) return;
+        // The bound is on what waits already, at the start of a turn or after a write: one answer may be larger than it.
+        if (frames.length === 0 && unsent() > limits.unsentBytes)
+          return close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
+        frames.push(parts);
+        frameBytes += frameLength(lengthOf(parts));
+        if (frameBytes >= WRITE_BYTES) write();
+        else if (frames.length === 1 || writes === answers) writes.add(write);
+        next();
+      };
+
       const state = { answered: true, close };
       open.set(ws, state);
       metrics.connected(transport);
@@ -113,16 +125,8 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       });
 
       return {
-        send(...parts) {
-          if (ended) return;
-          // The bound is on what waits already: one answer may be larger than it.
-          if (unsent() > limits.unsentBytes) return close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
-          frames.push(parts);
-          frameBytes += frameLength(lengthOf(parts));
-          if (frameBytes >= WRITE_BYTES) write();
-          else if (frames.length === 1) writeAfterThisTurn(write);
-          next();
-        },
+        send: (...parts) => send(parts, answers),
+        sendEvent: (...parts) => send(parts, events),
         async drained() {
           if (ended) return;
           await new Promise<void>((resolve) => {
@@ -153,6 +157,28 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       }, CLOSE_GRACE_MS);
       await Promise.all(gone);
       clearTimeout(grace);
+    },
+  };
+}
+
+/** Writes to be done after this turn of the event loop, `most` a turn. */
+interface Writes {
+  add(write: () => void): void;
+}
+
+function createWrites(most: number): Writes {
+  const waiting = new Set<() => void>();
+  function writeSome(): void {
+    let done = 0;
+    for (const write of waiting) {
+      if (done++ === most) return void setImmediate(writeSome);
+      waiting.delete(write);
+      write();
+    }
+  }
+  return {
+    add(write) {
+      if (waiting.add(write).size === 1) setImmediate(writeSome);
     },
   };
 }
