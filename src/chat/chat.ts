@@ -122,7 +122,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
     },
 
-    firstSince: (conversation: Conversation, time: Instant) => store.firstSince(conversation.id, time),
+    /** Number of the first message stored at `time` or later; null when there is none. Times never go back within a log. */
+    async firstSince({ id, lastSeq }: Conversation, time: Instant): Promise<number | null> {
+      let [from, to] = [1, lastSeq + 1];
+      while (from < to) {
+        const middle = Math.floor((from + to) / 2);
+        const [message] = await store.messages(id, middle, middle);
+        if (message && message.sentAt < time) from = middle + 1;
+        else to = middle;
+      }
+      return from > lastSeq ? null : from;
+    },
     firstUnread: (conversation: Conversation, viewer: Viewer) => store.firstUnread(conversation.id, viewer.email),
     unreadCount: (conversation: Conversation, viewer: Viewer) => store.unreadCount(conversation.id, viewer.email),
 

@@ -29,9 +29,6 @@ export interface Store {
     keys: readonly { readonly sender: EmailAddress; readonly clientId: string }[],
   ): Promise<Message[]>;
 
-  /** Number of the first message stored at `time` or later; null when there is none. */
-  firstSince(id: ConversationId, time: Instant): Promise<number | null>;
-
   /** Number of the first message that counts as unread for this member (see `unreadCount`); null when there is none. */
   firstUnread(id: ConversationId, reader: EmailAddress): Promise<number | null>;
 

@@ -173,13 +173,6 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await find([BOB, 'x'], [ANN, 'y'], [ANN, 'X'])).toEqual([2]);
         expect(await find()).toEqual([]);
       });
-
-      test('are found by time', async () => {
-        const { conversation: id } = appendOf('c', pair, 0);
-        for (const [i, sentAt] of [10, 20, 20, 30].entries()) await store.append(appendOf('c', pair, i, 1, { sentAt }));
-        const found = await Promise.all([0, 10, 11, 20, 21, 30, 31].map((time) => store.firstSince(id, time)));
-        expect(found).toEqual([1, 1, 2, 2, 4, 4, null]);
-      });
     });
 
     describe('reading', () => {

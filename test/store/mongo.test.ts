@@ -49,7 +49,6 @@ describe.runIf(replicaSet)('on a replica set', () => {
     expect(await store.messages(conversation, 1000, 1049)).toHaveLength(50);
     expect(await store.messages(conversation, 1951, 2000)).toHaveLength(50);
     expect(await store.messagesByClientId(conversation, [{ sender: ANN, clientId: 'none' }])).toEqual([]);
-    expect(await store.firstSince(conversation, 2500)).toBe(1500);
     expect(await store.firstUnread(conversation, BOB)).toBe(1);
     const page = await store.chatList(BOB, EVERYTHING, { first: 20, after: null });
     const last = page.conversations.at(-1);

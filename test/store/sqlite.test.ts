@@ -87,7 +87,7 @@ describe('opening a file', () => {
     const db = new Database(file);
     db.exec(`PRAGMA user_version = ${VERSION + 1}`);
     db.close();
-    await refuses(file, /is of version 2, this program knows up to 1/);
+    await refuses(file, new RegExp(`is of version ${VERSION + 1}, this program knows up to ${VERSION}`));
   });
 
   test('refuses a second process, until the first is gone', async () => {
@@ -192,7 +192,6 @@ test('a page deep in 200,000 messages is found by index, and is what brute force
     expect(page).toEqual(Array.from({ length: 50 }, (_, i) => message(conversation, from + i)));
   }
   expect(await store.unreadCount(conversation, BOB)).toBe(200_000);
-  expect(await store.firstSince(conversation, 150_500)).toBe(149_500);
   expect((await store.chatList(BOB, EVERYTHING, { first: 1, after: null })).conversations).toMatchObject([
     { lastSeq: 200_000 },
   ]);

@@ -58,7 +58,6 @@ export async function createIndexes({ conversations, messages }: Collections): P
       unique: true,
       partialFilterExpression: { clientId: { $exists: true } },
     },
-    { key: { conversation: 1, sentAt: 1, seq: 1 } },
     { key: { conversation: 1, counts: 1, seq: 1, sender: 1 } },
   ]);
   await conversations.createIndexes([

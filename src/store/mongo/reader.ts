@@ -111,26 +111,15 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
       return [...found, ...inTail].map(toMessage);
     },
 
-    async firstSince(id, time) {
-      const found = await messages
-        .find({ conversation: id, sentAt: { $gte: time } })
-        .sort({ sentAt: 1, seq: 1 })
-        .limit(1)
-        .next();
-      return found?.seq ?? (await tailOf(id)).tail.find(({ sentAt }) => sentAt >= time)?.seq ?? null;
-    },
-
     async firstUnread(id, reader) {
       const found = await conversations.findOne({ _id: id }, { projection: { members: 1, tail: 1 } });
       const readSeq = found?.members.find(({ email }) => email === reader)?.readSeq;
       if (!found || readSeq === undefined) return null;
       const unread = { conversation: id, counts: true, seq: { $gt: readSeq }, sender: { $ne: reader } };
       const first = await messages.find(unread).sort({ seq: 1 }).limit(1).next();
-      return (
-        first?.seq ??
-        found.tail.find(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader)?.seq ??
-        null
-      );
+      const inTail = found.tail.find(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader);
+      // Of the tail any part may be in `messages` already.
+      return first && inTail ? Math.min(first.seq, inTail.seq) : (first?.seq ?? inTail?.seq ?? null);
     },
 
     async unreadCount(id, reader) {

@@ -5,14 +5,7 @@ import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Sto
 /** The reading half of the port, over one connection. Rows cross the native boundary as one JSON text: that is what costs. */
 export type Reader = Pick<
   Store,
-  | 'conversation'
-  | 'messages'
-  | 'messagesByClientId'
-  | 'firstSince'
-  | 'firstUnread'
-  | 'unreadCount'
-  | 'chatList'
-  | 'unreadTotal'
+  'conversation' | 'messages' | 'messagesByClientId' | 'firstUnread' | 'unreadCount' | 'chatList' | 'unreadTotal'
 >;
 
 const CONVERSATION = `json_array(c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
@@ -51,7 +44,6 @@ export const SQL = {
     (SELECT * FROM messages WHERE conversation = ${PK} AND seq BETWEEN @from AND @to ORDER BY seq) m`,
   messagesByClientId: `SELECT json_group_array(${MESSAGE}) AS json FROM json_each(@keys) k
     CROSS JOIN messages m ON m.conversation = ${PK} AND m.sender = k.value ->> 0 AND m.client_id = k.value ->> 1`,
-  firstSince: `SELECT seq FROM messages WHERE conversation = ${PK} AND sent_at >= @time ORDER BY sent_at, seq LIMIT 1`,
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
   unreadCount: `SELECT ${COUNT_UNREAD} AS count FROM members r WHERE r.conversation = ${PK} AND r.email = @reader`,
@@ -69,7 +61,6 @@ export function createReader(db: Database.Database): Reader {
   const conversation = get<{ json: string }>(SQL.conversation);
   const messages = get<{ json: string }>(SQL.messages);
   const messagesByClientId = get<{ json: string }>(SQL.messagesByClientId);
-  const firstSince = get<{ seq: number }>(SQL.firstSince);
   const firstUnread = get<{ seq: number }>(SQL.firstUnread);
   const unreadCount = get<{ count: number }>(SQL.unreadCount);
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
@@ -101,9 +92,6 @@ export function createReader(db: Database.Database): Reader {
     async messagesByClientId(id, keys) {
       const pairs = JSON.stringify(keys.map((key) => [key.sender, key.clientId]));
       return toMessages(id, messagesByClientId({ id, keys: pairs }));
-    },
-    async firstSince(id, time) {
-      return firstSince({ id, time })?.seq ?? null;
     },
     async firstUnread(id, reader) {
       return firstUnread({ id, reader })?.seq ?? null;

@@ -90,8 +90,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
 
   return {
     ...createReader(db),
-    async append(append) {
-      const appended = await execute({ kind: 'append', append });
+    async append({ roles, ...append }) {
+      const appended = await execute({ kind: 'append', append, roles: [...roles] });
       if (appended) wake({ conversation: append.conversation });
       return appended;
     },
@@ -136,7 +136,7 @@ function startThread(file: string, onError: (error: Error) => void): Backend {
       if (dead) return commands.map(() => ({ failed: 'the writer ended', nothingWritten: true }));
       return new Promise((resolve) => {
         answer = resolve;
-        worker.postMessage(commands);
+        worker.postMessage(JSON.stringify(commands));
       });
     },
     async close() {

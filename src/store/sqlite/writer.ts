@@ -3,9 +3,9 @@ import type { ConversationId, EmailAddress, Role } from '../../model.ts';
 import type { Append } from '../store.ts';
 import { VERSION } from './schema.ts';
 
-/** A write the writer understands; plain data, so that it can cross into the writer's thread. */
+/** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
-  | { readonly kind: 'append'; readonly append: Append }
+  | { readonly kind: 'append'; readonly append: Omit<Append, 'roles'>; readonly roles: readonly [EmailAddress, Role][] }
   | {
       readonly kind: 'moveRead';
       readonly id: ConversationId;
@@ -31,13 +31,21 @@ export function createWriter(db: Database.Database): (commands: readonly Command
   const advance = db.prepare(`UPDATE conversations SET last_seq = ?, last_rev = ?, last_activity_at = ?
     WHERE id = ? AND last_rev = ? RETURNING pk`);
   const pkOf = db.prepare('SELECT pk FROM conversations WHERE id = ?');
+  // All messages of a transaction in one statement: a call for each would cost more than writing it does.
   const insert = db.prepare(`INSERT INTO messages
-    (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq, sent_at)
+    SELECT ${Array.from({ length: 9 }, (_, i) => `value ->> ${i}`)} FROM json_each(?)`);
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
   const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role)
     WHERE conversation = ?3 AND email = ?4 AND read_seq < ?1`);
 
-  function append({ conversation, afterRev, opening, messages, roles }: Append): boolean {
+  /** Rows of messages to be inserted before the transaction ends. */
+  let rows: unknown[][] = [];
+
+  function append(
+    { conversation, afterRev, opening, messages }: Omit<Append, 'roles'>,
+    roles: Iterable<[EmailAddress, Role]>,
+  ): boolean {
     const newest = messages.at(-1);
     if (!newest) return false;
     const heads = [newest.seq, newest.rev, newest.sentAt];
@@ -55,7 +63,7 @@ export function createWriter(db: Database.Database): (commands: readonly Command
       pk = row.pk;
     }
     for (const m of messages) {
-      insert.run([pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt]);
+      rows.push([pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt]);
     }
     for (const [email, role] of roles) setRole.run([role, pk, email]);
     return true;
@@ -64,7 +72,7 @@ export function createWriter(db: Database.Database): (commands: readonly Command
   function apply(command: Command): boolean {
     switch (command.kind) {
       case 'append':
-        return append(command.append);
+        return append(command.append, command.roles);
       case 'moveRead': {
         const pk = (pkOf.get([command.id]) as { pk: number } | undefined)?.pk ?? null;
         return moveRead.run([command.seq, command.role, pk, command.reader]).changes > 0;
@@ -80,7 +88,9 @@ export function createWriter(db: Database.Database): (commands: readonly Command
     let committing = false;
     try {
       db.exec('BEGIN IMMEDIATE');
+      rows = [];
       const outcomes = commands.map((command) => ({ changed: apply(command) }));
+      if (rows.length > 0) insert.run([JSON.stringify(rows)]);
       committing = true;
       db.exec('COMMIT');
       return outcomes;
