@@ -44,7 +44,7 @@ export function kredichat(storeUrl: (folder: string) => string): ServerKind {
   return {
     name: 'Kredichat',
     dialect: 'kredichat',
-    command: ['--max-semi-space-size=32', MAIN],
+    command: [MAIN],
     env: (folder) => ({
       ...{ PORT: '0', HOST: '127.0.0.1', RATE_LIMIT_MESSAGES: '0', LOG_LEVEL: 'error' },
       STORE_URL: storeUrl(folder),
