@@ -1,7 +1,7 @@
 import type { Conversation, ConversationId, EmailAddress, Viewer } from '../model.ts';
 import type { Store, WakeUp } from '../store/store.ts';
 import { membership } from './access.ts';
-import { createSignal, type Signal } from './signal.ts';
+import { Signal } from './signal.ts';
 
 /** How many conversations of each viewer are told of again after wake-ups were lost. */
 const TOP = 100;
@@ -76,7 +76,7 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     },
     /** The state of each conversation of the viewer after it changed, from now on; registered when this returns. */
     follow(viewer: Viewer): AsyncIterableIterator<Conversation> {
-      const follower: Follower = { changed: new Set(), news: createSignal() };
+      const follower: Follower = { changed: new Set(), news: new Signal() };
       const mine = followers.get(viewer.email) ?? new Set();
       followers.set(viewer.email, mine.add(follower));
       const leave = () => {

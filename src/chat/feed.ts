@@ -1,7 +1,7 @@
 import type { Conversation, ConversationId, Message, Viewer } from '../model.ts';
 import type { Store } from '../store/store.ts';
 import { membership } from './access.ts';
-import { createSignal, type Signal } from './signal.ts';
+import { Signal } from './signal.ts';
 
 /** Messages a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
 const TAIL = 256;
@@ -26,6 +26,7 @@ export type Drained = () => Promise<void>;
 
 /** One conversation's log as seen by this process while somebody here follows it. */
 interface Feed {
+  readonly id: ConversationId;
   /** The conversation as of the last read; null before the first. */
   head: Conversation | null;
   /** The newest messages up to `head.lastSeq`, ascending, without holes. */
@@ -33,7 +34,100 @@ interface Feed {
   reading: boolean;
   /** A wake-up came while reading: read once more. */
   again: boolean;
-  readonly followers: Set<Signal>;
+  readonly followers: Set<Cursor>;
+}
+
+/** What all cursors need of their surroundings. */
+interface Feeds {
+  readonly store: Store;
+  readonly onError: (error: unknown) => void;
+  readonly leave: (feed: Feed, follower: Cursor) => void;
+}
+
+/** A class, because there are many: one for each subscriber. */
+class Cursor implements Follower {
+  readonly #feeds: Feeds;
+  readonly #feed: Feed;
+  readonly #viewer: Viewer;
+  readonly #drained: Drained;
+  readonly news = new Signal();
+  /** The newest message the subscriber has. */
+  seq = 0;
+  /** Messages after it that the tail no longer holds. */
+  #page: MessageView[] = [];
+  /** Whether the viewer is a member changes with the head alone. */
+  #judged: Conversation | null = null;
+  #present = false;
+
+  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, drained: Drained) {
+    this.#feeds = feeds;
+    this.#feed = feed;
+    this.#viewer = viewer;
+    this.#drained = drained;
+  }
+
+  take(): MessageView | undefined {
+    const { head, tail } = this.#feed;
+    if (this.news.closed || this.#page.length > 0 || !head || !this.#mayRead(head)) return undefined;
+    return this.#advance(tail[this.seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
+  }
+
+  onNews(listener: () => void): boolean {
+    const { head } = this.#feed;
+    if (this.news.closed || this.#page.length > 0 || !head || !this.#mayRead(head) || this.seq < head.lastSeq)
+      return false;
+    this.news.once(listener);
+    return true;
+  }
+
+  async next(): Promise<IteratorResult<MessageView>> {
+    while (!this.news.closed) {
+      const { head } = this.#feed;
+      if (head && !this.#mayRead(head)) break;
+      if (this.#page.length > 0) await this.#drained();
+      if (this.news.closed) break;
+      const message = this.#advance(this.#page.shift()) ?? this.take();
+      if (message) return { done: false, value: message };
+      if (head && head.lastSeq > this.seq) this.#page = await this.#readPage(head);
+      // Nothing to read, or a store that is away: the next wake-up, or the slow poll, tries again.
+      if (this.#page.length === 0) await this.news.wait();
+    }
+    return this.return();
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    this.#feeds.leave(this.#feed, this);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #mayRead(head: Conversation): boolean {
+    if (head !== this.#judged) {
+      this.#judged = head;
+      this.#present = membership(head, this.#viewer) !== null;
+    }
+    return this.#present;
+  }
+
+  #advance(message: MessageView | undefined): MessageView | undefined {
+    if (message) this.seq = message.seq;
+    return message;
+  }
+
+  /** A page of what the tail no longer holds; empty when there is none to be had now. */
+  async #readPage(head: Conversation): Promise<MessageView[]> {
+    const { store, onError } = this.#feeds;
+    try {
+      const messages = await store.messages(head.id, this.seq + 1, Math.min(this.seq + PAGE, head.lastSeq));
+      return messages.map((m) => ({ ...m, conversation: head }));
+    } catch (error) {
+      onError(error);
+      return [];
+    }
+  }
 }
 
 /**
@@ -42,23 +136,32 @@ interface Feed {
  */
 export function createFeeds(store: Store, onError: (error: unknown) => void) {
   const feeds = new Map<ConversationId, Feed>();
+  const surroundings: Feeds = {
+    store,
+    onError,
+    leave(feed, follower) {
+      feed.followers.delete(follower);
+      if (feed.followers.size === 0 && feeds.get(feed.id) === feed) feeds.delete(feed.id);
+      follower.news.close();
+    },
+  };
 
-  async function read(id: ConversationId, feed: Feed): Promise<void> {
+  async function read(feed: Feed): Promise<void> {
     feed.again = true;
     if (feed.reading) return;
     feed.reading = true;
     try {
       while (feed.again) {
         feed.again = false;
-        const head = await store.conversation(id);
+        const head = await store.conversation(feed.id);
         if (!head) continue;
         // What a tail of this length cannot hold is not read for it.
         const from = Math.max((feed.head ?? head).lastSeq + 1, head.lastSeq - TAIL + 1);
-        const news = from > head.lastSeq ? [] : await store.messages(id, from, head.lastSeq);
+        const news = from > head.lastSeq ? [] : await store.messages(feed.id, from, head.lastSeq);
         if (news.length > 0)
           feed.tail = [...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))].slice(-TAIL);
         feed.head = head;
-        for (const follower of feed.followers) follower.notify();
+        for (const { news } of feed.followers) news.notify();
       }
     } catch (error) {
       // The slow poll tries again.
@@ -72,11 +175,11 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     /** Makes the feed of this conversation, if there is one, look again. */
     wake(id: ConversationId): void {
       const feed = feeds.get(id);
-      if (feed) void read(id, feed);
+      if (feed) void read(feed);
     },
     /** The slow poll: makes every feed look again, for wake-ups that got lost. */
     wakeAll(): void {
-      for (const [id, feed] of feeds) void read(id, feed);
+      for (const feed of feeds.values()) void read(feed);
     },
     /** Followers now registered, over all conversations. */
     size(): number {
@@ -94,88 +197,18 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       drained: Drained,
       start: () => Promise<number>,
     ): Promise<Follower> {
-      const feed = feeds.get(id) ?? { head: null, tail: [], reading: false, again: false, followers: new Set() };
+      const feed = feeds.get(id) ?? { id, head: null, tail: [], reading: false, again: false, followers: new Set() };
       feeds.set(id, feed);
-      const news = createSignal();
-      feed.followers.add(news);
-      const leave = () => {
-        feed.followers.delete(news);
-        if (feed.followers.size === 0 && feeds.get(id) === feed) feeds.delete(id);
-        news.close();
-      };
-
-      let seq: number;
+      const follower = new Cursor(surroundings, feed, viewer, drained);
+      feed.followers.add(follower);
       try {
-        seq = await start();
-        if (!feed.head) await read(id, feed);
+        follower.seq = await start();
+        if (!feed.head) await read(feed);
+        return follower;
       } catch (error) {
-        leave();
+        await follower.return();
         throw error;
       }
-
-      let page: MessageView[] = [];
-      // A page of what the tail no longer holds; empty when there is none to be had now.
-      async function readPage(head: Conversation): Promise<MessageView[]> {
-        try {
-          const messages = await store.messages(id, seq + 1, Math.min(seq + PAGE, head.lastSeq));
-          return messages.map((m) => ({ ...m, conversation: head }));
-        } catch (error) {
-          onError(error);
-          return [];
-        }
-      }
-      function advance(message: MessageView | undefined): MessageView | undefined {
-        if (message) seq = message.seq;
-        return message;
-      }
-      // Whether the viewer is a member changes with the head alone.
-      let judged: Conversation | null = null;
-      let present = false;
-      function mayRead(head: Conversation): boolean {
-        if (head !== judged) {
-          judged = head;
-          present = membership(head, viewer) !== null;
-        }
-        return present;
-      }
-      function take(): MessageView | undefined {
-        const { head, tail } = feed;
-        if (news.closed || page.length > 0 || !head || !mayRead(head)) return undefined;
-        return advance(tail[seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
-      }
-      function onNews(listener: () => void): boolean {
-        const { head } = feed;
-        if (news.closed || page.length > 0 || !head || !mayRead(head) || seq < head.lastSeq) return false;
-        news.once(listener);
-        return true;
-      }
-      async function next(): Promise<IteratorResult<MessageView>> {
-        while (!news.closed) {
-          const { head } = feed;
-          if (head && !mayRead(head)) break;
-          if (page.length > 0) await drained();
-          if (news.closed) break;
-          const message = advance(page.shift()) ?? take();
-          if (message) return { done: false, value: message };
-          if (head && head.lastSeq > seq) page = await readPage(head);
-          // Nothing to read, or a store that is away: the next wake-up, or the slow poll, tries again.
-          if (page.length === 0) await news.wait();
-        }
-        leave();
-        return { done: true, value: undefined };
-      }
-
-      const follower: Follower = {
-        next,
-        take,
-        onNews,
-        async return() {
-          leave();
-          return { done: true, value: undefined };
-        },
-        [Symbol.asyncIterator]: () => follower,
-      };
-      return follower;
     },
   };
 }

@@ -1,47 +1,43 @@
 /** Tells its one reader that there is something to look at. Notifications before a wait are remembered as one. */
-export interface Signal {
-  notify(): void;
-  /** Resolves at the next notification or close, at once if there was one since the last wait. */
-  wait(): Promise<void>;
-  /** Calls back at the next notification or close, within it. Instead of a wait. */
-  once(listener: () => void): void;
-  /** Ends every wait, now and later. */
-  close(): void;
-  readonly closed: boolean;
-}
+export class Signal {
+  #notified = false;
+  #closed = false;
+  #told: (() => void) | null = null;
 
-export function createSignal(): Signal {
-  let notified = false;
-  let closed = false;
-  let release: (() => void) | null = null;
-  const tell = () => {
-    const told = release;
-    release = null;
+  notify(): void {
+    this.#notified = true;
+    this.#tell();
+  }
+
+  /** Resolves at the next notification or close, at once if there was one since the last wait. */
+  async wait(): Promise<void> {
+    if (!this.#notified && !this.#closed) {
+      await new Promise<void>((resolve) => {
+        this.#told = resolve;
+      });
+    }
+    this.#notified = false;
+  }
+
+  /** Calls back at the next notification or close, within it. Instead of a wait. */
+  once(listener: () => void): void {
+    this.#notified = false;
+    this.#told = listener;
+  }
+
+  /** Ends every wait, now and later. */
+  close(): void {
+    this.#closed = true;
+    this.#tell();
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  #tell(): void {
+    const told = this.#told;
+    this.#told = null;
     told?.();
-  };
-  return {
-    notify() {
-      notified = true;
-      tell();
-    },
-    async wait() {
-      if (!notified && !closed) {
-        await new Promise<void>((resolve) => {
-          release = resolve;
-        });
-      }
-      notified = false;
-    },
-    once(listener) {
-      notified = false;
-      release = listener;
-    },
-    close() {
-      closed = true;
-      tell();
-    },
-    get closed() {
-      return closed;
-    },
-  };
+  }
 }

@@ -98,18 +98,14 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
   /** Results go past graphql-ws, which would make a text of each for each subscriber; it sees a stream that only ends. */
   function pushed(live: Live, id: string, socket: Socket): AsyncIterableIterator<never> {
     const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+    const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
+    const send = (json: Buffer) => {
+      socket.sendEvent(head, json, NEXT_END);
+      metrics.delivered();
+    };
     const iterator: AsyncIterableIterator<never> = {
-      async next() {
-        await live.deliver((json) => {
-          socket.sendEvent(head, json, NEXT_END);
-          metrics.delivered();
-        });
-        return { done: true, value: undefined };
-      },
-      async return() {
-        await live.return?.();
-        return { done: true, value: undefined };
-      },
+      next: () => live.deliver(send).then(end),
+      return: () => Promise.resolve(live.return?.()).then(end),
       [Symbol.asyncIterator]: () => iterator,
     };
     return iterator;
@@ -117,7 +113,7 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
 
   return function open(ws: WebSocket, socket: Socket): void {
     const extra: Extra = {
-      context: { chat, viewer: null, drained: socket.drained },
+      context: { chat, viewer: null, drained: () => socket.drained() },
       registered: Promise.resolve(),
       running: new Map(),
       socket,

@@ -1,5 +1,5 @@
-import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, execute } from 'graphql';
-import type { Sharing } from './sharing.ts';
+import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
+import { executeEvent, type Masked, type Shared, type Sharing } from './sharing.ts';
 
 /** A subscription under way. Its results are taken one by one with `next`, or all with `deliver`. */
 export interface Live extends AsyncIterableIterator<ExecutionResult> {
@@ -18,80 +18,90 @@ interface Source extends AsyncIterator<object> {
 export interface LiveOptions {
   readonly args: ExecutionArgs;
   readonly sharing: Sharing;
-  readonly masked: (result: ExecutionResult) => ExecutionResult;
+  readonly masked: Masked;
 }
 
 /** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or one with why there is none. */
-export async function openLive({ args, sharing, masked }: LiveOptions): Promise<Live | ExecutionResult> {
+export async function openLive(options: LiveOptions): Promise<Live | ExecutionResult> {
+  const { args, sharing, masked } = options;
   const stream = await createSourceEventStream(args);
   if (!(Symbol.asyncIterator in stream)) return masked(stream);
-  const source = (stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source;
-  const shared = sharing.join(args);
-  let ended = false;
+  return new Stream((stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source, sharing.join(args), options);
+}
 
-  function resultOf(event: object): ExecutionResult | Promise<ExecutionResult> {
-    const run = (contextValue: unknown) => {
-      const result = execute({ ...args, contextValue, rootValue: event });
-      return result instanceof Promise ? result.then(masked) : masked(result);
-    };
-    return shared ? shared.result(event, run) : run(args.contextValue);
+/** A class, because there are many: one for each subscriber. */
+class Stream implements Live {
+  readonly #source: Source;
+  readonly #shared: Shared | null;
+  readonly #args: ExecutionArgs;
+  readonly #masked: LiveOptions['masked'];
+  #ended = false;
+
+  constructor(source: Source, shared: Shared | null, { args, masked }: LiveOptions) {
+    this.#source = source;
+    this.#shared = shared;
+    this.#args = args;
+    this.#masked = masked;
   }
 
-  const json = (result: ExecutionResult): Buffer => shared?.json(result) ?? Buffer.from(JSON.stringify(result));
-
-  function end(): void {
-    if (!ended) shared?.leave();
-    ended = true;
-  }
-
-  const live: Live = {
-    async next() {
-      if (ended) return { done: true, value: undefined };
-      try {
-        const { done, value: event } = await source.next();
-        if (!done && !ended) return { done: false, value: await resultOf(event) };
-        end();
-        return { done: true, value: undefined };
-      } catch (error) {
-        await live.return?.();
-        return { done: false, value: masked({ errors: [error as NonNullable<ExecutionResult['errors']>[number]] }) };
-      }
-    },
-
-    deliver: (to) =>
-      new Promise((resolve, reject) => {
-        // This is the path of every live message: no promise where there is nothing to wait for.
-        function takeAll(): void {
-          try {
-            for (let event = source.take?.(); event; event = source.take?.()) {
-              const result = resultOf(event);
-              if (result instanceof Promise) return void result.then(give).then(takeAll, reject);
-              give(result);
-            }
-            if (!source.onNews?.(takeAll)) takeNext().catch(reject);
-          } catch (error) {
-            reject(error);
-          }
-        }
-        async function takeNext(): Promise<void> {
-          const { done, value } = await live.next();
-          if (done) return resolve();
-          give(value);
-          takeAll();
-        }
-        function give(result: ExecutionResult): void {
-          if (!ended) to(json(result));
-        }
-        takeAll();
-      }),
-
-    async return() {
-      end();
-      // Reaches the source even while a `next` is pending.
-      await source.return?.();
+  async next(): Promise<IteratorResult<ExecutionResult>> {
+    if (this.#ended) return { done: true, value: undefined };
+    try {
+      const { done, value: event } = await this.#source.next();
+      if (!done && !this.#ended) return { done: false, value: await this.#resultOf(event) };
+      this.#end();
       return { done: true, value: undefined };
-    },
-    [Symbol.asyncIterator]: () => live,
-  };
-  return live;
+    } catch (error) {
+      await this.return();
+      return { done: false, value: this.#masked({ errors: [error as GraphQLError] }) };
+    }
+  }
+
+  deliver(to: (json: Buffer) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      // This is the path of every live message: no promise where there is nothing to wait for.
+      const takeAll = (): void => {
+        try {
+          for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
+            const result = this.#resultOf(event);
+            if (result instanceof Promise) return void result.then(give).then(takeAll, reject);
+            give(result);
+          }
+          if (!this.#source.onNews?.(takeAll)) takeNext().catch(reject);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const takeNext = async (): Promise<void> => {
+        const { done, value } = await this.next();
+        if (done) return resolve();
+        give(value);
+        takeAll();
+      };
+      const give = (result: ExecutionResult): void => {
+        if (!this.#ended) to(this.#shared?.json(result) ?? Buffer.from(JSON.stringify(result)));
+      };
+      takeAll();
+    });
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    this.#end();
+    // Reaches the source even while a `next` is pending.
+    await this.#source.return?.();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #resultOf(event: object): ExecutionResult | Promise<ExecutionResult> {
+    return this.#shared?.result(event, this.#args, this.#masked) ?? executeEvent(event, this.#args, this.#masked);
+  }
+
+  #end(): void {
+    if (!this.#ended) this.#shared?.leave();
+    this.#ended = true;
+  }
 }

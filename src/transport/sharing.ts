@@ -2,6 +2,7 @@ import {
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
+  execute,
   type GraphQLSchema,
   getOperationAST,
   separateOperations,
@@ -11,15 +12,14 @@ import {
 } from 'graphql';
 import type { Context } from '../operations/context.ts';
 
+/** Hides what clients are not to see in the errors of a result. */
+export type Masked = (result: ExecutionResult) => ExecutionResult;
+
 /** One operation as many subscribers run it: executed once for each event, its JSON made once. */
 export interface Shared {
-  /** The result for an event; `run` makes it for the first who asks. */
-  result(
-    event: object,
-    run: (contextValue: unknown) => ExecutionResult | Promise<ExecutionResult>,
-  ): ExecutionResult | Promise<ExecutionResult>;
+  result(event: object, args: ExecutionArgs, masked: Masked): ExecutionResult | Promise<ExecutionResult>;
   json(result: ExecutionResult): Buffer;
-  /** To be called once, at the end. */
+  /** To be called once by each who joined. */
   leave(): void;
 }
 
@@ -28,11 +28,42 @@ export interface Sharing {
   join(args: ExecutionArgs): Shared | null;
 }
 
-interface Operation {
-  subscribers: number;
+/** Executes the selection of a subscription on an event. */
+export function executeEvent(
+  event: object,
+  args: ExecutionArgs,
+  masked: Masked,
+): ExecutionResult | Promise<ExecutionResult> {
+  const result = execute({ ...args, rootValue: event });
+  return result instanceof Promise ? result.then(masked) : masked(result);
+}
+
+class Operation implements Shared {
+  subscribers = 0;
+  readonly #contextValue: Context;
+  readonly #end: () => void;
   /** By event, which all followers of a conversation see as one object as long as they keep up. */
-  readonly results: WeakMap<object, ExecutionResult | Promise<ExecutionResult>>;
-  readonly json: WeakMap<ExecutionResult, Buffer>;
+  readonly #results = new WeakMap<object, ExecutionResult | Promise<ExecutionResult>>();
+  readonly #json = new WeakMap<ExecutionResult, Buffer>();
+
+  constructor(contextValue: Context, end: () => void) {
+    this.#contextValue = contextValue;
+    this.#end = end;
+  }
+
+  result(event: object, args: ExecutionArgs, masked: Masked): ExecutionResult | Promise<ExecutionResult> {
+    return getOrMake(this.#results, event, () =>
+      executeEvent(event, { ...args, contextValue: this.#contextValue }, masked),
+    );
+  }
+
+  json(result: ExecutionResult): Buffer {
+    return getOrMake(this.#json, result, () => Buffer.from(JSON.stringify(result)));
+  }
+
+  leave(): void {
+    if (--this.subscribers === 0) this.#end();
+  }
 }
 
 /**
@@ -59,26 +90,17 @@ export function createSharing(schema: GraphQLSchema): Sharing {
       const name = operationName ?? getOperationAST(document)?.name?.value ?? '';
       const names = variables(document, name);
       if (!names) return null;
-      const key = JSON.stringify([name, names.map((variable) => [variableValues?.[variable]])]);
+      // Null is a value; what is absent may have a default.
+      const values = names.map((variable) =>
+        variableValues && variable in variableValues ? [variableValues[variable]] : 0,
+      );
+      const key = JSON.stringify([name, values]);
       const known = getOrMake(operations, document, () => new Map<string, Operation>());
-      const operation = known.get(key) ?? { subscribers: 0, results: new WeakMap(), json: new WeakMap() };
+      const operation =
+        known.get(key) ?? new Operation(forNobody(contextValue as Context), () => void known.delete(key));
       known.set(key, operation);
       operation.subscribers++;
-      const context = forNobody(contextValue as Context);
-      return {
-        result(event, run) {
-          let result = operation.results.get(event);
-          if (!result) {
-            result = run(context);
-            operation.results.set(event, result);
-          }
-          return result;
-        },
-        json: (result) => getOrMake(operation.json, result, () => Buffer.from(JSON.stringify(result))),
-        leave() {
-          if (--operation.subscribers === 0) known.delete(key);
-        },
-      };
+      return operation;
     },
   };
 }

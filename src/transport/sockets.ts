@@ -35,121 +35,158 @@ export interface Socket {
   onEnd(listener: (code: number, reason: string) => void): void;
 }
 
+/** What all sockets share. */
+interface Surroundings {
+  /** Bytes a socket may owe its client. */
+  readonly unsentBytes: number;
+  /** What is written when this turn is over. */
+  readonly answers: Writes;
+  /** What may be written some turns later. */
+  readonly events: Writes;
+}
+
+/** A class, because there are many. */
+class OpenSocket implements Socket {
+  /** Whether the last ping was answered. */
+  answered = true;
+  readonly #shared: Surroundings;
+  readonly #ws: WebSocket;
+  readonly #stream: Duplex;
+  #frames: (readonly Buffer[])[] = [];
+  #frameBytes = 0;
+  #ended: { readonly code: number; readonly reason: string } | null = null;
+  #endListeners: ((code: number, reason: string) => void)[] = [];
+  #drainListeners: (() => void)[] = [];
+  /** Somebody who waited for room may send now. One at a time, so that they do not all send into the same room. */
+  #letIn = false;
+
+  constructor(shared: Surroundings, ws: WebSocket, stream: Duplex) {
+    this.#shared = shared;
+    this.#ws = ws;
+    this.#stream = stream;
+  }
+
+  send(...parts: readonly Buffer[]): void {
+    if (this.#add(parts)) this.#shared.answers.add(this);
+  }
+
+  sendEvent(...parts: readonly Buffer[]): void {
+    if (this.#add(parts) && this.#frames.length === 1) this.#shared.events.add(this);
+  }
+
+  /** Takes a frame; true when it is still to be written. */
+  #add(parts: readonly Buffer[]): boolean {
+    if (this.#ended) return false;
+    // The bound is on what waits already, at the start of a turn or after a write: one answer may be larger than it.
+    if (this.#frames.length === 0 && this.#unsent() > this.#shared.unsentBytes) {
+      this.close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
+      return false;
+    }
+    this.#frames.push(parts);
+    this.#frameBytes += frameLength(lengthOf(parts));
+    if (this.#frameBytes >= WRITE_BYTES) this.write();
+    this.#admitNext();
+    return this.#frames.length > 0;
+  }
+
+  /** Past ws, whose two writes a frame are what costs; its own frames, pings and the close, go whole before or after. */
+  write(): void {
+    if (this.#frames.length === 0) return;
+    if (this.#stream.writable) this.#stream.write(joinFrames(this.#frames, this.#frameBytes), this.#admit);
+    this.#frames = [];
+    this.#frameBytes = 0;
+  }
+
+  async drained(): Promise<void> {
+    if (this.#ended) return;
+    await new Promise<void>((resolve) => {
+      this.#drainListeners.push(resolve);
+      this.#admit();
+    });
+  }
+
+  close(code: number, reason: string): void {
+    this.#ws.removeAllListeners('message');
+    this.write();
+    this.#ws.close(code, reason);
+    this.end(code, reason);
+  }
+
+  onEnd(listener: (code: number, reason: string) => void): void {
+    if (this.#ended) listener(this.#ended.code, this.#ended.reason);
+    else this.#endListeners.push(listener);
+  }
+
+  /** To be called when the WebSocket is closed, whoever closed it. */
+  end(code: number, reason: string): void {
+    if (this.#ended) return;
+    this.#ended = { code, reason };
+    for (const listener of this.#drainListeners.splice(0)) listener();
+    for (const listener of this.#endListeners.splice(0)) listener(code, reason);
+  }
+
+  #unsent(): number {
+    return this.#ws.bufferedAmount + this.#frameBytes;
+  }
+
+  readonly #admit = (): void => {
+    if (this.#letIn || this.#drainListeners.length === 0 || this.#unsent() >= this.#shared.unsentBytes / 4) return;
+    this.#letIn = true;
+    this.#drainListeners.shift()?.();
+    // Until it has sent, or let the turn pass.
+    setImmediate(() => this.#admitNext());
+  };
+
+  #admitNext(): void {
+    this.#letIn = false;
+    this.#admit();
+  }
+}
+
 /** All open WebSockets: their heartbeat, their bounds and their end. */
 export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
-  /** Unsent bytes below which there is room for whoever waits. */
-  const roomBytes = limits.unsentBytes / 4;
-  const open = new Map<WebSocket, { answered: boolean; close: Socket['close'] }>();
+  const { unsentBytes } = limits;
+  const shared = { unsentBytes, answers: createWrites(Number.POSITIVE_INFINITY), events: createWrites(EVENT_WRITES) };
+  const open = new Map<WebSocket, OpenSocket>();
 
   const heartbeat = setInterval(() => {
-    for (const [ws, state] of open) {
-      if (!state.answered) ws.terminate();
+    for (const [ws, socket] of open) {
+      if (!socket.answered) ws.terminate();
       else {
-        state.answered = false;
+        socket.answered = false;
         ws.ping();
       }
     }
   }, limits.heartbeatMs);
   heartbeat.unref();
 
-  const answers = createWrites(Number.POSITIVE_INFINITY);
-  const events = createWrites(EVENT_WRITES);
-
   return {
     /** Takes charge of a WebSocket just opened, and of the stream it is spoken on. */
     add(ws: WebSocket, stream: Duplex, transport: Transport): Socket {
-      const endListeners: ((code: number, reason: string) => void)[] = [];
-      const drainListeners: (() => void)[] = [];
-      let ended: { code: number; reason: string } | null = null;
-      let frames: (readonly Buffer[])[] = [];
-      let frameBytes = 0;
-
-      const unsent = () => ws.bufferedAmount + frameBytes;
-      // Past ws, whose two writes a frame are what costs; its own frames, pings and the close, go whole before or after.
-      const write = () => {
-        if (frames.length === 0) return;
-        if (stream.writable) stream.write(joinFrames(frames, frameBytes), admit);
-        frames = [];
-        frameBytes = 0;
-      };
-
-      const end = (code: number, reason: string) => {
-        if (ended) return;
-        ended = { code, reason };
-        for (const listener of drainListeners.splice(0)) listener();
-        for (const listener of endListeners.splice(0)) listener(code, reason);
-      };
-      // One at a time, until it has sent or let the turn pass, so that they do not all send into the same room.
-      let letIn = false;
-      const admit = () => {
-        if (letIn || drainListeners.length === 0 || unsent() >= roomBytes) return;
-        letIn = true;
-        drainListeners.shift()?.();
-        setImmediate(next);
-      };
-      const next = () => {
-        letIn = false;
-        admit();
-      };
-      const close = (code: number, reason: string) => {
-        ws.removeAllListeners('message');
-        write();
-        ws.close(code, reason);
-        end(code, reason);
-      };
-
-      const send = (parts: readonly Buffer[], writes: Writes) => {
-        if (ended) return;
-        // The bound is on what waits already, at the start of a turn or after a write: one answer may be larger than it.
-        if (frames.length === 0 && unsent() > limits.unsentBytes)
-          return close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
-        frames.push(parts);
-        frameBytes += frameLength(lengthOf(parts));
-        if (frameBytes >= WRITE_BYTES) write();
-        else if (frames.length === 1 || writes === answers) writes.add(write);
-        next();
-      };
-
-      const state = { answered: true, close };
-      open.set(ws, state);
+      const socket = new OpenSocket(shared, ws, stream);
+      open.set(ws, socket);
       metrics.connected(transport);
       ws.on('pong', () => {
-        state.answered = true;
+        socket.answered = true;
       });
       // ws closes the socket itself after an error; without a listener the process would end.
-      ws.on('error', () => {});
+      ws.on('error', ignore);
       ws.on('close', (code, reason) => {
         open.delete(ws);
         metrics.disconnected(transport);
-        end(code, reason.toString());
+        socket.end(code, reason.toString());
       });
-
-      return {
-        send: (...parts) => send(parts, answers),
-        sendEvent: (...parts) => send(parts, events),
-        async drained() {
-          if (ended) return;
-          await new Promise<void>((resolve) => {
-            drainListeners.push(resolve);
-            admit();
-          });
-        },
-        close,
-        onEnd(listener) {
-          if (ended) listener(ended.code, ended.reason);
-          else endListeners.push(listener);
-        },
-      };
+      return socket;
     },
 
     /** Closes every socket with 1001 and resolves when they are gone. */
     async close(): Promise<void> {
       clearInterval(heartbeat);
       const gone = [...open].map(
-        ([ws, { close }]) =>
+        ([ws, socket]) =>
           new Promise<void>((resolve) => {
             ws.once('close', () => resolve());
-            close(CLOSE.goingAway, 'Shutting down');
+            socket.close(CLOSE.goingAway, 'Shutting down');
           }),
       );
       const grace = setTimeout(() => {
@@ -161,24 +198,26 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
   };
 }
 
-/** Writes to be done after this turn of the event loop, `most` a turn. */
+function ignore(): void {}
+
+/** Sockets to be written to after this turn of the event loop, `most` a turn. */
 interface Writes {
-  add(write: () => void): void;
+  add(socket: OpenSocket): void;
 }
 
 function createWrites(most: number): Writes {
-  const waiting = new Set<() => void>();
+  const waiting = new Set<OpenSocket>();
   function writeSome(): void {
     let done = 0;
-    for (const write of waiting) {
+    for (const socket of waiting) {
       if (done++ === most) return void setImmediate(writeSome);
-      waiting.delete(write);
-      write();
+      waiting.delete(socket);
+      socket.write();
     }
   }
   return {
-    add(write) {
-      if (waiting.add(write).size === 1) setImmediate(writeSome);
+    add(socket) {
+      if (waiting.add(socket).size === 1) setImmediate(writeSome);
     },
   };
 }

@@ -53,7 +53,7 @@ function decode(text: string): string | null {
 /** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
 export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOptions) {
   return function open(ws: WebSocket, socket: Socket, { email, spelling, live }: LegacyParams): void {
-    const context: Context = { chat, viewer: { email, role: null }, drained: socket.drained };
+    const context: Context = { chat, viewer: { email, role: null }, drained: () => socket.drained() };
     const client: LegacyClient = { email, spelling, pageSize, run };
     const followed = new Set<string>();
     let answered = Promise.resolve();
