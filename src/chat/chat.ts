@@ -171,7 +171,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
         drafts,
       });
       if (!sent.deduplicated) metrics.sent(drafts.length, performance.now() - started);
-      return { ...sent, messages: sent.messages.map(viewIn(sent.conversation)) };
+      return { ...sent, messages: sent.messages.map((message) => ({ ...message, conversation: sent.conversation })) };
     },
 
     /** Moves the viewer's read position forward to `seq`. */
@@ -215,8 +215,9 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   };
 }
 
+/** Messages just read from the store are nobody else's: they are made views where they stand. */
 function viewIn(conversation: Conversation): (message: Message) => MessageView {
-  return (message) => ({ ...message, conversation });
+  return (message) => Object.assign(message, { conversation });
 }
 
 /** Reads the id of a conversation; null for anything else. */

@@ -3,6 +3,7 @@ import { badInput } from '../chat/errors.ts';
 import type { MessageView } from '../chat/feed.ts';
 import { type Conversation, messageId, parseId, type Viewer } from '../model.ts';
 import type { ChatListFilter, ChatListPosition, ChatListPage as Page } from '../store/store.ts';
+import { type Context, signedIn } from './context.ts';
 import type { ConversationMessagesArgs, PageInfo, QueryChatListArgs } from './generated/resolvers.ts';
 
 /** The numbers `from` to `to` of a log that ends at `lastSeq`; empty where `from` is past `to`. */
@@ -20,19 +21,17 @@ export interface ChatListPage extends Page {
 
 /** Finds the page that `Conversation.messages` is asked for. Numbers are dense, so a page is a range of them. */
 export async function messagePage(
-  chat: Chat,
-  viewer: Viewer,
+  context: Context,
   conversation: Conversation,
   args: ConversationMessagesArgs,
 ): Promise<MessagePage> {
   const { lastSeq } = conversation;
-  const [from, to] = await range(chat, viewer, conversation, args);
-  return { messages: await chat.messages(conversation, from, to), from, to, lastSeq };
+  const [from, to] = await range(context, conversation, args);
+  return { messages: await context.chat.messages(conversation, from, to), from, to, lastSeq };
 }
 
 async function range(
-  chat: Chat,
-  viewer: Viewer,
+  context: Context,
   conversation: Conversation,
   args: ConversationMessagesArgs,
 ): Promise<[number, number]> {
@@ -41,7 +40,7 @@ async function range(
   if (around != null) {
     refuse({ after, last, before }, 'around');
     const size = pageSize('first', first ?? 50);
-    const from = (await middle(chat, viewer, conversation, around)) - Math.floor(size / 2);
+    const from = (await middle(context, conversation, around)) - Math.floor(size / 2);
     return [Math.max(1, from), Math.min(lastSeq, from + size - 1)];
   }
   if (first != null) {
@@ -56,14 +55,16 @@ async function range(
 }
 
 async function middle(
-  chat: Chat,
-  viewer: Viewer,
+  context: Context,
   conversation: Conversation,
   { seq, time, firstUnread }: NonNullable<ConversationMessagesArgs['around']>,
 ): Promise<number> {
   if (seq != null) return Math.min(Math.max(seq, 1), conversation.lastSeq);
   if (firstUnread === false) throw badInput('firstUnread is to be true.');
-  const found = time != null ? await chat.firstSince(conversation, time) : await chat.firstUnread(conversation, viewer);
+  const { chat } = context;
+  const found = await (time != null
+    ? chat.firstSince(conversation, time)
+    : chat.firstUnread(conversation, signedIn(context)));
   return Math.min(found ?? conversation.lastSeq, conversation.lastSeq);
 }
 

@@ -10,8 +10,16 @@ export const resolvers: Resolvers = {
 
   Query: {
     viewer: (_, _args, context) => signedIn(context),
-    node: (_, { id }, context) => context.chat.node(signedIn(context), id),
-    conversation: (_, { by }, context) => context.chat.conversation(signedIn(context), conversationRef(by)),
+    async node(_, { id }, context) {
+      const node = await context.chat.node(signedIn(context), id);
+      if (node) context.found?.('seq' in node ? node.conversation : node);
+      return node;
+    },
+    async conversation(_, { by }, context) {
+      const conversation = await context.chat.conversation(signedIn(context), conversationRef(by));
+      if (conversation) context.found?.(conversation);
+      return conversation;
+    },
     chatList: (_, args, context) => chatListPage(context.chat, signedIn(context), args),
   },
 
@@ -57,7 +65,7 @@ export const resolvers: Resolvers = {
     muted: (conversation, _args, context) => own(conversation, context).muted,
     pinned: (conversation, _args, context) => own(conversation, context).pinned,
     archived: (conversation, _args, context) => own(conversation, context).archived,
-    messages: (conversation, args, context) => messagePage(context.chat, signedIn(context), conversation, args),
+    messages: (conversation, args, context) => messagePage(context, conversation, args),
   },
 
   Message: {

@@ -19,6 +19,7 @@ import type { Limits } from '../config.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
+import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
 import { createSharing } from './sharing.ts';
@@ -41,6 +42,8 @@ export interface Gate {
   kind(document: DocumentNode, operationName: string | null | undefined): OperationTypeNode | undefined;
   /** Runs an operation. Never throws: whatever goes wrong is in the result, masked. */
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
+  /** The JSON of a result, in UTF-8 and not to be changed: for results that are kept it is made once. */
+  json(result: ExecutionResult): Buffer;
   /** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
   mask(error: unknown): GraphQLError;
 }
@@ -66,6 +69,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
   ];
   const sharing = createSharing(schema);
+  const keeping = createKeeping(sharing);
   const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
     maxSize: CACHED_CHARACTERS,
     sizeCalculation: (_, query) => query.length + 1,
@@ -136,7 +140,11 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
           ANSWER_MS,
         );
       });
-      if (kind !== OperationTypeNode.SUBSCRIPTION) return masked(await Promise.race([execute(args), late]));
+      if (kind === OperationTypeNode.QUERY) {
+        const run = async (contextValue: Context) => masked(await execute({ ...args, contextValue }));
+        return await Promise.race([keeping.read(args, run), late]);
+      }
+      if (kind === OperationTypeNode.MUTATION) return masked(await Promise.race([execute(args), late]));
       const opening = openLive({ args, sharing, masked });
       return await Promise.race([opening, late]).catch((error: unknown) => {
         // Whoever was answered does not follow any more.
@@ -155,6 +163,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     schema,
     prepare,
     run,
+    json: keeping.json,
     mask,
     kind: (document, operationName) => getOperationAST(document, operationName)?.operation,
   };

@@ -8,10 +8,9 @@ import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
 import { identify } from './identity.ts';
-import type { Live } from './live.ts';
 import type { Socket } from './sockets.ts';
 
-/** What ends the frame of a result; see `pushed`. */
+/** What ends the frame of a result; see `push`. */
 const NEXT_END = Buffer.from('}');
 
 /** What a connection carries beside graphql-ws's own state. */
@@ -83,29 +82,30 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
     },
-    execute: (args: ExecutionArgs) => (args as StartedArgs).result,
-    async subscribe(args: ExecutionArgs) {
-      const { id, socket, result } = args as StartedArgs;
-      const live = await result;
-      return 'deliver' in live ? pushed(live, id, socket) : live;
-    },
+    execute: push,
+    subscribe: push,
 
     onComplete({ extra }, id) {
       extra.running.delete(id);
     },
   });
 
-  /** Results go past graphql-ws, which would make a text of each for each subscriber; it sees a stream that only ends. */
-  function pushed(live: Live, id: string, socket: Socket): AsyncIterableIterator<never> {
+  /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
+  async function push(args: ExecutionArgs): Promise<AsyncIterableIterator<never>> {
+    const { id, socket, result: starting } = args as StartedArgs;
+    const result = await starting;
     const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
-    const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
-    const send = (json: Buffer) => {
+    const sendEvent = (json: Buffer) => {
       socket.sendEvent(head, json, NEXT_END);
       metrics.delivered();
     };
+    const sendAll = async () =>
+      'deliver' in result ? result.deliver(sendEvent) : socket.send(head, gate.json(result), NEXT_END);
+    const stop = async () => ('deliver' in result ? result.return?.() : undefined);
+    const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
     const iterator: AsyncIterableIterator<never> = {
-      next: () => live.deliver(send).then(end),
-      return: () => Promise.resolve(live.return?.()).then(end),
+      next: () => sendAll().then(end),
+      return: () => stop().then(end),
       [Symbol.asyncIterator]: () => iterator,
     };
     return iterator;

@@ -3,6 +3,9 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute,
+  type GraphQLArgument,
+  type GraphQLField,
+  type GraphQLObjectType,
   type GraphQLSchema,
   getOperationAST,
   separateOperations,
@@ -26,6 +29,8 @@ export interface Shared {
 export interface Sharing {
   /** The operation as it is shared now; null where its result depends on who asks. */
   join(args: ExecutionArgs): Shared | null;
+  /** Whether a query is about one conversation alone, and the same for all who may see that. */
+  ofOneConversation(document: DocumentNode, operationName: string | null | undefined): boolean;
 }
 
 /** Executes the selection of a subscription on an event. */
@@ -71,27 +76,26 @@ class Operation implements Shared {
  * all who run the same document with the same values of the variables that the result depends on.
  */
 export function createSharing(schema: GraphQLSchema): Sharing {
-  const variablesOf = new WeakMap<DocumentNode, Map<string, readonly string[] | null>>();
+  const dependenciesOf = new WeakMap<DocumentNode, Map<string, Dependencies>>();
   const operations = new WeakMap<DocumentNode, Map<string, Operation>>();
 
-  /** The variables that a result depends on beside its event; null where it depends on the viewer. */
-  function variables(document: DocumentNode, name: string): readonly string[] | null {
-    const known = getOrMake(variablesOf, document, () => new Map());
+  function dependencies(document: DocumentNode, operationName: string | null | undefined): [string, Dependencies] {
+    const name = operationName ?? getOperationAST(document)?.name?.value ?? '';
+    const known = getOrMake(dependenciesOf, document, () => new Map());
     let found = known.get(name);
-    if (found === undefined) {
-      found = dependencies(schema, separateOperations(document)[name] ?? document);
+    if (!found) {
+      found = findDependencies(schema, separateOperations(document)[name] ?? document);
       known.set(name, found);
     }
-    return found;
+    return [name, found];
   }
 
   return {
     join({ document, operationName, variableValues, contextValue }) {
-      const name = operationName ?? getOperationAST(document)?.name?.value ?? '';
-      const names = variables(document, name);
-      if (!names) return null;
+      const [name, { perViewer, variables }] = dependencies(document, operationName);
+      if (perViewer) return null;
       // Null is a value; what is absent may have a default.
-      const values = names.map((variable) =>
+      const values = variables.map((variable) =>
         variableValues && variable in variableValues ? [variableValues[variable]] : 0,
       );
       const key = JSON.stringify([name, values]);
@@ -101,6 +105,10 @@ export function createSharing(schema: GraphQLSchema): Sharing {
       known.set(key, operation);
       operation.subscribers++;
       return operation;
+    },
+    ofOneConversation(document, operationName) {
+      const [, { perViewer, oneConversation }] = dependencies(document, operationName);
+      return oneConversation && !perViewer;
     },
   };
 }
@@ -114,25 +122,48 @@ function getOrMake<Key extends object, Value>(map: WeakMap<Key, Value>, key: Key
   return value;
 }
 
-function dependencies(schema: GraphQLSchema, document: DocumentNode): readonly string[] | null {
+/** What the result of an operation depends on, as the schema marks it. */
+interface Dependencies {
+  /** A field depends on who asks. */
+  readonly perViewer: boolean;
+  /** Its one root field is about one conversation alone. */
+  readonly oneConversation: boolean;
+  /** Those that matter below the root field: its own arguments choose what the result is of. */
+  readonly variables: readonly string[];
+}
+
+function findDependencies(schema: GraphQLSchema, document: DocumentNode): Dependencies {
   const typeInfo = new TypeInfo(schema);
-  const names = new Set<string>();
+  const roots = [schema.getQueryType(), schema.getSubscriptionType()];
+  const variables = new Set<string>();
+  const rootFields: boolean[] = [];
   let perViewer = false;
   visit(
     document,
     visitWithTypeInfo(typeInfo, {
       Field() {
-        perViewer ||=
-          typeInfo.getFieldDef()?.astNode?.directives?.some(({ name }) => name.value === 'perViewer') === true;
+        const field = typeInfo.getFieldDef();
+        perViewer ||= isMarked(field, 'perViewer');
+        if (roots.includes(typeInfo.getParentType() as GraphQLObjectType))
+          rootFields.push(isMarked(field, 'oneConversation'));
+      },
+      Argument() {
+        perViewer ||= isMarked(typeInfo.getArgument(), 'perViewer');
       },
       Variable({ name }) {
         const parent = typeInfo.getParentType();
-        // Definitions have no parent; the arguments of the root field choose the events, and are done with.
-        if (parent && (parent !== schema.getSubscriptionType() || typeInfo.getDirective())) names.add(name.value);
+        // The definitions have no parent.
+        if (parent && (!roots.includes(parent as GraphQLObjectType) || typeInfo.getDirective()))
+          variables.add(name.value);
       },
     }),
   );
-  return perViewer ? null : [...names];
+  const oneConversation = rootFields.length === 1 && rootFields[0] === true;
+  return { perViewer, oneConversation, variables: [...variables] };
+}
+
+function isMarked(element: GraphQLField<unknown, unknown> | GraphQLArgument | null | undefined, mark: string): boolean {
+  return element?.astNode?.directives?.some(({ name }) => name.value === mark) ?? false;
 }
 
 /** Makes sure that what is shared depends on nobody: a field that does, and is not marked, fails loudly. */

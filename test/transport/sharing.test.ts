@@ -114,7 +114,10 @@ describe('execution that is shared', () => {
     };
     expect(join('subscription { chatListChanged { id unreadCount } }')).toBeNull();
     expect(join('subscription { ...S } fragment S on Subscription { chatListChanged { m: muted } }')).toBeNull();
-    expect(join('subscription { chatListChanged { messages { nodes { seq } } } }')).toBeNull();
+    const around =
+      'subscription ($at: MessagePosition) { chatListChanged { messages(around: $at) { nodes { seq } } } }';
+    expect(join(around)).toBeNull();
+    expect(join('subscription { chatListChanged { messages(last: 1) { nodes { seq } } } }')).not.toBeNull();
     expect(join('subscription { chatListChanged { id lastSeq members { email } } }')).not.toBeNull();
 
     const query = `subscription ($id: ID!, $after: Int, $yes: Boolean = true) {
@@ -138,6 +141,7 @@ describe('execution that is shared', () => {
     const nested: Record<string, string> = {
       members: '{ email role }',
       lastMessage: '{ text replyTo { text } readBy }',
+      messages: '{ nodes { text } }',
     };
     const events = bob.subscribe(
       `subscription { chatListChanged { ${unmarked.map(({ name }) => `${name} ${nested[name] ?? ''}`).join(' ')} } }`,

@@ -1,0 +1,73 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { DocumentNode, ExecutionArgs, ExecutionResult } from 'graphql';
+import { LRUCache } from 'lru-cache';
+import type { Conversation } from '../model.ts';
+import type { Context } from '../operations/context.ts';
+import type { Sharing } from './sharing.ts';
+
+/** Bytes of results that are kept. */
+const KEPT_BYTES = 16_000_000;
+
+/** A result, and the state of the conversation that it was made of. */
+interface Kept {
+  readonly conversation: Conversation;
+  readonly result: ExecutionResult;
+  readonly json: Buffer;
+}
+
+/**
+ * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
+ * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
+ */
+export function createKeeping(sharing: Sharing) {
+  const results = new LRUCache<string, Kept>({
+    maxSize: KEPT_BYTES,
+    sizeCalculation: ({ json }, key) => json.length + key.length,
+  });
+  const json = new WeakMap<ExecutionResult, Buffer>();
+  const numbers = new WeakMap<DocumentNode, number>();
+  let documents = 0;
+
+  function numberOf(document: DocumentNode): number {
+    const number = numbers.get(document) ?? ++documents;
+    numbers.set(document, number);
+    return number;
+  }
+
+  return {
+    /** The result of a query, `execute`d unless it is kept. */
+    async read(args: ExecutionArgs, execute: (context: Context) => Promise<ExecutionResult>): Promise<ExecutionResult> {
+      const { document, operationName, variableValues } = args;
+      const context = args.contextValue as Context;
+      const { chat, viewer, drained } = context;
+      if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
+      const key = JSON.stringify([numberOf(document), operationName, variableValues]);
+      const kept = results.get(key);
+      if (kept) {
+        const now = await chat.conversation(viewer, { id: kept.conversation.id });
+        if (isDeepStrictEqual(now, kept.conversation)) return kept.result;
+      }
+      const found: Conversation[] = [];
+      const result = await execute({
+        chat,
+        drained,
+        found: (conversation) => void found.push(conversation),
+        get viewer() {
+          // Makes sure that what is kept depends on nobody: a field that does, and is not marked, fails loudly.
+          if (found.length > 0) throw new Error('A field that depends on the viewer is not marked @perViewer.');
+          return viewer;
+        },
+      });
+      const [conversation] = found;
+      if (conversation && !result.errors) {
+        const bytes = Buffer.from(JSON.stringify(result));
+        json.set(result, bytes);
+        results.set(key, { conversation, result, json: bytes });
+      }
+      return result;
+    },
+
+    /** The JSON of a result, in UTF-8 and not to be changed. */
+    json: (result: ExecutionResult): Buffer => json.get(result) ?? Buffer.from(JSON.stringify(result)),
+  };
+}
