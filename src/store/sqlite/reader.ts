@@ -1,4 +1,5 @@
 import type Database from 'libsql';
+import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 
@@ -81,10 +82,18 @@ export function createReader(db: Database.Database): Reader {
     id: at?.id ?? null,
   });
 
+  /** What was read last: a conversation that has not changed is the same object, and is not parsed again. */
+  const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({ max: 1000 });
+
   return {
     async conversation(id) {
-      const row = conversation({ id });
-      return row ? toConversation(JSON.parse(row.json)) : null;
+      const json = conversation({ id })?.json;
+      if (json === undefined) return null;
+      const before = states.get(id);
+      if (before?.json === json) return before.state;
+      const state = toConversation(JSON.parse(json));
+      states.set(id, { json, state });
+      return state;
     },
     async messages(id, from, to) {
       return toMessages(id, messages({ id, from, to }));
