@@ -1,6 +1,5 @@
 import { closeSync, existsSync, mkdirSync, openSync, readSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
@@ -58,9 +57,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
   let writing: Promise<void> | null = null;
   let closed: Promise<void> | null = null;
 
-  // Group commit: what arrives in one turn, or while a transaction is being written, goes into the next one together.
+  // Group commit: what arrives while a transaction is being written goes into the next one together.
   async function writeAll(): Promise<void> {
-    await setImmediate();
     while (waiting.length > 0) {
       const group = waiting.slice(0, MAX_COMMANDS);
       waiting = waiting.slice(MAX_COMMANDS);
