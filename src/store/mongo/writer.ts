@@ -171,7 +171,8 @@ export function createWriter(
     } catch (error) {
       if (!isDuplicate(error)) throw error;
       // What is in the way may still be undone by a new primary: only what a majority has is moved.
-      const present = await messages.countDocuments({ _id: { $in: tail.map(({ _id }) => _id) } });
+      const conversation = { $in: [...new Set(tail.map((message) => message.conversation))] };
+      const present = await messages.countDocuments({ conversation, _id: { $in: tail.map(({ _id }) => _id) } });
       if (present < tail.length) throw new MongoError('The tail is not on a majority yet.');
     }
   }
