@@ -124,17 +124,15 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
         send: async (text) => socket.send(Buffer.from(text)),
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
-          ws.on('message', async (data) => {
-            try {
-              await receive(String(data));
-            } catch (error) {
+          ws.on('message', (data) => {
+            receive(String(data)).catch((error: unknown) => {
               if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
                 return socket.close(CloseCode.BadRequest, 'Invalid message received');
               }
               // The reason is all a client sees; the error's text stays here.
               logger.error({ err: error }, 'graphql-ws failed');
               socket.close(CloseCode.InternalServerError, 'Internal server error');
-            }
+            });
           });
         },
       },

@@ -59,17 +59,21 @@ class Stream implements Live {
 
   deliver(to: (json: Buffer) => void): Promise<void> {
     return new Promise((resolve, reject) => {
+      const fail = (error: unknown): void => {
+        reject(error);
+        void this.return();
+      };
       // This is the path of every live message: no promise where there is nothing to wait for.
       const takeAll = (): void => {
         try {
           for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
             const result = this.#resultOf(event);
-            if (result instanceof Promise) return void result.then(give).then(takeAll, reject);
+            if (result instanceof Promise) return void result.then(give).then(takeAll, fail);
             give(result);
           }
-          if (!this.#source.onNews?.(takeAll)) takeNext().catch(reject);
+          if (!this.#source.onNews?.(takeAll)) takeNext().catch(fail);
         } catch (error) {
-          reject(error);
+          fail(error);
         }
       };
       const takeNext = async (): Promise<void> => {

@@ -99,7 +99,7 @@ function createStore(
     },
 
     async close() {
-      await writer.settled();
+      await writer.moved();
       await stream.close();
       await client.close();
     },

@@ -52,7 +52,8 @@ export function createWriter(
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
   const waiting: Waiting[] = [];
-  const committing = new Set<Promise<void>>();
+  /** Commands under way. */
+  let committing = 0;
   /** Conversations with something to move. */
   const unmoved = new Set<ConversationId>();
   let moving: Promise<void> | null = null;
@@ -77,7 +78,7 @@ export function createWriter(
       return again(entry, error);
     }
     waiting.push(entry);
-    if (waiting.length === 1) startCommitting();
+    if (committing < MAX_COMMANDS) void commitAll();
   }
 
   /** Tries again where that may help. */
@@ -87,18 +88,12 @@ export function createWriter(
     await enter(entry);
   }
 
-  function startCommitting(): void {
-    if (committing.size >= MAX_COMMANDS) return;
-    const done = commitAll().finally(() => {
-      committing.delete(done);
-    });
-    committing.add(done);
-  }
-
   async function commitAll(): Promise<void> {
+    committing++;
     // Whatever comes in this turn goes together.
     await setImmediate();
     while (waiting.length > 0) await commit(waiting.splice(0, MAX_GROUP));
+    committing--;
   }
 
   async function commit(group: readonly Waiting[]): Promise<void> {
@@ -130,9 +125,7 @@ export function createWriter(
     const tail = [...carried, ...documents].filter(({ seq }) => seq > movedSeq);
     logs.set(id, { rev: documents.at(-1)?.rev ?? 0, tail, movedSeq });
     unmoved.add(id);
-    moving ??= moveAll().finally(() => {
-      moving = null;
-    });
+    moving ??= moveAll();
     resolve(true);
   }
 
@@ -152,7 +145,8 @@ export function createWriter(
         await move(tails.flat());
       } catch (error) {
         // They stay in their tails, and go with the next that are moved.
-        return onError(error);
+        onError(error);
+        break;
       }
       for (const [i, id] of ids.entries()) {
         const log = logs.get(id);
@@ -161,6 +155,7 @@ export function createWriter(
         log.tail = log.tail.filter(({ seq }) => seq > log.movedSeq);
       }
     }
+    moving = null;
   }
 
   /** Copies tails to `messages`. Idempotent: whoever comes second finds them there, and waits until they are there to stay. */
@@ -187,9 +182,8 @@ export function createWriter(
         void enter({ append, documents, mark, carried: [], deadline, resolve, reject });
       });
     },
-    /** Resolves when nothing is under way any more. */
-    async settled(): Promise<void> {
-      await Promise.all(committing);
+    /** Resolves when what was appended is moved, as far as it can be. */
+    async moved(): Promise<void> {
       await moving;
     },
   };
