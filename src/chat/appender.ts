@@ -60,6 +60,13 @@ interface Queue {
   stale: boolean;
 }
 
+/** A state of a conversation: as it was read, and with what was appended since. */
+interface Head {
+  readonly conversation: Conversation;
+  /** Milliseconds of the process's clock. */
+  readonly readAt: number;
+}
+
 interface Waiting {
   readonly send: Send;
   /** When it was accepted, in milliseconds of the process's clock. */
@@ -74,7 +81,7 @@ interface Waiting {
  * process was faster, it is decided again. So what is kept of a conversation need not be the newest: it is only tried first.
  */
 export function createAppender(store: Store, clock: () => Instant, metrics: Metrics) {
-  const heads = new LRUCache<ConversationId, Conversation>({ max: KEPT_HEADS, ttl: HEAD_MS });
+  const heads = new LRUCache<ConversationId, Head>({ max: KEPT_HEADS });
   const queues = new Map<ConversationId, Queue>();
 
   async function writeAll(id: ConversationId, queue: Queue): Promise<void> {
@@ -85,6 +92,7 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       const taken = waiting.splice(0, batchLength(waiting));
       const batch = taken.filter(({ since }) => performance.now() - since < EXPIRY_MS);
       for (const entry of taken) if (!batch.includes(entry)) entry.reject(notStored());
+      if (batch.length === 0) continue;
       try {
         for (const settle of await write(id, queue, batch)) settle();
       } catch (error) {
@@ -97,10 +105,14 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
   async function write(id: ConversationId, queue: Queue, batch: readonly Waiting[]): Promise<(() => void)[]> {
     for (;;) {
       queue.stale = false;
-      const kept = heads.get(id);
+      const kept = newEnough(heads.get(id));
       heads.delete(id);
+      const { conversation, readAt } = kept ?? {
+        readAt: performance.now(),
+        conversation: await store.conversation(id),
+      };
       const plan: Plan = {
-        head: kept ?? (await store.conversation(id)),
+        head: conversation,
         opening: null,
         messages: [],
         roles: new Map(),
@@ -125,7 +137,7 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       if (messages.length === 0) return settlements;
       if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {
         metrics.appended(messages.length);
-        if (plan.head && !queue.stale) heads.set(id, plan.head);
+        if (plan.head && !queue.stale) heads.set(id, { conversation: plan.head, readAt });
         return settlements;
       }
     }
@@ -298,6 +310,10 @@ function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
     lastSeq: 0,
     lastRev: 0,
   };
+}
+
+function newEnough(head: Head | undefined): Head | undefined {
+  return head && performance.now() - head.readAt < HEAD_MS ? head : undefined;
 }
 
 function unavailable(error: unknown): unknown {

@@ -41,17 +41,24 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     }
   }
 
+  let telling = false;
   async function tellTops(): Promise<void> {
+    if (telling) return;
+    telling = true;
     for (const email of unsure) {
+      unsure.delete(email);
+      if (!followers.has(email)) continue;
       try {
         const { conversations } = await store.chatList(email, EVERYTHING, { first: TOP, after: null });
-        unsure.delete(email);
         for (const { id } of conversations) mark(email, id);
       } catch (error) {
         // The slow poll tries again.
-        return onError(error);
+        unsure.add(email);
+        onError(error);
+        break;
       }
     }
+    telling = false;
   }
 
   return {

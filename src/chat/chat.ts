@@ -91,6 +91,16 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return conversation && membership(conversation, viewer) ? conversation : null;
   }
 
+  /** The same for whoever names a position in it: one that is beyond the end may be known from another instance. */
+  async function readTo(id: ConversationId | null, viewer: Viewer, position: number | null): Promise<Conversation> {
+    let conversation = visible(id && (await read(id, viewer)), viewer);
+    if (position !== null && position > conversation.lastSeq) {
+      await store.ping();
+      conversation = visible(await read(conversation.id, viewer), viewer);
+    }
+    return conversation;
+  }
+
   function keyOf(viewer: Viewer, key: NonNullable<ConversationRef['key']>) {
     const checked = checkKey(key.configId, key.members);
     if (!checked.members.includes(viewer.email)) throw badInput('members do not include you.');
@@ -177,7 +187,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Moves the viewer's read position forward to `seq`. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
-      const before = visible(id && (await read(id, viewer)), viewer);
+      const before = await readTo(id, viewer, seq);
       checkPosition('seq', seq, before.lastSeq);
       if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
       // Another request may have moved it at the same time: either way it is read again.
@@ -190,7 +200,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const id = conversationOf(conversation);
       if (!id) throw notFound();
       return feeds.follow(id, viewer, drained, async () => {
-        const { lastSeq } = visible(await read(id, viewer), viewer);
+        const { lastSeq } = await readTo(id, viewer, afterSeq);
         return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
       });
     },

@@ -5,6 +5,8 @@ import { Signal } from './signal.ts';
 
 /** Messages a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
 const TAIL = 256;
+/** UTF-16 units of text that they hold at most, but for the newest. */
+const TAIL_TEXT = 500_000;
 /** Messages one read of the store brings. */
 const PAGE = 100;
 
@@ -154,12 +156,12 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       while (feed.again) {
         feed.again = false;
         const head = await store.conversation(feed.id);
-        if (!head) continue;
+        // A store that was away may show an older state for a moment.
+        if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) continue;
         // What a tail of this length cannot hold is not read for it.
         const from = Math.max((feed.head ?? head).lastSeq + 1, head.lastSeq - TAIL + 1);
         const news = from > head.lastSeq ? [] : await store.messages(feed.id, from, head.lastSeq);
-        if (news.length > 0)
-          feed.tail = [...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))].slice(-TAIL);
+        if (news.length > 0) feed.tail = newest([...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))]);
         feed.head = head;
         for (const { news } of feed.followers) news.notify();
       }
@@ -211,4 +213,14 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       }
     },
   };
+}
+
+/** The end of a list of messages that a feed keeps. */
+function newest(messages: readonly MessageView[]): MessageView[] {
+  let from = messages.length;
+  for (let text = 0; from > Math.max(0, messages.length - TAIL); from--) {
+    text += messages[from - 1]?.text.length ?? 0;
+    if (text > TAIL_TEXT && from < messages.length) break;
+  }
+  return messages.slice(from);
 }

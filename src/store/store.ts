@@ -60,7 +60,7 @@ export interface Store {
    */
   watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
-  /** Resolves when an append would succeed now; rejects otherwise. */
+  /** Resolves when an append would succeed now, and rejects otherwise. What anybody was told before is written is seen by reads after it. */
   ping(): Promise<void>;
 
   /** Finishes what was accepted, then lets go of everything. Idempotent. */

@@ -30,6 +30,8 @@ interface OperationRequest {
   readonly query: string | DocumentNode;
   readonly variables?: Record<string, unknown> | null | undefined;
   readonly operationName?: string | null | undefined;
+  /** What it is to wait for before it runs; the time for its answer begins at once. */
+  readonly after?: Promise<unknown> | undefined;
 }
 
 export type OperationResult = ExecutionResult | Live;
@@ -121,7 +123,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   }
 
   async function run(
-    { query, variables, operationName }: OperationRequest,
+    { query, variables, operationName, after }: OperationRequest,
     contextValue: Context,
   ): Promise<OperationResult> {
     const started = performance.now();
@@ -140,6 +142,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
           ANSWER_MS,
         );
       });
+      if (after) await Promise.race([after, late]);
       if (kind === OperationTypeNode.QUERY) {
         const run = async (contextValue: Context) => masked(await execute({ ...args, contextValue }));
         return await Promise.race([keeping.read(args, run), late]);

@@ -74,11 +74,10 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
           ),
         ];
       }
-      const result = extra.registered.then(() =>
-        gate.run({ query: document, variables, operationName }, extra.context),
-      );
+      const after = live ? undefined : extra.registered;
+      const result = gate.run({ query: document, variables, operationName, after }, extra.context);
       extra.running.set(id, live);
-      if (live) extra.registered = result;
+      if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
     },

@@ -36,6 +36,7 @@ class Stream implements Live {
   readonly #args: ExecutionArgs;
   readonly #masked: LiveOptions['masked'];
   #ended = false;
+  #failed = false;
 
   constructor(source: Source, shared: Shared | null, { args, masked }: LiveOptions) {
     this.#source = source;
@@ -45,30 +46,25 @@ class Stream implements Live {
   }
 
   async next(): Promise<IteratorResult<ExecutionResult>> {
+    if (this.#failed) await this.return();
     if (this.#ended) return { done: true, value: undefined };
     try {
       const { done, value: event } = await this.#source.next();
       if (!done && !this.#ended) return { done: false, value: await this.#resultOf(event) };
-      this.#end();
-      return { done: true, value: undefined };
+      return await this.return();
     } catch (error) {
-      await this.return();
-      return { done: false, value: this.#masked({ errors: [error as GraphQLError] }) };
+      return { done: false, value: this.#failure(error) };
     }
   }
 
   deliver(to: (json: Buffer) => void): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown): void => {
-        reject(error);
-        void this.return();
-      };
+    return new Promise((resolve) => {
       // This is the path of every live message: no promise where there is nothing to wait for.
       const takeAll = (): void => {
         try {
           for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
             const result = this.#resultOf(event);
-            if (result instanceof Promise) return void result.then(give).then(takeAll, fail);
+            if (result instanceof Promise) return void result.then(give).then(takeAll).catch(fail);
             give(result);
           }
           if (!this.#source.onNews?.(takeAll)) takeNext().catch(fail);
@@ -85,12 +81,17 @@ class Stream implements Live {
       const give = (result: ExecutionResult): void => {
         if (!this.#ended) to(this.#shared?.json(result) ?? Buffer.from(JSON.stringify(result)));
       };
+      const fail = (error: unknown): void => {
+        give(this.#failure(error));
+        void this.return().then(() => resolve());
+      };
       takeAll();
     });
   }
 
   async return(): Promise<IteratorReturnResult<undefined>> {
-    this.#end();
+    if (!this.#ended) this.#shared?.leave();
+    this.#ended = true;
     // Reaches the source even while a `next` is pending.
     await this.#source.return?.();
     return { done: true, value: undefined };
@@ -104,8 +105,9 @@ class Stream implements Live {
     return this.#shared?.result(event, this.#args, this.#masked) ?? executeEvent(event, this.#args, this.#masked);
   }
 
-  #end(): void {
-    if (!this.#ended) this.#shared?.leave();
-    this.#ended = true;
+  /** The last result of a stream whose source failed. */
+  #failure(error: unknown): ExecutionResult {
+    this.#failed = true;
+    return this.#masked({ errors: [error as GraphQLError] });
   }
 }

@@ -47,9 +47,12 @@ class Operation implements Shared {
   subscribers = 0;
   readonly #contextValue: Context;
   readonly #end: () => void;
-  /** By event, which all followers of a conversation see as one object as long as they keep up. */
-  readonly #results = new WeakMap<object, ExecutionResult | Promise<ExecutionResult>>();
-  readonly #json = new WeakMap<ExecutionResult, Buffer>();
+  /**
+   * By event, which all followers of a conversation see as one object as long as they keep up. They ask in the turn
+   * in which it came; after it nothing is kept, as anybody can ask for many and large results.
+   */
+  readonly #results = new Map<object, ExecutionResult | Promise<ExecutionResult>>();
+  readonly #json = new Map<ExecutionResult, Buffer>();
 
   constructor(contextValue: Context, end: () => void) {
     this.#contextValue = contextValue;
@@ -57,6 +60,7 @@ class Operation implements Shared {
   }
 
   result(event: object, args: ExecutionArgs, masked: Masked): ExecutionResult | Promise<ExecutionResult> {
+    if (this.#results.size === 0) setImmediate(() => this.#forget());
     return getOrMake(this.#results, event, () =>
       executeEvent(event, { ...args, contextValue: this.#contextValue }, masked),
     );
@@ -64,6 +68,11 @@ class Operation implements Shared {
 
   json(result: ExecutionResult): Buffer {
     return getOrMake(this.#json, result, () => Buffer.from(JSON.stringify(result)));
+  }
+
+  #forget(): void {
+    this.#results.clear();
+    this.#json.clear();
   }
 
   leave(): void {
@@ -96,7 +105,7 @@ export function createSharing(schema: GraphQLSchema): Sharing {
       if (perViewer) return null;
       // Null is a value; what is absent may have a default.
       const values = variables.map((variable) =>
-        variableValues && variable in variableValues ? [variableValues[variable]] : 0,
+        variableValues && Object.hasOwn(variableValues, variable) ? [variableValues[variable]] : 0,
       );
       const key = JSON.stringify([name, values]);
       const known = getOrMake(operations, document, () => new Map<string, Operation>());
@@ -113,7 +122,11 @@ export function createSharing(schema: GraphQLSchema): Sharing {
   };
 }
 
-function getOrMake<Key extends object, Value>(map: WeakMap<Key, Value>, key: Key, make: () => Value): Value {
+function getOrMake<Key extends object, Value>(
+  map: Pick<Map<Key, Value>, 'get' | 'set'> | WeakMap<Key, Value>,
+  key: Key,
+  make: () => Value,
+): Value {
   let value = map.get(key);
   if (value === undefined) {
     value = make();
@@ -167,10 +180,10 @@ function isMarked(element: GraphQLField<unknown, unknown> | GraphQLArgument | nu
 }
 
 /** Makes sure that what is shared depends on nobody: a field that does, and is not marked, fails loudly. */
-function forNobody({ chat, drained }: Context): Context {
+function forNobody({ chat }: Context): Context {
   return {
     chat,
-    drained,
+    drained: async () => {},
     get viewer(): never {
       throw new Error('A field that depends on the viewer is not marked @perViewer.');
     },

@@ -76,7 +76,8 @@ class OpenSocket implements Socket {
 
   /** Takes a frame; true when it is still to be written. */
   #add(parts: readonly Buffer[]): boolean {
-    if (this.#ended) return false;
+    // Nothing may follow the close frame, which ws sends by itself when the client closes.
+    if (this.#ended || this.#ws.readyState !== this.#ws.OPEN) return false;
     // The bound is on what waits already, at the start of a turn or after a write: one answer may be larger than it.
     if (this.#frames.length === 0 && this.#unsent() > this.#shared.unsentBytes) {
       this.close(CLOSE.tooFarBehind, 'Too far behind: resume by position');

@@ -4,7 +4,7 @@ import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createReader } from './reader.ts';
 import { watchConversations } from './watch.ts';
-import { createWriter } from './writer.ts';
+import { createWriter, type Write } from './writer.ts';
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds
@@ -57,12 +57,22 @@ function createStore(
     told.set(key, true);
     for (const listener of listeners) listener(wakeUp);
   };
-  const { documents, tailOf, ...reads } = createReader({ conversations, messages });
+  const session = client.startSession({ causalConsistency: true });
+  /** Runs a write; reads that begin after it see it, or wait until they can, whichever member is primary then. */
+  const write: Write = (work) =>
+    client.withSession(async (own) => {
+      try {
+        return await work(own);
+      } finally {
+        if (own.operationTime) session.advanceOperationTime(own.operationTime);
+      }
+    });
+  const { documents, tailOf, ...reads } = createReader({ conversations, messages }, session);
   const lost = () => {
     for (const listener of listeners) listener(null);
   };
   const stream = watchConversations(conversations, wake, lost, onError);
-  const writer = createWriter({ conversations, messages, probes }, { documents, tailOf }, onError);
+  const writer = createWriter({ conversations, messages }, { documents, tailOf }, session, write, onError);
 
   const store: Store = {
     ...reads,
@@ -74,15 +84,10 @@ function createStore(
     },
 
     async moveRead(id, reader, seq, role) {
-      const { modifiedCount } = await conversations.updateOne(
-        { _id: id, members: { $elemMatch: { email: reader, readSeq: { $lt: seq } } } },
-        {
-          $set: {
-            'members.$.readSeq': seq,
-            ...(role !== null && { 'members.$.role': role }),
-            read: { by: reader, seq },
-          },
-        },
+      const filter = { _id: id, members: { $elemMatch: { email: reader, readSeq: { $lt: seq } } } };
+      const set = { 'members.$.readSeq': seq, ...(role !== null && { 'members.$.role': role }) };
+      const { modifiedCount } = await write((session) =>
+        conversations.updateOne(filter, { $set: { ...set, read: { by: reader, seq } } }, { session }),
       );
       if (modifiedCount === 0) return false;
       wake({ conversation: id, reader }, `${reader} ${seq}`);
@@ -95,12 +100,14 @@ function createStore(
     },
 
     async ping() {
-      await probes.updateOne({ _id: 'ping' }, { $set: { at: new Date() } }, { upsert: true });
+      const set = { $set: { at: new Date() } };
+      await write((session) => probes.updateOne({ _id: 'ping' }, set, { upsert: true, session }));
     },
 
     async close() {
       await writer.moved();
       await stream.close();
+      await session.endSession();
       await client.close();
     },
   };

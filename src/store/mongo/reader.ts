@@ -1,4 +1,4 @@
-import type { Filter } from 'mongodb';
+import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import type { ChatListFilter, ChatListPosition, Store } from '../store.ts';
 import {
@@ -14,18 +14,24 @@ const LOOKS = 20;
 
 type Reads = Omit<Store, 'append' | 'moveRead' | 'watch' | 'ping' | 'close'>;
 
-/** The reading half of the port, and what the writing half needs of it. */
-export function createReader({ conversations, messages }: Pick<Collections, 'conversations' | 'messages'>) {
-  /** The newest batch of the log and where it begins. */
+/**
+ * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:
+ * a new primary does not answer them before it knows what this process has read or was acknowledged.
+ */
+export function createReader(
+  { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
+  session: ClientSession,
+) {
+  /** The tail of the log, and where the log ends. */
   async function tailOf(id: ConversationId): Promise<{ tail: MessageDocument[]; lastSeq: number }> {
-    const found = await conversations.findOne({ _id: id }, { projection: { tail: 1, lastSeq: 1 } });
+    const found = await conversations.findOne({ _id: id }, { session, projection: { tail: 1, lastSeq: 1 } });
     return { tail: found?.tail ?? [], lastSeq: found?.lastSeq ?? 0 };
   }
 
   async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
     for (let look = 1; ; look++) {
       const found = await messages
-        .find({ conversation: id, seq: { $gte: from, $lte: to } })
+        .find({ conversation: id, seq: { $gte: from, $lte: to } }, { session })
         .sort({ seq: 1 })
         .toArray();
       if (found.length === to - from + 1) return found;
@@ -49,7 +55,7 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
     const inTail = tail.filter(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader).length;
     if (readSeq >= tailFrom - 1) return inTail;
     const before = { conversation: _id, counts: true, seq: { $gt: readSeq, $lt: tailFrom }, sender: { $ne: reader } };
-    return inTail + (await messages.countDocuments(before));
+    return inTail + (await messages.countDocuments(before, { session }));
   }
 
   function listed(
@@ -76,7 +82,7 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
       if (after && after.pinned !== pinned && pinned) continue;
       const beyond = after?.pinned === pinned ? past(after) : {};
       const cursor = conversations
-        .find({ ...listed(reader, filter, pinned), ...beyond })
+        .find({ ...listed(reader, filter, pinned), ...beyond }, { session })
         .sort({ lastActivityAt: -1, _id: 1 })
         .limit(filter.unreadOnly ? 0 : limit);
       try {
@@ -91,7 +97,7 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
 
   const reads: Reads = {
     async conversation(id) {
-      const found = await conversations.findOne({ _id: id }, { projection: { tail: 0, read: 0 } });
+      const found = await conversations.findOne({ _id: id }, { session, projection: { tail: 0, read: 0 } });
       return found && toConversation(found);
     },
 
@@ -102,7 +108,9 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
     async messagesByClientId(id, keys) {
       if (keys.length === 0) return [];
       const either = keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId }));
-      const [found, { tail }] = await Promise.all([messages.find({ $or: either }).toArray(), tailOf(id)]);
+      // In this order, what leaves the tail meanwhile is found in `messages`.
+      const { tail } = await tailOf(id);
+      const found = await messages.find({ $or: either }, { session }).toArray();
       const inTail = tail.filter(
         (message) =>
           keys.some(({ sender, clientId }) => message.sender === sender && message.clientId === clientId) &&
@@ -112,18 +120,18 @@ export function createReader({ conversations, messages }: Pick<Collections, 'con
     },
 
     async firstUnread(id, reader) {
-      const found = await conversations.findOne({ _id: id }, { projection: { members: 1, tail: 1 } });
+      const found = await conversations.findOne({ _id: id }, { session, projection: { members: 1, tail: 1 } });
       const readSeq = found?.members.find(({ email }) => email === reader)?.readSeq;
       if (!found || readSeq === undefined) return null;
       const unread = { conversation: id, counts: true, seq: { $gt: readSeq }, sender: { $ne: reader } };
-      const first = await messages.find(unread).sort({ seq: 1 }).limit(1).next();
+      const first = await messages.find(unread, { session }).sort({ seq: 1 }).limit(1).next();
       const inTail = found.tail.find(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader);
       // Of the tail any part may be in `messages` already.
       return first && inTail ? Math.min(first.seq, inTail.seq) : (first?.seq ?? inTail?.seq ?? null);
     },
 
     async unreadCount(id, reader) {
-      const found = await conversations.findOne({ _id: id });
+      const found = await conversations.findOne({ _id: id }, { session });
       return found ? countUnread(reader, found) : 0;
     },
 

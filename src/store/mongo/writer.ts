@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type AnyBulkWriteOperation, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
+import { type AnyBulkWriteOperation, type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import type { Append } from '../store.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toDocument } from './documents.ts';
@@ -14,10 +14,15 @@ const RETRY_MS = 100;
 const MAX_COMMANDS = 2;
 /** Appends that one command takes at most. */
 const MAX_GROUP = 500;
-/** UTF-16 units of text, and messages, that may be carried in a tail; a document holds 16 MiB at most. */
+/** Messages that are moved with one command, but for those of one conversation, which go together. */
+const MAX_MOVED = 500;
+/** UTF-16 units of text, and messages, that a tail may carry beside a batch; a document holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
 
 const DUPLICATE_KEY = 11_000;
+
+/** Runs a write in a session of its own, so that later reads see it. */
+export type Write = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
 
 /** What this process knows of a log it wrote to. */
 interface Log {
@@ -46,8 +51,10 @@ interface Waiting {
  * its tail carries the messages that are not known to be in `messages` yet, so nobody waits for them to be moved there.
  */
 export function createWriter(
-  { conversations, messages }: Collections,
+  { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   { documents, tailOf }: Pick<ReturnType<typeof createReader>, 'documents' | 'tailOf'>,
+  reading: ClientSession,
+  write: Write,
   onError: (error: unknown) => void,
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
@@ -98,16 +105,27 @@ export function createWriter(
 
   async function commit(group: readonly Waiting[]): Promise<void> {
     let failure: unknown = null;
-    let certain = false;
     try {
-      const { matchedCount, insertedCount } = await conversations.bulkWrite(group.map(operation), { ordered: false });
-      certain = matchedCount + insertedCount === group.length;
+      const { matchedCount, insertedCount } = await write((session) =>
+        conversations.bulkWrite(group.map(operation), { ordered: false, session }),
+      );
+      if (matchedCount + insertedCount === group.length) return group.forEach(won);
     } catch (error) {
       if (!isDuplicate(error)) failure = error;
     }
-    if (certain) for (const entry of group) won(entry);
-    // The answer does not say which of them were written: the log does.
-    else for (const entry of group) void settle(entry, failure);
+    // The answer does not say which of them were written: the tails do, but for those that were moved since.
+    const marks = new Set<string>();
+    try {
+      const written = { _id: { $in: group.map(({ append }) => append.conversation) } };
+      const tails = conversations.find(written, { session: reading, projection: { 'tail.append': 1 } });
+      for await (const { tail } of tails) for (const { append } of tail) marks.add(append.toHexString());
+    } catch (error) {
+      failure ??= error;
+    }
+    for (const entry of group) {
+      if (marks.has(entry.mark.toHexString())) won(entry);
+      else void settle(entry, failure);
+    }
   }
 
   async function settle(entry: Waiting, failure: unknown): Promise<void> {
@@ -138,20 +156,27 @@ export function createWriter(
 
   async function moveAll(): Promise<void> {
     while (unmoved.size > 0) {
-      const ids = [...unmoved].slice(0, MAX_GROUP);
-      const tails = ids.map((id) => logs.get(id)?.tail ?? []);
-      for (const id of ids) unmoved.delete(id);
+      const tails = new Map<ConversationId, readonly MessageDocument[]>();
+      let count = 0;
+      for (const id of unmoved) {
+        const tail = logs.get(id)?.tail ?? [];
+        count += tail.length;
+        if (count > MAX_MOVED && tails.size > 0) break;
+        tails.set(id, tail);
+        unmoved.delete(id);
+      }
       try {
-        await move(tails.flat());
+        await move([...tails.values()].flat());
       } catch (error) {
-        // They stay in their tails, and go with the next that are moved.
+        // They stay in their tails, and are tried again with the next append to any conversation.
+        for (const id of tails.keys()) unmoved.add(id);
         onError(error);
         break;
       }
-      for (const [i, id] of ids.entries()) {
+      for (const [id, tail] of tails) {
         const log = logs.get(id);
         if (!log) continue;
-        log.movedSeq = Math.max(log.movedSeq, tails[i]?.at(-1)?.seq ?? 0);
+        log.movedSeq = Math.max(log.movedSeq, tail.at(-1)?.seq ?? 0);
         log.tail = log.tail.filter(({ seq }) => seq > log.movedSeq);
       }
     }
@@ -162,12 +187,13 @@ export function createWriter(
   async function move(tail: readonly MessageDocument[]): Promise<void> {
     if (tail.length === 0) return;
     try {
-      await messages.insertMany([...tail], { ordered: false });
+      await write((session) => messages.insertMany([...tail], { ordered: false, session }));
     } catch (error) {
       if (!isDuplicate(error)) throw error;
       // What is in the way may still be undone by a new primary: only what a majority has is moved.
       const conversation = { $in: [...new Set(tail.map((message) => message.conversation))] };
-      const present = await messages.countDocuments({ conversation, _id: { $in: tail.map(({ _id }) => _id) } });
+      const those = { conversation, _id: { $in: tail.map(({ _id }) => _id) } };
+      const present = await messages.countDocuments(those, { session: reading });
       if (present < tail.length) throw new MongoError('The tail is not on a majority yet.');
     }
   }
