@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { ConversationId } from '../../src/model.ts';
+import { type ConversationId, conversationId, type EmailAddress } from '../../src/model.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../src/store/store.ts';
 import { connectGraphql, type GraphqlLine } from '../support/clients.ts';
@@ -134,6 +134,53 @@ test('a store that fails for a while costs a subscriber no message', async () =>
   for (const seq of [1, 2, 3]) expect((await behind.next())?.data.messageAdded.seq).toBe(seq);
 });
 
+test('a store that shows an older state for a moment repeats nothing to anybody', async () => {
+  const store = await openSqlite(':memory:');
+  let older: Awaited<ReturnType<typeof store.conversation>> = null;
+  const conversation: typeof store.conversation = async (id) => older ?? (await store.conversation(id));
+  const { ws } = await startServer({}, { store: { ...store, conversation } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const id = (await say(ann, 'c', 'm1')) as ConversationId;
+  const events = bob.subscribe(ADDED, { id, after: 0 });
+  const seen: number[] = [];
+  const take = async (count: number) => {
+    for (let i = 0; i < count; i++) seen.push((await events.next())?.data.messageAdded.seq);
+  };
+  const first = await store.conversation(id);
+  for (const text of ['m2', 'm3']) await say(ann, 'c', text);
+  await take(3);
+  older = first;
+  // The slow poll looks at it.
+  await expect.poll(() => older?.lastSeq).toBe(1);
+  await new Promise((resolve) => setTimeout(resolve, 1200));
+  older = null;
+  await say(ann, 'c', 'm4');
+  await take(1);
+  expect(seen).toEqual([1, 2, 3, 4]);
+});
+
+test('a position that only another instance knows of yet is looked for before it is refused', async () => {
+  const store = await openSqlite(':memory:');
+  let behind = false;
+  const conversation: typeof store.conversation = async (id) => {
+    const found = await store.conversation(id);
+    return found && behind ? { ...found, lastSeq: 1, lastRev: 1 } : found;
+  };
+  const ping = async () => {
+    behind = false;
+  };
+  const { ws } = await startServer({}, { store: { ...store, conversation, ping } });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const id = await say(ann, 'c', 'm1');
+  await say(ann, 'c', 'm2');
+  behind = true;
+  const events = bob.subscribe(ADDED, { id, after: 2 });
+  await bob.run('{ viewer { email } }');
+  await say(ann, 'c', 'm3');
+  expect((await events.next())?.data.messageAdded.seq).toBe(3);
+  expect((await bob.subscribe(ADDED, { id, after: 4 }).next())?.errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+});
+
 test('a subscriber who is no member any more is told nothing, and the stream ends', async () => {
   const store = await openSqlite(':memory:');
   let left = false;
@@ -207,7 +254,7 @@ describe('a store that is away', () => {
   test('leaves no operation and no readiness unanswered for 10 s', { timeout: 40_000 }, async () => {
     const store = await openSqlite(':memory:');
     const never = () => new Promise<never>(() => {});
-    const { ws, url } = await startServer({}, { store: { ...store, append: never, ping: never } });
+    const { ws, url } = await startServer({}, { store: { ...store, conversation: never, append: never, ping: never } });
     const line = await connectGraphql(ws, ANN);
     const key = { configId: 'c', members: [ANN, BOB] };
     const at = performance.now();
@@ -215,10 +262,15 @@ describe('a store that is away', () => {
       input: { to: { key }, text: 'x' },
     });
     const reading = line.run('query ($key: ConversationKey!) { conversation(by: { key: $key }) { id } }', { key });
+    const other = await connectGraphql(ws, BOB);
+    const id = conversationId({ configId: 'other', members: [ANN, BOB] as EmailAddress[] });
+    const subscribing = [0, 1, 2].map(() => other.subscribe(ADDED, { id }).next());
+    const behind = other.run('{ conversation(by: { id: "x" }) { id } }');
     expect((await fetch(`${url}/readyz`)).status).toBe(503);
-    for (const answer of await Promise.all([sending, reading])) {
-      expect(answer.errors?.[0]?.extensions.code).toBe('UNAVAILABLE');
+    for (const answer of await Promise.all([sending, reading, ...subscribing])) {
+      expect(answer?.errors?.[0]?.extensions.code).toBe('UNAVAILABLE');
     }
+    await behind;
     expect(performance.now() - at).toBeLessThan(10_000);
   });
 });

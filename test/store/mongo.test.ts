@@ -33,6 +33,50 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.stop();
   });
 
+  test('what cannot be moved is carried on by the tail, for every reader and the next writer', async () => {
+    const set = await startReplicaSet(1);
+    const [one, two] = [await openMongo(set.uri('moves')), await openMongo(set.uri('moves'))];
+    const pair = [ANN, BOB];
+    const { conversation } = appendOf('c', pair, 0);
+    const three = (after: number) => {
+      const append = appendOf('c', pair, after, 3);
+      return { ...append, messages: append.messages.map((m) => ({ ...m, clientId: `id ${m.seq}` })) };
+    };
+    await one.append(three(0));
+    // Appends to a conversation that exists are updates: only moves fail.
+    await set.admin({
+      configureFailPoint: 'failCommand',
+      mode: 'alwaysOn',
+      data: { failCommands: ['insert'], errorCode: 96 },
+    });
+    expect(await one.append(three(3))).toBe(true);
+    expect(await two.append(three(6))).toBe(true);
+    expect(await one.append(three(9))).toBe(true);
+    const look = async () => {
+      for (const store of [one, two]) {
+        const seqs = (await store.messages(conversation, 1, 20)).map(({ seq }) => seq);
+        expect(seqs).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+        const found = await store.messagesByClientId(conversation, [
+          { sender: ANN, clientId: 'id 4' },
+          { sender: ANN, clientId: 'id 9' },
+        ]);
+        expect(found.map(({ seq }) => seq).sort()).toEqual([4, 9]);
+        expect(await store.firstUnread(conversation, BOB)).toBe(5);
+        expect(await store.unreadCount(conversation, BOB)).toBe(8);
+      }
+    };
+    await one.moveRead(conversation, BOB, 4, null);
+    await look();
+    await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
+    expect(await two.append(appendOf('other', pair, 0))).toBe(true);
+    const client = await MongoClient.connect(set.uri('moves'));
+    const moved = () => client.db('moves').collection('messages').countDocuments({ conversation });
+    await expect.poll(moved).toBe(9);
+    await look();
+    await Promise.all([one.close(), two.close(), client.close()]);
+    await set.stop();
+  });
+
   test('every query examines what it returns, and one more at most', async () => {
     const url = freshUrl();
     const store = await openMongo(url);
