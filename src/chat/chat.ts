@@ -11,10 +11,11 @@ import {
 import type { Metrics } from '../observe.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
 import { membership, visible } from './access.ts';
-import { createAppender, type Draft } from './appender.ts';
+import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
 import { createFeeds, type Drained, type Follower, type MessageView } from './feed.ts';
+import type { Draft } from './plan.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
 
