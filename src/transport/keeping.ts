@@ -44,7 +44,8 @@ export function createKeeping(sharing: Sharing) {
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
       const kept = results.get(key);
       if (kept) {
-        const now = await chat.conversation(viewer, { id: kept.conversation.id });
+        // What goes wrong goes wrong again in the execution, which says at which field.
+        const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
         if (isDeepStrictEqual(now, kept.conversation)) return kept.result;
       }
       const found: Conversation[] = [];

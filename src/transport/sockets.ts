@@ -218,7 +218,8 @@ function createWrites(most: number): Writes {
   }
   return {
     add(socket) {
-      if (waiting.add(socket).size === 1) setImmediate(writeSome);
+      if (waiting.size === 0) setImmediate(writeSome);
+      waiting.add(socket);
     },
   };
 }
