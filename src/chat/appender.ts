@@ -86,19 +86,19 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       };
       const afterRev = plan.head?.lastRev ?? 0;
       const now = clock();
-      let all = true;
+      let allWritten = true;
       const settlements = batch.map(({ send, resolve, reject }) => {
         try {
           const decided = decide(plan, send, now);
-          all &&= !decided.deduplicated;
+          allWritten &&= !decided.deduplicated;
           return () => resolve({ ...decided, conversation: plan.head ?? decided.conversation });
         } catch (error) {
-          all = false;
+          allWritten = false;
           return () => reject(error);
         }
       });
       // Only what is written has the store's word that the state was the newest.
-      if (kept && !all) continue;
+      if (kept && !allWritten) continue;
       const { opening, messages, roles } = plan;
       if (messages.length === 0) return settlements;
       if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {

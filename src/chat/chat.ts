@@ -4,7 +4,6 @@ import {
   conversationId,
   type EmailAddress,
   type Instant,
-  type Message,
   parseId,
   type Viewer,
 } from '../model.ts';
@@ -14,7 +13,7 @@ import { membership, visible } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
-import { createFeeds, type Drained, type Follower, type MessageView } from './feed.ts';
+import { createFeeds, type Drained, type Follower, type MessageView, viewIn } from './feed.ts';
 import type { Draft } from './plan.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
@@ -224,11 +223,6 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       unwatch();
     },
   };
-}
-
-/** Messages just read from the store are nobody else's: they are made views where they stand. */
-function viewIn(conversation: Conversation): (message: Message) => MessageView {
-  return (message) => Object.assign(message, { conversation });
 }
 
 /** Reads the id of a conversation; null for anything else. */

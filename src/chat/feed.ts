@@ -15,6 +15,11 @@ export interface MessageView extends Message {
   readonly conversation: Conversation;
 }
 
+/** Messages just read from the store are nobody else's: they are made views where they stand. */
+export function viewIn(conversation: Conversation): (message: Message) => MessageView {
+  return (message) => Object.assign(message, { conversation });
+}
+
 /** Somebody's place in a log. Ends when the viewer is no member any more. */
 export interface Follower extends AsyncIterableIterator<MessageView> {
   /** The next message, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
@@ -124,7 +129,7 @@ class Cursor implements Follower {
     const { store, onError } = this.#feeds;
     try {
       const messages = await store.messages(head.id, this.seq + 1, Math.min(this.seq + PAGE, head.lastSeq));
-      return messages.map((m) => ({ ...m, conversation: head }));
+      return messages.map(viewIn(head));
     } catch (error) {
       onError(error);
       return [];
@@ -161,7 +166,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
         // What a tail of this length cannot hold is not read for it.
         const from = Math.max((feed.head ?? head).lastSeq + 1, head.lastSeq - TAIL + 1);
         const news = from > head.lastSeq ? [] : await store.messages(feed.id, from, head.lastSeq);
-        if (news.length > 0) feed.tail = newest([...feed.tail, ...news.map((m) => ({ ...m, conversation: head }))]);
+        if (news.length > 0) feed.tail = newest([...feed.tail, ...news.map(viewIn(head))]);
         feed.head = head;
         for (const { news } of feed.followers) news.notify();
       }

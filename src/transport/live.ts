@@ -34,7 +34,7 @@ class Stream implements Live {
   readonly #source: Source;
   readonly #shared: Shared | null;
   readonly #args: ExecutionArgs;
-  readonly #masked: LiveOptions['masked'];
+  readonly #masked: Masked;
   #ended = false;
   #failed = false;
 

@@ -179,13 +179,17 @@ function isMarked(element: GraphQLField<unknown, unknown> | GraphQLArgument | nu
   return element?.astNode?.directives?.some(({ name }) => name.value === mark) ?? false;
 }
 
-/** Makes sure that what is shared depends on nobody: a field that does, and is not marked, fails loudly. */
 function forNobody({ chat }: Context): Context {
   return {
     chat,
     drained: async () => {},
-    get viewer(): never {
-      throw new Error('A field that depends on the viewer is not marked @perViewer.');
+    get viewer() {
+      return noViewer();
     },
   };
+}
+
+/** Makes sure that what is made for many depends on nobody: a field that does, and is not marked, fails loudly. */
+export function noViewer(): never {
+  throw new Error('A field that depends on the viewer is not marked @perViewer.');
 }
