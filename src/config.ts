@@ -7,8 +7,15 @@ export interface Config {
   readonly port: number;
   readonly host: string;
   readonly store: StoreConfig;
+  readonly auth: AuthConfig;
   /** Browser origins let in beside the server's own. */
   readonly allowedOrigins: readonly string[];
+  /** Whether pages of any loopback origin are let in. */
+  readonly loopbackOrigins: boolean;
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[];
+  /** Addresses and networks of gateways that say who a legacy client is. */
+  readonly legacyGateways: readonly string[];
   /** Whether GraphiQL and introspection are served. */
   readonly introspection: boolean;
   /** Messages in a page of the legacy `RECEIVE`, 1 to 100. */
@@ -24,6 +31,22 @@ export type StoreConfig =
   | { readonly kind: 'sqlite'; readonly path: string }
   | { readonly kind: 'mongodb'; readonly url: string };
 
+/** How a credential is checked. In `dev` the token is the address. */
+export type AuthConfig =
+  | { readonly mode: 'dev' }
+  | {
+      readonly mode: 'jwt';
+      /** The secret for HS256, or where the key set is. */
+      readonly key: { readonly secret: Uint8Array } | { readonly jwks: URL };
+      /** Null where any will do. */
+      readonly issuer: string | null;
+      readonly audience: string | null;
+      readonly emailClaim: string;
+      readonly roleClaim: string;
+      /** By how much the issuer's clock may differ. */
+      readonly leewaySeconds: number;
+    };
+
 /** The same on every transport. */
 export interface Limits {
   /** Bytes of a WebSocket frame or an HTTP body. */
@@ -32,13 +55,21 @@ export interface Limits {
   readonly unsentBytes: number;
   /** Between two pings; a socket that did not answer the last one is dropped. */
   readonly heartbeatMs: number;
-  /** From the upgrade to `connection_init`. */
+  /** From the upgrade to an identity that has been checked. */
   readonly authenticationMs: number;
   readonly subscriptionsPerSocket: number;
+  readonly subscriptionsPerUser: number;
+  readonly socketsPerUser: number;
+  /** Loopback addresses are not counted: behind a proxy on the same machine everybody has one. */
+  readonly socketsPerAddress: number;
   /** Nested fields of an operation. */
   readonly depth: number;
   /** Aliases of an operation. */
   readonly aliases: number;
+  /** Directives of an operation. */
+  readonly directives: number;
+  /** Objects an operation may ask for. */
+  readonly cost: number;
   /** Lexical tokens of an operation's text. */
   readonly tokens: number;
   /** Messages a user may send in a minute; 0 is no limit. */
@@ -60,6 +91,15 @@ const origins = z
   .transform((list) => list.split(',').map((entry) => entry.trim()))
   .refine((list) => list.every(isOrigin), 'is to be a comma-separated list of origins such as https://app.example.com');
 
+const networks = z
+  .string()
+  .transform((list) => list.split(',').map((entry) => entry.trim()))
+  .refine(
+    (list) => list.every(isNetwork),
+    'is to be a comma-separated list of addresses and networks such as 10.0.0.0/8',
+  )
+  .default([]);
+
 const VARIABLES = z.object({
   PORT: whole(4000, 0, 65_535),
   HOST: z.string().default('127.0.0.1'),
@@ -67,10 +107,27 @@ const VARIABLES = z.object({
     .string()
     .regex(/^(memory:|sqlite:.+|mongodb(\+srv)?:\/\/.+)$/, 'is to be memory:, sqlite:FILE or mongodb://…')
     .default('sqlite:data/kredichat.db'),
-  AUTH_MODE: z.literal('dev', 'is to be dev').default('dev'),
+  AUTH_MODE: z.enum(['dev', 'jwt'], 'is to be dev or jwt').default('dev'),
   ALLOW_INSECURE_DEV_AUTH: z.enum(['0', '1'], 'is to be 0 or 1').default('0'),
+  JWT_SECRET: z
+    .string()
+    .transform((secret) => new TextEncoder().encode(secret))
+    .refine(({ length }) => length >= 32, 'is to be at least 32 bytes')
+    .optional(),
+  JWKS_URL: z
+    .string()
+    .refine(isKeySetUrl, 'is to be an https:// URL, or http:// on a loopback address')
+    .transform((url) => new URL(url))
+    .optional(),
+  JWT_ISSUER: z.string().optional(),
+  JWT_AUDIENCE: z.string().optional(),
+  JWT_EMAIL_CLAIM: z.string().default('email'),
+  JWT_ROLE_CLAIM: z.string().default('role'),
+  JWT_LEEWAY_SECONDS: whole(1, 0, 300),
   ALLOWED_ORIGINS: origins.optional(),
-  INTROSPECTION: z.enum(['on', 'off'], 'is to be on or off').default('on'),
+  TRUSTED_PROXIES: networks,
+  LEGACY_GATEWAYS: networks,
+  INTROSPECTION: z.enum(['on', 'off'], 'is to be on or off').optional(),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'is to be a pino level')
     .default('info'),
@@ -81,8 +138,13 @@ const VARIABLES = z.object({
   MAX_FRAME_BYTES: whole(262_144, 1024, 16_777_216),
   MAX_UNSENT_BYTES: whole(1_048_576, 65_536, 1_073_741_824),
   MAX_SUBSCRIPTIONS: whole(100, 1, 10_000),
+  MAX_SUBSCRIPTIONS_PER_USER: whole(5000, 1, 1_000_000),
+  MAX_SOCKETS_PER_USER: whole(2000, 1, 1_000_000),
+  MAX_SOCKETS_PER_ADDRESS: whole(2000, 1, 1_000_000),
   MAX_DEPTH: whole(10, 1, 100),
   MAX_ALIASES: whole(15, 0, 1000),
+  MAX_DIRECTIVES: whole(20, 0, 1000),
+  MAX_COST: whole(10_000, 1, 10_000_000),
   MAX_TOKENS: whole(1000, 100, 100_000),
   HEARTBEAT_SECONDS: whole(12, 1, 3600),
   AUTH_TIMEOUT_SECONDS: whole(3, 1, 60),
@@ -100,7 +162,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new Error(`${String(issue?.path[0])} ${issue?.message}`);
   }
   const env = result.data;
-  if (!isLoopback(env.HOST) && env.ALLOW_INSECURE_DEV_AUTH !== '1') {
+  const auth = authConfig(env);
+  if (auth.mode === 'dev' && !isLoopback(env.HOST) && env.ALLOW_INSECURE_DEV_AUTH !== '1') {
     throw new Error(
       'HOST is not a loopback address, and AUTH_MODE=dev lets anybody be anybody; ALLOW_INSECURE_DEV_AUTH=1 allows it',
     );
@@ -109,8 +172,12 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     port: env.PORT,
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     store: storeConfig(env.STORE_URL),
+    auth,
     allowedOrigins: env.ALLOWED_ORIGINS ?? [],
-    introspection: env.INTROSPECTION === 'on',
+    loopbackOrigins: auth.mode === 'dev',
+    trustedProxies: env.TRUSTED_PROXIES,
+    legacyGateways: env.LEGACY_GATEWAYS,
+    introspection: (env.INTROSPECTION ?? (auth.mode === 'dev' ? 'on' : 'off')) === 'on',
     legacyPageSize: env.LEGACY_PAGE_SIZE,
     legacyIdleMs: env.LEGACY_IDLE_SECONDS * 1000,
     logLevel: env.LOG_LEVEL,
@@ -120,8 +187,13 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       heartbeatMs: env.HEARTBEAT_SECONDS * 1000,
       authenticationMs: env.AUTH_TIMEOUT_SECONDS * 1000,
       subscriptionsPerSocket: env.MAX_SUBSCRIPTIONS,
+      subscriptionsPerUser: env.MAX_SUBSCRIPTIONS_PER_USER,
+      socketsPerUser: env.MAX_SOCKETS_PER_USER,
+      socketsPerAddress: env.MAX_SOCKETS_PER_ADDRESS,
       depth: env.MAX_DEPTH,
       aliases: env.MAX_ALIASES,
+      directives: env.MAX_DIRECTIVES,
+      cost: env.MAX_COST,
       tokens: env.MAX_TOKENS,
       messagesPerMinute: env.RATE_LIMIT_MESSAGES,
       messageBurst: env.RATE_LIMIT_BURST,
@@ -135,6 +207,23 @@ export function isLoopback(host: string): boolean {
   return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
 }
 
+function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
+  if (env.AUTH_MODE === 'dev') return { mode: 'dev' };
+  const { JWT_SECRET: secret, JWKS_URL: jwks } = env;
+  const key = secret ? { secret } : jwks && { jwks };
+  if (!key) throw new Error('AUTH_MODE is jwt: JWT_SECRET or JWKS_URL is to say how tokens are checked');
+  if (secret && jwks) throw new Error('JWT_SECRET and JWKS_URL are both set: tokens are checked in one way');
+  return {
+    mode: 'jwt',
+    key,
+    issuer: env.JWT_ISSUER ?? null,
+    audience: env.JWT_AUDIENCE ?? null,
+    emailClaim: env.JWT_EMAIL_CLAIM,
+    roleClaim: env.JWT_ROLE_CLAIM,
+    leewaySeconds: env.JWT_LEEWAY_SECONDS,
+  };
+}
+
 function storeConfig(url: string): StoreConfig {
   if (url.startsWith('mongodb')) return { kind: 'mongodb', url };
   return { kind: 'sqlite', path: url === 'memory:' ? ':memory:' : url.slice('sqlite:'.length) };
@@ -142,4 +231,19 @@ function storeConfig(url: string): StoreConfig {
 
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && new URL(text).origin === text;
+}
+
+function isKeySetUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  // Whoever can change the keys on their way can be anybody.
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname));
+}
+
+/** An IP address, or a network in CIDR notation (RFC 4632, RFC 4291). */
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const family = isIP(address);
+  if (family === 0 || more.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 }

@@ -3,9 +3,51 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 
 export type { Logger } from 'pino';
 
-/** Structured log lines on stdout. They never hold message text, credentials or query strings. */
+/**
+ * Structured log lines on stdout, one JSON object each, so that no input can begin a line of its own. They never hold
+ * message text, credentials or query strings: of an error, only what is listed here.
+ */
 export function createLogger(level: string): Logger {
-  return pino({ level });
+  return pino({ level, serializers: { err: describeError } }, pino.destination({ sync: false }));
+}
+
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { name, message, stack, cause } = error;
+  const code = 'code' in error ? { code: error.code } : {};
+  return { name, message, ...code, stack, ...(cause !== undefined && { cause: describeError(cause) }) };
+}
+
+/** What was decided about somebody who wants something. */
+export interface Decision {
+  /** The operation, or the step of letting somebody in. */
+  readonly what: string;
+  /** The conversation it is about; absent where there is none, or what was named is none. */
+  readonly on?: string | undefined;
+  /** `allowed`, or the code of the refusal. */
+  readonly outcome: string;
+  /** Why not, where the code does not say it. */
+  readonly why?: string;
+}
+
+/** Where a decision was asked for, and by whom. */
+export interface Asker {
+  /** The address as it is known; null before anybody has shown a credential. */
+  readonly who: string | null;
+  /** The client's network address. */
+  readonly from: string;
+  readonly over: Transport | 'http';
+}
+
+/** Writes one line a decision: to `info` what was allowed, to `warn` what was not. */
+export type Audit = (asker: Asker, decision: Decision) => void;
+
+export function createAudit(logger: Logger): Audit {
+  return ({ who, from, over }, { what, on, outcome, why }) => {
+    const line = { audit: what, who, from, over, on, outcome, why };
+    if (outcome === 'allowed') logger.info(line);
+    else logger.warn(line);
+  };
 }
 
 export type Transport = 'graphql-ws' | 'legacy';

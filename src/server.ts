@@ -1,21 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { handleProtocols } from 'graphql-ws';
-import { WebSocketServer } from 'ws';
 import { createChat } from './chat/chat.ts';
 import type { Config } from './config.ts';
 import type { Instant } from './model.ts';
-import { createMetrics, type Logger } from './observe.ts';
+import { createAudit, createMetrics, type Logger } from './observe.ts';
 import { createSchema } from './operations/schema.ts';
 import type { Store } from './store/store.ts';
 import { createGate } from './transport/gate.ts';
 import { createGraphqlWs } from './transport/graphql-ws.ts';
-import { createShim, readParams } from './transport/legacy/shim.ts';
-import { originAllowed } from './transport/origin.ts';
+import { createIdentify } from './transport/identity.ts';
+import { createShim } from './transport/legacy/shim.ts';
+import { createPeers } from './transport/peer.ts';
+import { createQuotas } from './transport/quota.ts';
 import { createSockets } from './transport/sockets.ts';
+import { createUpgrade, refuse } from './transport/upgrade.ts';
 import { createHttp } from './transport/yoga.ts';
 
 /** How long the store may take to show that it is ready, in milliseconds. */
@@ -61,14 +61,15 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   metrics.countSubscriptions(chat.followers);
   const gate = createGate({ schema: createSchema(), limits, introspection: config.introspection, logger, metrics });
   const sockets = createSockets(limits, metrics);
-  const graphqlHttp = createHttp({ gate, chat, limits, graphiql: config.introspection });
-  const openGraphqlWs = createGraphqlWs({ gate, chat, limits, logger, metrics });
-  const openShim = createShim({ gate, chat, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs, metrics });
-
-  const webSockets = { noServer: true, maxPayload: limits.frameBytes, perMessageDeflate: false };
-  const graphqlWss = new WebSocketServer({ ...webSockets, handleProtocols: (protocols) => handleProtocols(protocols) });
-  // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
-  const shimWss = new WebSocketServer({ ...webSockets, skipUTF8Validation: true });
+  const audit = createAudit(logger);
+  const peers = createPeers(config);
+  const identify = createIdentify(config.auth, limits.authenticationMs);
+  const quotas = createQuotas(limits);
+  const shared = { gate, chat, identify, quotas, limits, audit, logger, metrics };
+  const graphqlHttp = createHttp({ ...shared, graphiql: config.introspection });
+  const openGraphqlWs = createGraphqlWs(shared);
+  const openShim = createShim({ ...shared, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs });
+  const upgrade = createUpgrade({ config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim });
 
   let draining = false;
   let closed: Promise<void> | null = null;
@@ -80,17 +81,27 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       else response.destroy();
     });
   });
-  http.on('upgrade', upgrade);
+  http.on('upgrade', (request, stream, head) => {
+    stream.on('error', () => stream.destroy());
+    if (draining) return refuse(stream, 503, 'Service Unavailable');
+    upgrade(request, stream, head, locate(request)).catch((error: unknown) => {
+      onError(error);
+      stream.destroy();
+    });
+  });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname } = locate(request);
     if (!URL.canParse(`http://${request.headers.host ?? 'none'}`)) return end(response, 400, 'Host is malformed\n');
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
     if (pathname === '/readyz') return end(response, ...(await readiness()));
-    if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins)) {
+    const from = peers.addressOf(request);
+    if (!peers.mayConnect(request)) {
+      const why = `origin ${request.headers.origin?.slice(0, 200)}`;
+      audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: 'FORBIDDEN', why });
       return end(response, 403, 'Origin not allowed\n');
     }
-    if (pathname === '/graphql') return void (await graphqlHttp(request, response));
+    if (pathname === '/graphql') return void (await graphqlHttp(request, response, { from }));
     if (pathname === '/metrics') {
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
@@ -108,21 +119,6 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
     } catch {
       return [503, 'the store does not answer\n'];
     }
-  }
-
-  function upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
-    stream.on('error', () => stream.destroy());
-    const { pathname, search } = locate(request);
-    if (draining) return refuse(stream, 503, 'Service Unavailable');
-    if (!originAllowed(request.headers.origin, request.headers.host, config.allowedOrigins))
-      return refuse(stream, 403, 'Forbidden');
-    if (pathname === '/graphql') {
-      graphqlWss.handleUpgrade(request, stream, head, (ws) => openGraphqlWs(ws, sockets.add(ws, stream, 'graphql-ws')));
-    } else if (pathname === '/conversation/ws') {
-      const params = readParams(search);
-      if (!params) return refuse(stream, 400, 'Bad Request');
-      shimWss.handleUpgrade(request, stream, head, (ws) => openShim(ws, sockets.add(ws, stream, 'legacy'), params));
-    } else refuse(stream, 404, 'Not Found');
   }
 
   return {
@@ -174,10 +170,4 @@ function end(
   type = 'text/plain; charset=utf-8',
 ): void {
   response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' }).end(body);
-}
-
-function refuse(stream: Duplex, status: number, reason: string): void {
-  // Without this a client that keeps its half open would hold the socket.
-  stream.once('finish', () => stream.destroy());
-  stream.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import type { Conversation, ConversationId, Instant, Message } from '../model.ts';
+import type { Conversation, ConversationId, EmailAddress, Instant, Message } from '../model.ts';
 import type { Metrics } from '../observe.ts';
 import { type Store, StoreUnavailable, type WakeUp } from '../store/store.ts';
 import { ChatError, outcomeUnknown } from './errors.ts';
@@ -20,6 +20,10 @@ const EXPIRY_MS = 8000;
 /** The sends of one conversation that are not answered yet; there is one as long as there are any. */
 interface Queue {
   readonly waiting: Waiting[];
+  /** The state they are written on, as far as it is known; a conversation that is being opened has none. */
+  head: Conversation | null;
+  /** Whoever is named in the key, where the first of them is to open the conversation. */
+  readonly openers: readonly EmailAddress[];
   /** Settles with the newest of them. */
   last: Promise<unknown>;
   /** Something changed that `lastRev` does not tell of, since the state was read that is being written on. */
@@ -77,6 +81,7 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
         readAt: performance.now(),
         conversation: await store.conversation(id),
       };
+      queue.head = conversation;
       const plan: Plan = {
         head: conversation,
         opening: null,
@@ -121,7 +126,9 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
     /** Resolves once the messages are durable. @throws ChatError, and nothing of this send was stored unless it is UNAVAILABLE and says so */
     send(send: Send): Promise<Sent> {
       const { conversation: id } = send;
-      const queue = queues.get(id) ?? { waiting: [], last: Promise.resolve(), stale: false };
+      const { conversation: head = null } = heads.get(id) ?? {};
+      const openers = send.opening?.members ?? [];
+      const queue = queues.get(id) ?? { waiting: [], head, openers, last: Promise.resolve(), stale: false };
       const sent = new Promise<Sent>((resolve, reject) => {
         queue.waiting.push({ send, since: performance.now(), resolve, reject });
       });
@@ -145,9 +152,19 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       if (queue) queue.stale = true;
       heads.delete(id);
     },
-    /** Resolves when the sends accepted so far for this conversation are answered. */
-    async settled(id: ConversationId): Promise<void> {
-      await queues.get(id)?.last;
+    /** The sends under way for this conversation, settled when those accepted so far are answered; undefined when there are none. */
+    underWay(
+      id: ConversationId,
+    ): { readonly openers: readonly EmailAddress[]; readonly last: Promise<unknown> } | undefined {
+      return queues.get(id);
+    },
+    /** A state of the conversation that is not old, if one is at hand. */
+    known(id: ConversationId): Conversation | null {
+      return queues.get(id)?.head ?? newEnough(heads.get(id))?.conversation ?? null;
+    },
+    /** Keeps a state that was just read, for the next send. */
+    keep(conversation: Conversation, readAt: number): void {
+      if (!queues.has(conversation.id)) heads.set(conversation.id, { conversation, readAt });
     },
     /** Resolves when the sends accepted so far are answered. */
     async drain(): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Conversation, ConversationId, EmailAddress, Viewer } from '../model.ts';
 import type { Store, WakeUp } from '../store/store.ts';
-import { membership } from './access.ts';
+import { may } from './access.ts';
 import { Signal } from './signal.ts';
 
 /** How many conversations of each viewer are told of again after wake-ups were lost. */
@@ -102,7 +102,8 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
           try {
             follower.changed.delete(id);
             const conversation = await store.conversation(id);
-            if (membership(conversation, viewer) && conversation) return { done: false, value: conversation };
+            if (conversation && may('chatListChanged', viewer, conversation))
+              return { done: false, value: conversation };
           } catch (error) {
             follower.changed.add(id);
             onError(error);

@@ -9,7 +9,7 @@ import {
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
-import { membership, visible } from './access.ts';
+import { may, type Operation, permit } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
@@ -84,21 +84,56 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   }, SLOW_POLL_MS);
   slowPoll.unref();
 
-  /** The conversation after the sends in flight here, so that whoever reads after a send sees it. */
-  async function read(id: ConversationId, viewer: Viewer): Promise<Conversation | null> {
-    await appender.settled(id);
+  /** The conversation as the viewer may see it, after the sends in flight here: so that whoever reads after a send sees it. */
+  async function read(operation: Operation, id: ConversationId, viewer: Viewer): Promise<Conversation | null> {
+    const seen = (conversation: Conversation | null) =>
+      conversation && may(operation, viewer, conversation) ? conversation : null;
     const conversation = await store.conversation(id);
-    return conversation && membership(conversation, viewer) ? conversation : null;
+    const underWay = appender.underWay(id);
+    // Nobody else waits for them: how long it takes would tell that there is something.
+    const concerned = conversation ? seen(conversation) : underWay?.openers.includes(viewer.email);
+    if (!underWay || !concerned) return seen(conversation);
+    await underWay.last;
+    return seen(await store.conversation(id));
   }
 
   /** The same for whoever names a position in it: one that is beyond the end may be known from another instance. */
-  async function readTo(id: ConversationId | null, viewer: Viewer, position: number | null): Promise<Conversation> {
-    let conversation = visible(id && (await read(id, viewer)), viewer);
+  async function readTo(
+    operation: Operation,
+    id: ConversationId | null,
+    viewer: Viewer,
+    position: number | null,
+  ): Promise<Conversation> {
+    let conversation = permit(operation, viewer, id && (await read(operation, id, viewer)));
     if (position !== null && position > conversation.lastSeq) {
       await store.ping();
-      conversation = visible(await read(conversation.id, viewer), viewer);
+      conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
     }
     return conversation;
+  }
+
+  /** Makes sure that somebody may send before the send waits for others: how long that takes is not for everybody. */
+  async function admit(id: ConversationId, viewer: Viewer, opens: boolean): Promise<void> {
+    const known = appender.known(id);
+    if (known && may('sendMessage', viewer, known)) return;
+    const conversation = await readOnce(id);
+    if (conversation || !opens) permit('sendMessage', viewer, conversation);
+  }
+
+  /** Reads that are asked for at the same time are one, so that sends go on in the order in which they came. */
+  const reads = new Map<ConversationId, Promise<Conversation | null>>();
+  function readOnce(id: ConversationId): Promise<Conversation | null> {
+    const reading = reads.get(id);
+    if (reading) return reading;
+    const readAt = performance.now();
+    const started = store.conversation(id).then((conversation) => {
+      if (conversation) appender.keep(conversation, readAt);
+      return conversation;
+    });
+    reads.set(id, started);
+    const done = () => void reads.delete(id);
+    started.then(done, done);
+    return started;
   }
 
   function keyOf(viewer: Viewer, key: NonNullable<ConversationRef['key']>) {
@@ -115,13 +150,13 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** The conversation, or null where the viewer may see none of that name. */
     async conversation(viewer: Viewer, ref: ConversationRef): Promise<Conversation | null> {
       const id = idOf(viewer, ref);
-      return id && read(id, viewer);
+      return id && read('conversation', id, viewer);
     },
 
     /** The conversation or message with this id, or null where the viewer may see none. */
     async node(viewer: Viewer, id: string): Promise<Conversation | MessageView | null> {
       const parsed = parseId(id);
-      const conversation = parsed && (await read(parsed.conversationId, viewer));
+      const conversation = parsed && (await read('node', parsed.conversationId, viewer));
       if (!conversation || parsed.seq === null) return conversation;
       return (await this.messages(conversation, parsed.seq, parsed.seq))[0] ?? null;
     },
@@ -173,6 +208,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const key = to.key && keyOf(viewer, to.key);
       const id = key ? conversationId(key) : conversationOf(to.id ?? '');
       if (!id) throw notFound();
+      await admit(id, viewer, key != null);
       takeMessages(viewer.email, drafts.length);
       const sent = await appender.send({
         conversation: id,
@@ -187,12 +223,12 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Moves the viewer's read position forward to `seq`. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
-      const before = await readTo(id, viewer, seq);
+      const before = await readTo('markRead', id, viewer, seq);
       checkPosition('seq', seq, before.lastSeq);
       if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
       // Another request may have moved it at the same time: either way it is read again.
       await store.moveRead(before.id, viewer.email, seq, viewer.role);
-      return visible(await store.conversation(before.id), viewer);
+      return permit('markRead', viewer, await store.conversation(before.id));
     },
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
@@ -200,7 +236,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const id = conversationOf(conversation);
       if (!id) throw notFound();
       return feeds.follow(id, viewer, drained, async () => {
-        const { lastSeq } = await readTo(id, viewer, afterSeq);
+        const { lastSeq } = await readTo('messageAdded', id, viewer, afterSeq);
         return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
       });
     },

@@ -1,6 +1,6 @@
 import type { Conversation, ConversationId, Message, Viewer } from '../model.ts';
 import type { Store } from '../store/store.ts';
-import { membership } from './access.ts';
+import { may } from './access.ts';
 import { Signal } from './signal.ts';
 
 /** Messages a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
@@ -114,7 +114,7 @@ class Cursor implements Follower {
   #mayRead(head: Conversation): boolean {
     if (head !== this.#judged) {
       this.#judged = head;
-      this.#present = membership(head, this.#viewer) !== null;
+      this.#present = may('messageAdded', this.#viewer, head);
     }
     return this.#present;
   }

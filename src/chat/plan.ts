@@ -1,6 +1,6 @@
 import type { Conversation, ConversationId, EmailAddress, Instant, Member, Message, Role, Viewer } from '../model.ts';
 import type { Opening } from '../store/store.ts';
-import { visible } from './access.ts';
+import { permit } from './access.ts';
 import { badInput, ChatError, notFound } from './errors.ts';
 
 /** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
@@ -39,7 +39,7 @@ export interface Plan {
 
 /** Decides one send on top of the plan so far, and adds it to the plan. */
 export function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send, now: Instant): Sent {
-  if (plan.head) visible(plan.head, viewer);
+  if (plan.head) permit('sendMessage', viewer, plan.head);
   else if (!opening) throw notFound();
 
   const repeated = repeats(plan, viewer.email, drafts);

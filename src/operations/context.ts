@@ -2,6 +2,7 @@ import type { Chat } from '../chat/chat.ts';
 import { ChatError } from '../chat/errors.ts';
 import type { Drained } from '../chat/feed.ts';
 import type { Conversation, Viewer } from '../model.ts';
+import type { Decision } from '../observe.ts';
 
 /** What an operation runs with, whatever transport brought it. */
 export interface Context {
@@ -10,6 +11,8 @@ export interface Context {
   readonly viewer: Viewer | null;
   /** Resolves when the client's socket has room for more. */
   readonly drained: Drained;
+  /** Told of each decision about the viewer. */
+  readonly audit: (decision: Decision) => void;
   /** Told which conversation a root field is about that is marked `@oneConversation`. */
   readonly found?: (conversation: Conversation) => void;
 }

@@ -14,11 +14,12 @@ import {
   validate,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
-import { ChatError, type ErrorCode, outcomeUnknown } from '../chat/errors.ts';
+import { badInput, ChatError, type ErrorCode, outcomeUnknown } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
+import { costOf } from './cost.ts';
 import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
@@ -57,7 +58,7 @@ const CACHED_CHARACTERS = 1_000_000;
 
 export interface GateOptions {
   readonly schema: GraphQLSchema;
-  readonly limits: Pick<Limits, 'depth' | 'aliases' | 'tokens'>;
+  readonly limits: Pick<Limits, 'depth' | 'aliases' | 'directives' | 'cost' | 'tokens'>;
   readonly introspection: boolean;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -113,13 +114,28 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     let outcome: DocumentNode | readonly GraphQLError[];
     try {
       const document = parse(query, { maxTokens: limits.tokens });
-      const errors = validate(schema, document, rules);
+      const errors = validate(schema, document, rules, { hideSuggestions: !introspection });
       outcome = errors.length > 0 ? errors.map(mask) : document;
     } catch (error) {
       outcome = [mask(error)];
     }
     prepared.set(query, outcome);
     return outcome;
+  }
+
+  /** What each operation costs whatever its variables are, by its name. */
+  const costs = new WeakMap<DocumentNode, Map<string, number>>();
+
+  function checkCost(
+    document: DocumentNode,
+    name: OperationRequest['operationName'],
+    variables: OperationRequest['variables'],
+  ): void {
+    const known = costs.get(document) ?? new Map<string, number>();
+    const highest = known.get(name ?? '') ?? costOf(schema, document, name);
+    costs.set(document, known.set(name ?? '', highest));
+    if (highest > limits.cost && costOf(schema, document, name, variables) > limits.cost)
+      throw badInput(`The operation asks for more than ${limits.cost} objects.`);
   }
 
   async function run(
@@ -133,9 +149,11 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const document = typeof query === 'string' ? prepare(query) : query;
       if (!('kind' in document)) return { errors: document };
       const operation = getOperationAST(document, operationName);
-      if (!operation) throw new ChatError('BAD_USER_INPUT', 'The document does not say which operation to run.');
+      if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
-      const args = { schema, document, contextValue, variableValues: variables, operationName };
+      checkCost(document, operationName, variables);
+      const hideSuggestions = !introspection;
+      const args = { schema, document, contextValue, variableValues: variables, operationName, hideSuggestions };
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(
           () => reject(kind === OperationTypeNode.MUTATION ? outcomeUnknown() : unanswered()),

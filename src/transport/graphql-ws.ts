@@ -4,22 +4,33 @@ import type { WebSocket } from 'ws';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
-import type { Logger, Metrics } from '../observe.ts';
+import type { Asker, Audit, Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
-import { identify } from './identity.ts';
+import type { Identify, Session } from './identity.ts';
+import type { Quotas } from './quota.ts';
 import type { Socket } from './sockets.ts';
 
 /** What ends the frame of a result; see `push`. */
 const NEXT_END = Buffer.from('}');
 
+/** Operations of one socket that may wait for their answers before the socket is read no further. */
+const MAX_WAITING = 500;
+
 /** What a connection carries beside graphql-ws's own state. */
 interface Extra {
   context: Context;
+  /** The client's network address. */
+  readonly from: string;
+  /** Closes the socket of somebody who takes too long to be let in. */
+  readonly late: NodeJS.Timeout;
   /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
   registered: Promise<unknown>;
   /** Every operation that has begun and not ended, by its id: true for subscriptions. */
   readonly running: Map<string, boolean>;
+  /** How many of them are no subscriptions. */
+  waiting: number;
+  readonly ws: WebSocket;
   readonly socket: Socket;
 }
 
@@ -33,26 +44,77 @@ interface StartedArgs extends ExecutionArgs {
 export interface GraphqlWsOptions {
   readonly gate: Gate;
   readonly chat: Chat;
+  readonly identify: Identify;
+  readonly quotas: Quotas;
   readonly limits: Pick<Limits, 'authenticationMs' | 'subscriptionsPerSocket'>;
+  readonly audit: Audit;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
-/** Serves the `graphql-transport-ws` sub-protocol on sockets handed to it; the operations run in the gate. */
-export function createGraphqlWs({ gate, chat, limits, logger, metrics }: GraphqlWsOptions) {
-  const server = makeServer<{ authorization?: unknown; Authorization?: unknown }, Extra>({
-    connectionInitWaitTimeout: limits.authenticationMs,
+/** Where a client puts its credential: in `connection_init`, and a fresh one in a `ping`. */
+interface Credentials extends Record<string, unknown> {
+  readonly authorization?: unknown;
+  readonly Authorization?: unknown;
+}
 
-    onConnect({ connectionParams, extra }) {
-      try {
-        const viewer = identify(connectionParams?.authorization ?? connectionParams?.Authorization);
-        extra.context = { ...extra.context, viewer };
-        return true;
-      } catch (error) {
-        if (error instanceof ChatError) return false; // closes with 4403
-        throw error;
-      }
+/** Serves the `graphql-transport-ws` sub-protocol on sockets handed to it; the operations run in the gate. */
+export function createGraphqlWs(options: GraphqlWsOptions) {
+  const { gate, chat, identify, quotas, limits, audit, logger, metrics } = options;
+
+  const asker = ({ from, context }: Extra): Asker => ({ who: context.viewer?.email ?? null, from, over: 'graphql-ws' });
+
+  /** Reads a credential; closes the socket where it is not valid, or nobody can say whether it is. */
+  async function authenticate(extra: Extra, what: string, params: Credentials | undefined): Promise<Session | null> {
+    try {
+      return await identify(params?.authorization ?? params?.Authorization);
+    } catch (error) {
+      if (!(error instanceof ChatError)) throw error;
+      audit(asker(extra), { what, outcome: error.code });
+      if (error.code === 'UNAUTHENTICATED') extra.socket.close(CloseCode.Forbidden, 'Forbidden');
+      else extra.socket.close(CloseCode.InternalServerError, error.message);
+      return null;
+    }
+  }
+
+  /** Lets somebody in, for as long as the credential lasts. */
+  function admit(extra: Extra, { viewer, endsAt }: Session): void {
+    if (!quotas.sockets.take(viewer.email)) {
+      audit({ ...asker(extra), who: viewer.email }, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets' });
+      return extra.socket.close(CloseCode.Forbidden, 'Too many connections');
+    }
+    extra.context = { ...extra.context, viewer };
+    extra.socket.endAt(endsAt);
+    audit(asker(extra), { what: 'connect', outcome: 'allowed' });
+  }
+
+  /** A fresh credential of the same person lets the connection go on, with all that runs on it. */
+  async function renew(extra: Extra, payload: Credentials | undefined): Promise<void> {
+    if (!payload || !('authorization' in payload)) return;
+    const session = await authenticate(extra, 'renew', payload);
+    if (!session) return;
+    const { viewer } = session;
+    if (viewer.email !== extra.context.viewer?.email) {
+      audit(asker(extra), { what: 'renew', outcome: 'FORBIDDEN', why: 'somebody else' });
+      return extra.socket.close(CloseCode.Forbidden, 'Forbidden');
+    }
+    extra.context = { ...extra.context, viewer };
+    extra.socket.endAt(session.endsAt);
+    audit(asker(extra), { what: 'renew', outcome: 'allowed' });
+  }
+
+  const server = makeServer<Credentials, Extra>({
+    // The time is kept by `open`: graphql-ws's ends with the message, before the credential is checked.
+    connectionInitWaitTimeout: 0,
+
+    async onConnect({ connectionParams, extra }) {
+      const session = await authenticate(extra, 'connect', connectionParams);
+      if (session && !extra.socket.ended) admit(extra, session);
+      clearTimeout(extra.late);
+      return !extra.socket.ended;
     },
+
+    onPing: ({ extra, acknowledged }, payload) => (acknowledged ? renew(extra, payload) : undefined),
 
     onSubscribe({ extra, subscriptions }, id, { query, variables, operationName }) {
       const document = gate.prepare(query);
@@ -65,18 +127,14 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
         return [gate.mask(badInput('The id is in use.'))];
       }
       const live = kind === OperationTypeNode.SUBSCRIPTION;
-      // Those the client completed are gone from graphql-ws's list at once, from ours when they have ended.
-      const running = [...extra.running].filter(([other, isLive]) => isLive && other in subscriptions).length;
-      if (live && running >= limits.subscriptionsPerSocket) {
-        return [
-          gate.mask(
-            new ChatError('RATE_LIMITED', `More than ${limits.subscriptionsPerSocket} subscriptions on this socket.`),
-          ),
-        ];
+      if (live && !mayFollow(extra, subscriptions)) {
+        audit(asker(extra), { what: 'subscribe', outcome: 'RATE_LIMITED', why: 'subscriptions' });
+        return [gate.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
       }
       const after = live ? undefined : extra.registered;
       const result = gate.run({ query: document, variables, operationName, after }, extra.context);
       extra.running.set(id, live);
+      if (!live) extra.waiting++;
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
@@ -85,9 +143,23 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     subscribe: push,
 
     onComplete({ extra }, id) {
-      extra.running.delete(id);
+      end(extra, id);
     },
   });
+
+  function mayFollow({ running, context: { viewer }, socket }: Extra, subscriptions: object): boolean {
+    // Those the client completed are gone from graphql-ws's list at once, from ours when they have ended.
+    const here = [...running].filter(([other, isLive]) => isLive && other in subscriptions).length;
+    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(viewer?.email ?? '');
+  }
+
+  function end(extra: Extra, id: string): void {
+    const live = extra.running.get(id);
+    if (live === undefined) return;
+    extra.running.delete(id);
+    if (live) return quotas.subscriptions.give(extra.context.viewer?.email ?? '');
+    if (--extra.waiting < MAX_WAITING && extra.ws.isPaused) extra.ws.resume();
+  }
 
   /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
   async function push(args: ExecutionArgs): Promise<AsyncIterableIterator<never>> {
@@ -110,11 +182,24 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
     return iterator;
   }
 
-  return function open(ws: WebSocket, socket: Socket): void {
+  return function open(ws: WebSocket, socket: Socket, from: string): void {
+    const late = setTimeout(() => {
+      audit(asker(extra), { what: 'connect', outcome: 'UNAUTHENTICATED', why: 'took too long' });
+      socket.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout');
+    }, limits.authenticationMs);
     const extra: Extra = {
-      context: { chat, viewer: null, drained: () => socket.drained() },
+      context: {
+        chat,
+        viewer: null,
+        drained: () => socket.drained(),
+        audit: (decision) => audit(asker(extra), decision),
+      },
+      from,
+      late,
       registered: Promise.resolve(),
       running: new Map(),
+      waiting: 0,
+      ws,
       socket,
     };
     const closed = server.opened(
@@ -124,6 +209,7 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           ws.on('message', (data) => {
+            if (extra.waiting >= MAX_WAITING) ws.pause();
             receive(String(data)).catch((error: unknown) => {
               if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
                 return socket.close(CloseCode.BadRequest, 'Invalid message received');
@@ -137,6 +223,12 @@ export function createGraphqlWs({ gate, chat, limits, logger, metrics }: Graphql
       },
       extra,
     );
-    socket.onEnd((code, reason) => void closed(code, reason));
+    socket.onEnd((code, reason) => {
+      clearTimeout(late);
+      for (const id of extra.running.keys()) end(extra, id);
+      const { viewer } = extra.context;
+      if (viewer) quotas.sockets.give(viewer.email);
+      void closed(code, reason);
+    });
   };
 }

@@ -1,21 +1,107 @@
+import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { ChatError } from '../chat/errors.ts';
+import type { AuthConfig } from '../config.ts';
 import { parseEmail, type Role, type Viewer } from '../model.ts';
 
-const ROLES: readonly Role[] = ['CUSTOMER', 'SELLER', 'BANK'];
+type JwtConfig = Extract<AuthConfig, { mode: 'jwt' }>;
+
+/** Somebody who was let in, and for how long. */
+export interface Session {
+  readonly viewer: Viewer;
+  /** When the credential ends, in milliseconds since 1970; infinite where it does not. */
+  readonly endsAt: number;
+}
 
 /**
- * Who a credential stands for, the same on every transport; null where there is none.
- * The credential is `Bearer ADDRESS` or `Bearer ADDRESS:ROLE` (RFC 6750, section 2.1): in development the token is the address.
- * @throws ChatError UNAUTHENTICATED when there is one that is not valid
+ * Who a credential stands for, the same on every transport; null where there is none. The credential is
+ * `Bearer TOKEN` (RFC 6750, section 2.1).
+ * @throws ChatError UNAUTHENTICATED when it is not valid, whatever is wrong with it; UNAVAILABLE when it cannot be checked now
  */
-export function identify(authorization: unknown): Viewer | null {
-  if (authorization === undefined || authorization === null) return null;
-  const token = typeof authorization === 'string' ? /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] : undefined;
-  const [address = '', role, ...rest] = token?.split(':') ?? [];
-  const email = parseEmail(address);
-  const known = role === undefined ? null : ROLES.find((candidate) => candidate === role);
-  if (!email || known === undefined || rest.length > 0) {
-    throw new ChatError('UNAUTHENTICATED', 'The credential is not valid.');
-  }
-  return { email, role: known };
+export type Identify = (authorization: unknown) => Promise<Session | null>;
+
+const ROLES: readonly Role[] = ['CUSTOMER', 'SELLER', 'BANK'];
+/** Signatures by private keys (RFC 7518, section 3.1, and RFC 8037): what a published key can check. */
+const PUBLIC_KEY_ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+];
+/** After a key set was fetched, in milliseconds: a key that is not in it is looked for again only then. */
+const KEY_SET_COOLDOWN_MS = 1000;
+/** A key that was taken out of the set is believed this much longer at most, in milliseconds. */
+const KEY_SET_AGE_MS = 300_000;
+
+/** @param withinMs how long a key set may take to be fetched, in milliseconds */
+export function createIdentify(auth: AuthConfig, withinMs: number): Identify {
+  const verify = auth.mode === 'dev' ? verifyAddress : createVerifyJwt(auth, withinMs);
+  return async (authorization) => {
+    if (authorization === undefined || authorization === null) return null;
+    const token = typeof authorization === 'string' ? /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] : undefined;
+    const session = token && (await verify(token));
+    if (!session) throw new ChatError('UNAUTHENTICATED', 'The credential is not valid.');
+    return session;
+  };
+}
+
+/** In development the token is `ADDRESS` or `ADDRESS:ROLE`. */
+async function verifyAddress(token: string): Promise<Session | null> {
+  const [address = '', role, ...rest] = token.split(':');
+  return rest.length === 0 ? session(address, role, Number.POSITIVE_INFINITY) : null;
+}
+
+/** Checks JSON Web Tokens (RFC 7519, with the advice of RFC 8725): the kind of key fixes the algorithms. */
+function createVerifyJwt({ key, issuer, audience, emailClaim, roleClaim, leewaySeconds }: JwtConfig, withinMs: number) {
+  const options = {
+    algorithms: 'secret' in key ? ['HS256'] : PUBLIC_KEY_ALGORITHMS,
+    ...(issuer !== null && { issuer }),
+    ...(audience !== null && { audience }),
+    clockTolerance: leewaySeconds,
+  };
+  const keyOf: JWTVerifyGetKey = 'secret' in key ? async () => key.secret : keySet(key.jwks, withinMs);
+
+  return async (token: string): Promise<Session | null> => {
+    let claims: JWTPayload;
+    try {
+      claims = (await jwtVerify(token, keyOf, options)).payload;
+    } catch (error) {
+      if (error instanceof ChatError) throw error;
+      return null;
+    }
+    const exp = claims.exp === undefined ? Number.POSITIVE_INFINITY : claims.exp * 1000;
+    // The leeway is for letting in: who was in time is not let stay longer.
+    const endsAt = exp > Date.now() ? exp : exp + leewaySeconds * 1000;
+    return session(claims[emailClaim], claims[roleClaim], endsAt);
+  };
+}
+
+/** Keys by their id, fetched when needed and again when one is not among them (RFC 7517). */
+function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
+  const keys = createRemoteJWKSet(url, {
+    timeoutDuration,
+    cooldownDuration: KEY_SET_COOLDOWN_MS,
+    cacheMaxAge: KEY_SET_AGE_MS,
+  });
+  return async (header, token) => {
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      const { JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported } = errors;
+      if ([JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported].some((kind) => error instanceof kind))
+        throw error;
+      throw new ChatError('UNAVAILABLE', 'The credential cannot be checked now: the key set does not answer.');
+    }
+  };
+}
+
+function session(address: unknown, role: unknown, endsAt: number): Session | null {
+  const email = typeof address === 'string' ? parseEmail(address) : null;
+  const known = role === undefined || role === null ? null : ROLES.find((candidate) => candidate === role);
+  return email && known !== undefined ? { viewer: { email, role: known }, endsAt } : null;
 }

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { DocumentNode, ExecutionArgs, ExecutionResult } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import type { Conversation } from '../model.ts';
+import type { Decision } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { noViewer, type Sharing } from './sharing.ts';
 
@@ -13,6 +14,8 @@ interface Kept {
   readonly conversation: Conversation;
   readonly result: ExecutionResult;
   readonly json: Buffer;
+  /** What was decided about the first who asked, and is decided about everybody who may see it. */
+  readonly decision: Decision;
 }
 
 /**
@@ -39,29 +42,38 @@ export function createKeeping(sharing: Sharing) {
     async read(args: ExecutionArgs, execute: (context: Context) => Promise<ExecutionResult>): Promise<ExecutionResult> {
       const { document, operationName, variableValues } = args;
       const context = args.contextValue as Context;
-      const { chat, viewer, drained } = context;
+      const { chat, viewer, drained, audit } = context;
       if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
       const kept = results.get(key);
       if (kept) {
         // What goes wrong goes wrong again in the execution, which says at which field.
         const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
-        if (isDeepStrictEqual(now, kept.conversation)) return kept.result;
+        if (isDeepStrictEqual(now, kept.conversation)) {
+          audit(kept.decision);
+          return kept.result;
+        }
       }
       const found: Conversation[] = [];
+      const decisions: Decision[] = [];
       const result = await execute({
         chat,
         drained,
+        audit: (decision) => {
+          decisions.push(decision);
+          audit(decision);
+        },
         found: (conversation) => void found.push(conversation),
         get viewer() {
           return found.length > 0 ? noViewer() : viewer;
         },
       });
       const [conversation] = found;
-      if (conversation && !result.errors) {
+      const [decision] = decisions;
+      if (conversation && decision && !result.errors) {
         const bytes = Buffer.from(JSON.stringify(result));
         json.set(result, bytes);
-        results.set(key, { conversation, result, json: bytes });
+        results.set(key, { conversation, result, json: bytes, decision });
       }
       return result;
     },

@@ -1,9 +1,9 @@
 import {
-  type ASTNode,
   type FragmentDefinitionNode,
   GraphQLError,
   Kind,
-  type SelectionSetNode,
+  type OperationDefinitionNode,
+  type SelectionNode,
   type ValidationRule,
 } from 'graphql';
 import type { Limits } from '../config.ts';
@@ -11,17 +11,21 @@ import type { Limits } from '../config.ts';
 /** The standard introspection query nests this deep; introspection is held to it and to graphql's own rule for it. */
 const INTROSPECTION_DEPTH = 16;
 
-/** How deep and how aliased a selection is, fragments included. */
+/** How deep a selection is, and how many it holds of what is counted, fragments included. */
 interface Shape {
   readonly depth: number;
   readonly aliases: number;
+  readonly directives: number;
 }
 
+const NOTHING: Shape = { depth: 0, aliases: 0, directives: 0 };
+
 /**
- * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases, with
- * fragments counted wherever they are spread. Fragments are measured once each, so that the count costs what the text is long.
+ * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases and
+ * `limits.directives` directives, with fragments counted wherever they are spread. Fragments are measured once each, so
+ * that the count costs what the text is long.
  */
-export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases'>): ValidationRule {
+export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'directives'>): ValidationRule {
   return (context) => {
     const fragments = new Map<string, FragmentDefinitionNode>();
     const measured = new Map<string, Shape>();
@@ -30,40 +34,36 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases'>): Vali
       const known = measured.get(name);
       if (known) return known;
       // Stands for the fragment while it is being measured: cycles are another rule's error, and end here.
-      measured.set(name, { depth: 0, aliases: 0 });
+      measured.set(name, NOTHING);
       const fragment = fragments.get(name);
-      const shape = fragment ? measure(fragment.selectionSet) : { depth: 0, aliases: 0 };
+      const shape = fragment ? measure(fragment) : NOTHING;
       measured.set(name, shape);
       return shape;
     }
 
-    function measure(set: SelectionSetNode): Shape {
-      let depth = 0;
-      let aliases = 0;
-      for (const selection of set.selections) {
-        let inner: Shape = { depth: 0, aliases: 0 };
-        if (selection.kind === Kind.FRAGMENT_SPREAD) inner = measureFragment(selection.name.value);
-        else if (selection.selectionSet) inner = measure(selection.selectionSet);
-        if (selection.kind === Kind.FIELD) {
-          const introspection = selection.name.value === '__schema' || selection.name.value === '__type';
-          const allowed = introspection && inner.depth < INTROSPECTION_DEPTH;
-          inner = { depth: allowed ? 1 : inner.depth + 1, aliases: inner.aliases + (selection.alias ? 1 : 0) };
-        }
+    /** What is in a node, and the directives on it. */
+    function measure(node: OperationDefinitionNode | FragmentDefinitionNode | SelectionNode): Shape {
+      let { depth, aliases, directives } =
+        node.kind === Kind.FRAGMENT_SPREAD ? measureFragment(node.name.value) : NOTHING;
+      directives += node.directives?.length ?? 0;
+      for (const selection of 'selectionSet' in node ? (node.selectionSet?.selections ?? []) : []) {
+        const inner = measure(selection);
         depth = Math.max(depth, inner.depth);
         aliases += inner.aliases;
+        directives += inner.directives;
       }
-      return { depth, aliases };
+      if (node.kind !== Kind.FIELD) return { depth, aliases, directives };
+      const introspection = node.name.value === '__schema' || node.name.value === '__type';
+      const allowed = introspection && depth < INTROSPECTION_DEPTH;
+      return { depth: allowed ? 1 : depth + 1, aliases: aliases + (node.alias ? 1 : 0), directives };
     }
 
-    function check(node: ASTNode, shape: Shape): void {
-      if (shape.depth > limits.depth) {
-        context.reportError(new GraphQLError(`The operation nests more than ${limits.depth} fields.`, { nodes: node }));
-      }
-      if (shape.aliases > limits.aliases) {
-        context.reportError(
-          new GraphQLError(`The operation holds more than ${limits.aliases} aliases.`, { nodes: node }),
-        );
-      }
+    function check(node: OperationDefinitionNode): void {
+      const { depth, aliases, directives } = measure(node);
+      const refuse = (message: string) => context.reportError(new GraphQLError(message, { nodes: node }));
+      if (depth > limits.depth) refuse(`The operation nests more than ${limits.depth} fields.`);
+      if (aliases > limits.aliases) refuse(`The operation holds more than ${limits.aliases} aliases.`);
+      if (directives > limits.directives) refuse(`The operation holds more than ${limits.directives} directives.`);
     }
 
     return {
@@ -72,7 +72,7 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases'>): Vali
           if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
         }
         for (const definition of definitions) {
-          if (definition.kind === Kind.OPERATION_DEFINITION) check(definition, measure(definition.selectionSet));
+          if (definition.kind === Kind.OPERATION_DEFINITION) check(definition);
         }
       },
     };

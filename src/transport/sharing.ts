@@ -183,6 +183,7 @@ function forNobody({ chat }: Context): Context {
   return {
     chat,
     drained: async () => {},
+    audit() {},
     get viewer() {
       return noViewer();
     },

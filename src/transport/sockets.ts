@@ -4,7 +4,7 @@ import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
-const CLOSE = { goingAway: 1001, tooFarBehind: 4413 } as const;
+const CLOSE = { goingAway: 1001, tokenEnded: 4401, tooFarBehind: 4413 } as const;
 
 /** Frames that wait for the end of the turn are written earlier when they are this many bytes: so the kernel takes what it can. */
 const WRITE_BYTES = 65_536;
@@ -14,6 +14,9 @@ const WRITE_BYTES = 65_536;
  * still wait for: the more there is to deliver, the more of it goes out in one write.
  */
 const EVENT_WRITES = 32;
+
+/** The longest time a timer takes, in milliseconds. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** How long clients have to answer the close at shutdown, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
@@ -31,6 +34,10 @@ export interface Socket {
   drained(): Promise<void>;
   /** Ends the socket at once: nothing that the client still sends is read. */
   close(code: number, reason: string): void;
+  /** Closes the socket with 4401 at this time, in milliseconds since 1970, unless it is told another meanwhile. */
+  endAt(time: number): void;
+  /** Whether it was closed, by either side. */
+  readonly ended: boolean;
   /** Calls back once, when the socket has ended; at once if it has already. */
   onEnd(listener: (code: number, reason: string) => void): void;
 }
@@ -57,6 +64,7 @@ class OpenSocket implements Socket {
   #ended: { readonly code: number; readonly reason: string } | null = null;
   #endListeners: ((code: number, reason: string) => void)[] = [];
   #drainListeners: (() => void)[] = [];
+  #end: NodeJS.Timeout | undefined;
   /** Somebody who waited for room may send now. One at a time, so that they do not all send into the same room. */
   #letIn = false;
 
@@ -113,6 +121,18 @@ class OpenSocket implements Socket {
     this.end(code, reason);
   }
 
+  endAt(time: number): void {
+    clearTimeout(this.#end);
+    if (this.#ended || time === Number.POSITIVE_INFINITY) return;
+    const left = time - Date.now();
+    const check = () => (left > LONGEST_TIMER_MS ? this.endAt(time) : this.close(CLOSE.tokenEnded, 'Token ended'));
+    this.#end = setTimeout(check, Math.min(left, LONGEST_TIMER_MS)).unref();
+  }
+
+  get ended(): boolean {
+    return this.#ended !== null;
+  }
+
   onEnd(listener: (code: number, reason: string) => void): void {
     if (this.#ended) listener(this.#ended.code, this.#ended.reason);
     else this.#endListeners.push(listener);
@@ -122,6 +142,7 @@ class OpenSocket implements Socket {
   end(code: number, reason: string): void {
     if (this.#ended) return;
     this.#ended = { code, reason };
+    clearTimeout(this.#end);
     for (const listener of this.#drainListeners.splice(0)) listener();
     for (const listener of this.#endListeners.splice(0)) listener(code, reason);
   }
@@ -152,6 +173,8 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
 
   const heartbeat = setInterval(() => {
     for (const [ws, socket] of open) {
+      // Who is not listened to cannot be heard answering.
+      if (ws.isPaused) continue;
       if (!socket.answered) ws.terminate();
       else {
         socket.answered = false;
@@ -160,6 +183,7 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
     }
   }, limits.heartbeatMs);
   heartbeat.unref();
+  let closing = false;
 
   return {
     /** Takes charge of a WebSocket just opened, and of the stream it is spoken on. */
@@ -177,11 +201,13 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
         metrics.disconnected(transport);
         socket.end(code, reason.toString());
       });
+      if (closing) socket.close(CLOSE.goingAway, 'Shutting down');
       return socket;
     },
 
     /** Closes every socket with 1001 and resolves when they are gone. */
     async close(): Promise<void> {
+      closing = true;
       clearInterval(heartbeat);
       const gone = [...open].map(
         ([ws, socket]) =>

@@ -3,21 +3,41 @@ import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
+import type { Viewer } from '../model.ts';
+import type { Asker, Audit } from '../observe.ts';
 import { type Gate, relabel } from './gate.ts';
 import { graphiqlPage } from './graphiql.ts';
-import { identify } from './identity.ts';
+import type { Identify } from './identity.ts';
 
 export interface YogaOptions {
   readonly gate: Gate;
   readonly chat: Chat;
+  readonly identify: Identify;
+  readonly audit: Audit;
   readonly limits: Pick<Limits, 'frameBytes'>;
   /** Whether GraphiQL is served to browsers. */
   readonly graphiql: boolean;
 }
 
+/** What is handed over with each request. */
+interface Client {
+  /** The client's network address. */
+  readonly from: string;
+}
+
 /** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
-export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
-  const gated: Plugin = {
+export function createHttp({ gate, chat, identify, audit, limits, graphiql }: YogaOptions) {
+  async function authenticate(authorization: string | null, from: string): Promise<Viewer | null> {
+    try {
+      return (await identify(authorization))?.viewer ?? null;
+    } catch (error) {
+      if (error instanceof ChatError)
+        audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: error.code });
+      throw error;
+    }
+  }
+
+  const gated: Plugin<Record<never, never>, Client> = {
     onRequestParse({ request, setRequestParser, endResponse, fetchAPI }) {
       if (!accepts(request.headers.get('accept'))) return endResponse(new fetchAPI.Response(null, { status: 406 }));
       if (request.method === 'GET') return setRequestParser(readParameters);
@@ -27,7 +47,7 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
       }
       setRequestParser(readJson);
     },
-    onParams({ setParamsHandler }) {
+    onParams({ setParamsHandler, context: { from } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
         const document = gate.prepare(query);
         if (!('kind' in document)) return { errors: document.map(inRequest) };
@@ -36,10 +56,11 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
         if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
         if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
           throw refusal(405, 'Mutations are sent by POST.', { allow: 'POST' });
-        const viewer = identify(request.headers.get('authorization'));
+        const viewer = await authenticate(request.headers.get('authorization'), from);
+        const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
         const result = await gate.run(
           { query: document, variables, operationName },
-          { chat, viewer, drained: async () => {} },
+          { chat, viewer, drained: async () => {}, audit: (decision) => audit(asker, decision) },
         );
         if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
         return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;
@@ -48,7 +69,7 @@ export function createHttp({ gate, chat, limits, graphiql }: YogaOptions) {
   };
 
   const page = graphiql ? graphiqlPage() : '';
-  return createYoga({
+  return createYoga<Client>({
     plugins: [gated],
     schema: gate.schema,
     maskedErrors: { maskError: (error) => asCode(gate, error) },

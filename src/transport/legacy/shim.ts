@@ -3,57 +3,45 @@ import type { DocumentNode } from 'graphql';
 import type { WebSocket } from 'ws';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput } from '../../chat/errors.ts';
-import { type EmailAddress, parseEmail } from '../../model.ts';
-import type { Metrics } from '../../observe.ts';
+import type { Limits } from '../../config.ts';
+import type { Viewer } from '../../model.ts';
+import type { Asker, Audit, Metrics } from '../../observe.ts';
 import type { Context } from '../../operations/context.ts';
 import type { Gate } from '../gate.ts';
+import type { Quotas } from '../quota.ts';
 import type { Socket } from '../sockets.ts';
 import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
+import type { LegacyParams } from './params.ts';
 
 /** Requests of one socket that may wait for their answers before the socket is read no further. */
 const MAX_WAITING = 32;
-/** Conversations one socket may follow. */
-const MAX_FOLLOWED = 100;
-
 export interface ShimOptions {
   readonly gate: Gate;
   readonly chat: Chat;
   readonly pageSize: number;
   readonly idleMs: number;
+  readonly limits: Pick<Limits, 'subscriptionsPerSocket'>;
+  readonly quotas: Quotas;
+  readonly audit: Audit;
   readonly metrics: Metrics;
 }
 
-/** What the URL of an upgrade says: who connects, and whether new messages are to follow. */
-export interface LegacyParams {
-  readonly email: EmailAddress;
-  readonly spelling: string;
-  readonly live: boolean;
-}
-
-/** Reads the query string as legacy clients write it: `@` and `+` stand for themselves. Null where `email_id` is not one address. */
-export function readParams(search: string): LegacyParams | null {
-  const pairs = search
-    .replace(/^\?/, '')
-    .split('&')
-    .map((pair) => pair.split(/=(.*)/s));
-  const values = (name: string) => pairs.filter(([key]) => key === name).map(([, value]) => decode(value ?? ''));
-  const [spelling, ...more] = values('email_id');
-  const email = spelling == null ? null : parseEmail(spelling);
-  return spelling && email && more.length === 0 ? { email, spelling, live: values('live').includes('1') } : null;
-}
-
-function decode(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
-  }
+/** Somebody whose upgrade was let through. */
+export interface LegacyConnection extends LegacyParams {
+  readonly viewer: Viewer;
+  /** The client's network address. */
+  readonly from: string;
 }
 
 /** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
-export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOptions) {
-  return function open(ws: WebSocket, socket: Socket, { email, spelling, live }: LegacyParams): void {
-    const context: Context = { chat, viewer: { email, role: null }, drained: () => socket.drained() };
+export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
+  return function open(ws: WebSocket, socket: Socket, connection: LegacyConnection): void {
+    const { viewer, email, spelling, live, from } = connection;
+    const asker: Asker = { who: email, from, over: 'legacy' };
+    const context: Context = {
+      ...{ chat, viewer, drained: () => socket.drained() },
+      audit: (decision) => audit(asker, decision),
+    };
     const client: LegacyClient = { email, spelling, pageSize, run };
     const followed = new Set<string>();
     let answered = Promise.resolve();
@@ -87,7 +75,12 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
 
     async function deliver(follow: Follow): Promise<void> {
       const { conversationId, afterSeq } = follow;
-      if (followed.has(conversationId) || followed.size >= MAX_FOLLOWED) return;
+      if (followed.has(conversationId) || socket.ended) return;
+      if (followed.size >= limits.subscriptionsPerSocket || !quotas.subscriptions.take(email)) {
+        audit(asker, { what: 'messageAdded', on: conversationId, outcome: 'RATE_LIMITED', why: 'subscriptions' });
+        const error = { code: 'RATE_LIMITED', message: 'Too many conversations are followed: this one is not.' };
+        return send(errorFrame('ERROR', error));
+      }
       followed.add(conversationId);
       clearTimeout(idle);
       const events = await gate.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
@@ -100,6 +93,7 @@ export function createShim({ gate, chat, pageSize, idleMs, metrics }: ShimOption
         }
       }
       followed.delete(conversationId);
+      quotas.subscriptions.give(email);
     }
 
     ws.on('message', (data: Buffer, isBinary: boolean) => {

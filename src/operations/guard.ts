@@ -1,0 +1,78 @@
+import { setTimeout } from 'node:timers/promises';
+import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
+import { ACCESS } from '../chat/access.ts';
+import { ChatError, type ErrorCode } from '../chat/errors.ts';
+import { checkKey } from '../chat/values.ts';
+import { type ConversationKey, conversationId, parseId } from '../model.ts';
+import { StoreUnavailable } from '../store/store.ts';
+import { type Context, signedIn } from './context.ts';
+
+/** How long it takes to hear that there is nothing, in milliseconds: what there is takes less time to be found out. */
+const NOTHING_MS = 10;
+
+/** What root fields name a conversation with. */
+interface Naming {
+  readonly id?: string;
+  readonly conversationId?: string;
+  readonly key?: ConversationKey;
+  readonly by?: Naming;
+  readonly to?: Naming;
+  readonly input?: Naming;
+}
+
+type Resolve = GraphQLFieldResolver<unknown, Context>;
+
+/**
+ * Puts every root field behind the access table: without an identity nothing runs, and each decision is told to the
+ * audit. What the table says of a conversation is asked where the conversation is read.
+ * @throws Error for a root field that has no row
+ */
+export function guard(schema: GraphQLSchema): void {
+  for (const root of [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]) {
+    for (const field of Object.values(root?.getFields() ?? {})) {
+      if (!Object.hasOwn(ACCESS, field.name)) throw new Error(`${field.name} has no row in the access table`);
+      if (field.subscribe) field.subscribe = guarded(field.name, field.subscribe);
+      else if (field.resolve) field.resolve = guarded(field.name, field.resolve);
+    }
+  }
+}
+
+function guarded(operation: string, resolve: Resolve): Resolve {
+  return async (source, args: Naming, context, info) => {
+    const started = performance.now();
+    const decided = async (outcome: 'allowed' | ErrorCode) => {
+      if (outcome === 'NOT_FOUND') await setTimeout(Math.ceil(started + NOTHING_MS - performance.now()));
+      context.audit({ what: operation, on: nameIn(args), outcome });
+    };
+    try {
+      signedIn(context);
+      const result: unknown = await resolve(source, args, context, info);
+      await decided(result === null ? 'NOT_FOUND' : 'allowed');
+      return result;
+    } catch (error) {
+      await decided(codeOf(error));
+      throw error;
+    }
+  };
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof ChatError) return error.code;
+  return error instanceof StoreUnavailable ? 'UNAVAILABLE' : 'INTERNAL_SERVER_ERROR';
+}
+
+/** The id of the conversation that is named, whether or not it exists; undefined where the name is none. */
+function nameIn({ id, conversationId, key, by, to, input }: Naming): string | undefined {
+  const inner = by ?? to ?? input;
+  if (inner) return nameIn(inner);
+  if (key) return idOf(key);
+  return parseId(id ?? conversationId ?? '')?.conversationId;
+}
+
+function idOf({ configId, members }: ConversationKey): string | undefined {
+  try {
+    return conversationId(checkKey(configId, members));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,98 @@
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLField,
+  type GraphQLNamedType,
+  type GraphQLSchema,
+  getNamedType,
+  getNullableType,
+  getOperationAST,
+  isCompositeType,
+  isInterfaceType,
+  isListType,
+  isObjectType,
+  Kind,
+  type SelectionSetNode,
+  type ValueNode,
+  valueFromASTUntyped,
+} from 'graphql';
+
+/** What a page is taken to hold where its size cannot be told: the most that is served. */
+const LARGEST_PAGE = 100;
+/** What a page holds that is not told its size, and whose schema says nothing. */
+const USUAL_PAGE = 50;
+/** What a list of objects that is no page is taken to hold. */
+const USUAL_LIST = 10;
+
+type Variables = Readonly<Record<string, unknown>> | null | undefined;
+
+/**
+ * How many objects an operation asks for: pages (fields with `first` or `last`) count as what they are asked to hold,
+ * other lists as 10, and everything multiplies with what it is in. A size that only a missing variable tells counts as 100.
+ */
+export function costOf(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operationName: string | null | undefined,
+  variables?: Variables,
+): number {
+  const operation = getOperationAST(document, operationName);
+  const root = operation && schema.getRootType(operation.operation);
+  if (!operation || !root) return 0;
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
+  }
+  /** By fragment and the page it is spread in: each is counted once, so that the count costs what the text is long. */
+  const counted = new Map<string, number>();
+
+  /** @param page what the lists of a page hold; 0 where the selection is in no page */
+  function count({ selections }: SelectionSetNode, type: GraphQLNamedType | undefined, page: number): number {
+    let sum = 0;
+    for (const selection of selections) {
+      if (selection.kind === Kind.FIELD) sum += countField(selection, type, page);
+      else if (selection.kind === Kind.FRAGMENT_SPREAD) sum += countFragment(selection.name.value, page);
+      else sum += count(selection.selectionSet, named(selection.typeCondition?.name.value) ?? type, page);
+    }
+    return sum;
+  }
+
+  function countField(node: FieldNode, type: GraphQLNamedType | undefined, page: number): number {
+    const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[node.name.value] : undefined;
+    const inner = field && getNamedType(field.type);
+    if (!node.selectionSet || !isCompositeType(inner)) return 0;
+    const each = 1 + count(node.selectionSet, inner, pageSize(field, node, variables));
+    return isListType(getNullableType(field?.type)) ? each * (page || USUAL_LIST) : each;
+  }
+
+  function countFragment(name: string, page: number): number {
+    const key = `${page} ${name}`;
+    const fragment = fragments.get(name);
+    if (!counted.has(key) && fragment) {
+      counted.set(key, 0);
+      counted.set(key, count(fragment.selectionSet, named(fragment.typeCondition.name.value), page));
+    }
+    return counted.get(key) ?? 0;
+  }
+
+  function named(name: string | undefined): GraphQLNamedType | undefined {
+    return name === undefined ? undefined : schema.getType(name);
+  }
+
+  return count(operation.selectionSet, root, 0);
+}
+
+/** How many objects the lists of a page hold; 0 for what is no page. */
+function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
+  const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
+  if (sizes.length === 0) return 0;
+  const given = (node.arguments ?? []).filter(({ name }) => sizes.some((size) => size.name === name.value));
+  const usual = Number(sizes.find(({ defaultValue }) => defaultValue !== undefined)?.defaultValue ?? USUAL_PAGE);
+  return given.length === 0 ? usual : Math.max(...given.map(({ value }) => sizeOf(value, variables)));
+}
+
+function sizeOf(value: ValueNode, variables: Variables): number {
+  const size = valueFromASTUntyped(value, variables);
+  return typeof size === 'number' ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
+}

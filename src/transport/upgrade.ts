@@ -1,0 +1,118 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { handleProtocols } from 'graphql-ws';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { ChatError, ERROR_CODES } from '../chat/errors.ts';
+import { type Config, isLoopback } from '../config.ts';
+import { parseEmail } from '../model.ts';
+import type { Asker, Audit, Transport } from '../observe.ts';
+import type { Identify, Session } from './identity.ts';
+import { type LegacyParams, readParams } from './legacy/params.ts';
+import type { LegacyConnection } from './legacy/shim.ts';
+import type { Peers } from './peer.ts';
+import type { Quotas } from './quota.ts';
+import type { createSockets, Socket } from './sockets.ts';
+
+/** What a gateway says who a legacy client is with. */
+const GATEWAY_HEADER = 'x-kredichat-email';
+
+const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
+  ['/graphql', 'graphql-ws'],
+  ['/conversation/ws', 'legacy'],
+]);
+
+export interface UpgradeOptions {
+  readonly config: Pick<Config, 'auth' | 'limits'>;
+  readonly peers: Peers;
+  readonly identify: Identify;
+  readonly quotas: Quotas;
+  readonly sockets: ReturnType<typeof createSockets>;
+  readonly audit: Audit;
+  readonly openGraphqlWs: (ws: WebSocket, socket: Socket, from: string) => void;
+  readonly openShim: (ws: WebSocket, socket: Socket, connection: LegacyConnection) => void;
+}
+
+/** A request target, split (RFC 9112, section 3.2.1) and not decoded. */
+interface Target {
+  readonly pathname: string;
+  readonly search: string;
+}
+
+/** Lets WebSockets in, or refuses them before anything is spoken on them. */
+export function createUpgrade(options: UpgradeOptions) {
+  const { config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim } = options;
+  // One message a turn of each socket: whoever sends a flood waits like everybody else.
+  const shared = { noServer: true, maxPayload: config.limits.frameBytes, perMessageDeflate: false };
+  const fair = { ...shared, allowSynchronousEvents: false };
+  const graphqlWss = new WebSocketServer({ ...fair, handleProtocols: (protocols) => handleProtocols(protocols) });
+  // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
+  const shimWss = new WebSocketServer({ ...fair, skipUTF8Validation: true });
+
+  return async function upgrade(request: IncomingMessage, stream: Duplex, head: Buffer, target: Target): Promise<void> {
+    const from = peers.addressOf(request);
+    const over = TRANSPORTS.get(target.pathname);
+    if (!over) return refuse(stream, 404, 'Not Found');
+    const asker: Asker = { who: null, from, over };
+    if (!peers.mayConnect(request)) {
+      audit(asker, { what: 'connect', outcome: 'FORBIDDEN', why: `origin ${request.headers.origin?.slice(0, 200)}` });
+      return refuse(stream, 403, 'Forbidden');
+    }
+    if (!isLoopback(from)) {
+      if (!quotas.addresses.take(from)) {
+        audit(asker, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets of the address' });
+        return refuse(stream, 429, 'Too Many Requests');
+      }
+      stream.once('close', () => quotas.addresses.give(from));
+    }
+    const opened = (open: (ws: WebSocket, socket: Socket) => void) => (ws: WebSocket) =>
+      open(ws, sockets.add(ws, stream, over));
+    if (over === 'graphql-ws') {
+      return graphqlWss.handleUpgrade(
+        request,
+        stream,
+        head,
+        opened((ws, socket) => openGraphqlWs(ws, socket, from)),
+      );
+    }
+    const params = readParams(target.search, request.headers);
+    if (!params) return refuse(stream, 400, 'Bad Request');
+    try {
+      const { viewer, endsAt } = await identifyLegacy(request, params);
+      // Whoever has gone meanwhile takes nothing.
+      if (stream.destroyed) return;
+      if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
+      stream.once('close', () => quotas.sockets.give(viewer.email));
+      audit({ ...asker, who: viewer.email }, { what: 'connect', outcome: 'allowed' });
+      const open = opened((ws, socket) => {
+        socket.endAt(endsAt);
+        openShim(ws, socket, { ...params, viewer, from });
+      });
+      shimWss.handleUpgrade(request, stream, head, open);
+    } catch (error) {
+      if (!(error instanceof ChatError)) throw error;
+      audit(asker, { what: 'connect', outcome: error.code, why: error.message });
+      refuse(stream, ERROR_CODES[error.code], error.code);
+    }
+  };
+
+  /** Who a legacy client is. @throws ChatError with the code of the refusal */
+  async function identifyLegacy(request: IncomingMessage, { email, credential }: LegacyParams): Promise<Session> {
+    if (config.auth.mode === 'dev') return { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
+    const said = peers.isGateway(request) ? request.headers[GATEWAY_HEADER] : undefined;
+    const bySay = typeof said === 'string' ? parseEmail(said) : null;
+    const session = bySay
+      ? { viewer: { email: bySay, role: null }, endsAt: Number.POSITIVE_INFINITY }
+      : await identify(credential);
+    if (!session) throw new ChatError('UNAUTHENTICATED', 'There is no credential.');
+    if (session.viewer.email !== email)
+      throw new ChatError('FORBIDDEN', 'email_id is not the address of the credential.');
+    return session;
+  }
+}
+
+/** Answers an upgrade with a status instead. */
+export function refuse(stream: Duplex, status: number, reason: string): void {
+  // Without this a client that keeps its half open would hold the socket.
+  stream.once('finish', () => stream.destroy());
+  stream.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
