@@ -24,6 +24,22 @@ const READY_MS = 4000;
 /** How long sends under way may take at a stop, in milliseconds; then they are left unacknowledged. */
 const DRAIN_MS = 4000;
 
+/** How long a request may take to come, in milliseconds: its headers, and all of it. */
+const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
+
+/** How long somebody who is not listened to any more has to read why, in milliseconds. */
+const CUT_SHORT_MS = 500;
+
+/** On every answer; a page that loads something says so in a policy of its own. */
+const SECURITY_HEADERS = {
+  'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+
 const PROJECT = new URL('../', import.meta.url);
 
 /** The pages that are served as they stand. */
@@ -74,7 +90,9 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   let draining = false;
   let closed: Promise<void> | null = null;
 
-  const http = createHttpServer((request, response) => {
+  const http = createHttpServer(HTTP_TIMES, (request, response) => {
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+    response.once('finish', () => cutShort(request));
     answer(request, response).catch((error: unknown) => {
       onError(error);
       if (!response.headersSent) end(response, 500, 'Internal server error\n');
@@ -169,5 +187,13 @@ function end(
   body: string | Buffer,
   type = 'text/plain; charset=utf-8',
 ): void {
-  response.writeHead(status, { 'content-type': type, 'x-content-type-options': 'nosniff' }).end(body);
+  response.writeHead(status, { 'content-type': type }).end(body);
+}
+
+/** Ends the connection of a request that was answered before all of it was read: nothing more of it is taken. */
+function cutShort({ complete, socket }: IncomingMessage): void {
+  if (complete) return;
+  socket.pause();
+  socket.end();
+  setTimeout(CUT_SHORT_MS, undefined, { ref: false }).then(() => socket.destroy());
 }

@@ -37,9 +37,13 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     }
   }
 
+  const page = graphiql ? graphiqlPage() : null;
   const gated: Plugin<Record<never, never>, Client> = {
     onRequestParse({ request, setRequestParser, endResponse, fetchAPI }) {
-      if (!accepts(request.headers.get('accept'))) return endResponse(new fetchAPI.Response(null, { status: 406 }));
+      const accept = request.headers.get('accept');
+      if (page && request.method === 'GET' && /text\/html/i.test(accept ?? '') && !new URL(request.url).search)
+        return endResponse(new fetchAPI.Response(page.html, { headers: page.headers }));
+      if (!accepts(accept)) return endResponse(new fetchAPI.Response(null, { status: 406 }));
       if (request.method === 'GET') return setRequestParser(readParameters);
       if (request.method !== 'POST') return;
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
@@ -68,7 +72,6 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     },
   };
 
-  const page = graphiql ? graphiqlPage() : '';
   return createYoga<Client>({
     plugins: [gated],
     schema: gate.schema,
@@ -87,8 +90,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
         ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
         : false;
     },
-    graphiql,
-    renderGraphiQL: () => page,
+    graphiql: false,
   });
 }
 
