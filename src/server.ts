@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { createChat } from './chat/chat.ts';
 import type { Config } from './config.ts';
@@ -92,7 +92,8 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
 
   const http = createHttpServer(HTTP_TIMES, (request, response) => {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    response.once('finish', () => cutShort(request));
+    const { socket } = request;
+    response.once('finish', () => request.complete || cutShort(socket));
     answer(request, response).catch((error: unknown) => {
       onError(error);
       if (!response.headersSent) end(response, 500, 'Internal server error\n');
@@ -191,9 +192,9 @@ function end(
 }
 
 /** Ends the connection of a request that was answered before all of it was read: nothing more of it is taken. */
-function cutShort({ complete, socket }: IncomingMessage): void {
-  if (complete) return;
+async function cutShort(socket: Socket): Promise<void> {
   socket.pause();
   socket.end();
-  setTimeout(CUT_SHORT_MS, undefined, { ref: false }).then(() => socket.destroy());
+  await setTimeout(CUT_SHORT_MS, undefined, { ref: false });
+  socket.destroy();
 }

@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises';
 import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
 import { ACCESS } from '../chat/access.ts';
 import { ChatError, type ErrorCode } from '../chat/errors.ts';
@@ -39,9 +38,10 @@ export function guard(schema: GraphQLSchema): void {
 
 function guarded(operation: string, resolve: Resolve): Resolve {
   return async (source, args: Naming, context, info) => {
-    const started = performance.now();
+    const nothing = startWait(NOTHING_MS);
     const decided = async (outcome: 'allowed' | ErrorCode) => {
-      if (outcome === 'NOT_FOUND') await setTimeout(Math.ceil(started + NOTHING_MS - performance.now()));
+      if (outcome === 'NOT_FOUND') await nothing.over();
+      else nothing.cancel();
       context.audit({ what: operation, on: nameIn(args), outcome });
     };
     try {
@@ -53,6 +53,25 @@ function guarded(operation: string, resolve: Resolve): Resolve {
       await decided(codeOf(error));
       throw error;
     }
+  };
+}
+
+/** A time that begins now: one that began after the work would tell how long that took. */
+function startWait(milliseconds: number) {
+  let over = false;
+  let wake = (): void => {};
+  const timer = setTimeout(() => {
+    over = true;
+    wake();
+  }, milliseconds);
+  return {
+    cancel: () => clearTimeout(timer),
+    /** Resolves when it is over. */
+    over: () =>
+      new Promise<void>((resolve) => {
+        if (over) resolve();
+        else wake = resolve;
+      }),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Limits } from '../config.ts';
 import type { Asker, Audit, Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
-import type { Identify, Session } from './identity.ts';
+import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
 import type { Quotas } from './quota.ts';
 import type { Socket } from './sockets.ts';
 
@@ -83,9 +83,13 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       audit({ ...asker(extra), who: viewer.email }, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets' });
       return extra.socket.close(CloseCode.Forbidden, 'Too many connections');
     }
+    allow(extra, 'connect', { viewer, endsAt });
+  }
+
+  function allow(extra: Extra, what: string, { viewer, endsAt }: Session): void {
     extra.context = { ...extra.context, viewer };
-    extra.socket.endAt(endsAt);
-    audit(asker(extra), { what: 'connect', outcome: 'allowed' });
+    extra.socket.endAt(endsAt, () => audit(asker(extra), TOKEN_ENDED));
+    audit(asker(extra), { what, outcome: 'allowed' });
   }
 
   /** A fresh credential of the same person lets the connection go on, with all that runs on it. */
@@ -93,14 +97,11 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     if (!payload || !('authorization' in payload)) return;
     const session = await authenticate(extra, 'renew', payload);
     if (!session) return;
-    const { viewer } = session;
-    if (viewer.email !== extra.context.viewer?.email) {
+    if (session.viewer.email !== extra.context.viewer?.email) {
       audit(asker(extra), { what: 'renew', outcome: 'FORBIDDEN', why: 'somebody else' });
       return extra.socket.close(CloseCode.Forbidden, 'Forbidden');
     }
-    extra.context = { ...extra.context, viewer };
-    extra.socket.endAt(session.endsAt);
-    audit(asker(extra), { what: 'renew', outcome: 'allowed' });
+    allow(extra, 'renew', session);
   }
 
   const server = makeServer<Credentials, Extra>({

@@ -2,6 +2,7 @@ import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtV
 import { ChatError } from '../chat/errors.ts';
 import type { AuthConfig } from '../config.ts';
 import { parseEmail, type Role, type Viewer } from '../model.ts';
+import type { Decision } from '../observe.ts';
 
 type JwtConfig = Extract<AuthConfig, { mode: 'jwt' }>;
 
@@ -11,6 +12,9 @@ export interface Session {
   /** When the credential ends, in milliseconds since 1970; infinite where it does not. */
   readonly endsAt: number;
 }
+
+/** What is decided about somebody who stays on when the credential has ended. */
+export const TOKEN_ENDED: Decision = { what: 'end', outcome: 'UNAUTHENTICATED', why: 'token ended' };
 
 /**
  * Who a credential stands for, the same on every transport; null where there is none. The credential is

@@ -35,7 +35,7 @@ export interface Socket {
   /** Ends the socket at once: nothing that the client still sends is read. */
   close(code: number, reason: string): void;
   /** Closes the socket with 4401 at this time, in milliseconds since 1970, unless it is told another meanwhile. */
-  endAt(time: number): void;
+  endAt(time: number, onEnd: () => void): void;
   /** Whether it was closed, by either side. */
   readonly ended: boolean;
   /** Calls back once, when the socket has ended; at once if it has already. */
@@ -121,12 +121,16 @@ class OpenSocket implements Socket {
     this.end(code, reason);
   }
 
-  endAt(time: number): void {
+  endAt(time: number, onEnd: () => void): void {
     clearTimeout(this.#end);
     if (this.#ended || time === Number.POSITIVE_INFINITY) return;
     const left = time - Date.now();
-    const check = () => (left > LONGEST_TIMER_MS ? this.endAt(time) : this.close(CLOSE.tokenEnded, 'Token ended'));
-    this.#end = setTimeout(check, Math.min(left, LONGEST_TIMER_MS)).unref();
+    const end = () => {
+      if (left > LONGEST_TIMER_MS) return this.endAt(time, onEnd);
+      onEnd();
+      this.close(CLOSE.tokenEnded, 'Token ended');
+    };
+    this.#end = setTimeout(end, Math.min(left, LONGEST_TIMER_MS)).unref();
   }
 
   get ended(): boolean {

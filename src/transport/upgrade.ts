@@ -6,7 +6,7 @@ import { ChatError, ERROR_CODES } from '../chat/errors.ts';
 import { type Config, isLoopback } from '../config.ts';
 import { parseEmail } from '../model.ts';
 import type { Asker, Audit, Transport } from '../observe.ts';
-import type { Identify, Session } from './identity.ts';
+import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
 import type { Peers } from './peer.ts';
@@ -76,21 +76,24 @@ export function createUpgrade(options: UpgradeOptions) {
     }
     const params = readParams(target.search, request.headers);
     if (!params) return refuse(stream, 400, 'Bad Request');
+    let known = asker;
     try {
       const { viewer, endsAt } = await identifyLegacy(request, params);
+      known = { ...asker, who: viewer.email };
+      if (viewer.email !== params.email) throw new ChatError('FORBIDDEN', 'email_id is another address.');
       // Whoever has gone meanwhile takes nothing.
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
-      audit({ ...asker, who: viewer.email }, { what: 'connect', outcome: 'allowed' });
+      audit(known, { what: 'connect', outcome: 'allowed' });
       const open = opened((ws, socket) => {
-        socket.endAt(endsAt);
+        socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
         openShim(ws, socket, { ...params, viewer, from });
       });
       shimWss.handleUpgrade(request, stream, head, open);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
-      audit(asker, { what: 'connect', outcome: error.code, why: error.message });
+      audit(known, { what: 'connect', outcome: error.code, why: error.message });
       refuse(stream, ERROR_CODES[error.code], error.code);
     }
   };
@@ -104,8 +107,6 @@ export function createUpgrade(options: UpgradeOptions) {
       ? { viewer: { email: bySay, role: null }, endsAt: Number.POSITIVE_INFINITY }
       : await identify(credential);
     if (!session) throw new ChatError('UNAUTHENTICATED', 'There is no credential.');
-    if (session.viewer.email !== email)
-      throw new ChatError('FORBIDDEN', 'email_id is not the address of the credential.');
     return session;
   }
 }

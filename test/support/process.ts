@@ -33,10 +33,12 @@ export function processes() {
     ): Promise<{ child: ChildProcess; url: string; ws: string }> {
       const child = run(environment, ...args);
       let output = '';
-      for await (const chunk of child.stdout ?? []) {
+      for await (const chunk of child.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
         output += chunk;
         const url = /http:\/\/\S+:\d+/.exec(output)?.[0];
-        if (url) return { child, url, ws: url.replace('http', 'ws') };
+        if (!url) continue;
+        child.stdout?.resume();
+        return { child, url, ws: url.replace('http', 'ws') };
       }
       throw new Error(`the server ended: ${output}`);
     },

@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest';
+import { conversationId, type EmailAddress } from '../../src/model.ts';
+import { type Answer, connectGraphql, connectLegacy, post } from '../support/clients.ts';
+import { startServer, type TestServer } from '../support/server.ts';
+
+const ANN = 'ann@example.com';
+const BOB = 'bob@example.com';
+const EVE = 'eve@example.com';
+const KEY = { configId: 'c1', members: [ANN, BOB, ...Array.from({ length: 300 }, (_, i) => `m${i}@example.com`)] };
+const SEND = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
+
+/** What a stranger can try with the id of a conversation. */
+const ATTEMPTS: Record<string, string> = {
+  conversation: 'query ($id: ID!) { conversation(by: { id: $id }) { id } }',
+  node: 'query ($id: ID!) { node(id: $id) { id } }',
+  sendMessage: 'mutation ($id: ID!) { sendMessage(input: { to: { id: $id }, text: "x" }) { deduplicated } }',
+  markRead: 'mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { id } } }',
+  messageAdded: 'subscription ($id: ID!) { messageAdded(conversationId: $id) { text } }',
+};
+
+/** A large conversation that is being written to all the time, until `stop`. */
+async function busy(server: TestServer) {
+  const { data } = await post(server.url, ANN, SEND, { input: { to: { key: KEY }, text: 'x' } });
+  const line = await connectGraphql(server.ws, ANN);
+  let stopped = false;
+  const writing = (async () => {
+    while (!stopped) await line.run(SEND, { input: { to: { key: KEY }, text: 'x' } });
+  })();
+  const stop = async () => {
+    stopped = true;
+    await writing;
+  };
+  const missing = conversationId({ ...KEY, configId: 'missing', members: KEY.members as EmailAddress[] });
+  return { foreign: data.sendMessage.conversation.id as string, missing: missing as string, stop };
+}
+
+describe('to a stranger, a foreign conversation and a missing one are the same', () => {
+  test('in bytes, on every transport', async () => {
+    const server = await startServer();
+    const { foreign, missing, stop } = await busy(server);
+    const line = await connectGraphql(server.ws, EVE);
+    const ask = async (query: string, id: string): Promise<(Answer | null)[]> => {
+      const events = line.subscribe(query, { id });
+      const answers = [await events.next(), await events.next()];
+      return query.startsWith('subscription') ? answers : [...answers, await post(server.url, EVE, query, { id })];
+    };
+    for (const [name, query] of Object.entries(ATTEMPTS)) {
+      const [first, ...others] = await Promise.all(
+        [missing, foreign, `${foreign}:1`, 'c_', '__proto__'].map((id) => ask(query, id)),
+      );
+      for (const other of others) expect(JSON.stringify(other), name).toBe(JSON.stringify(first));
+    }
+    await stop();
+  });
+
+  /**
+   * The Mann-Whitney statistic of two samples that were taken in turn: beyond 5 either way by chance once in a million times.
+   */
+  function difference(a: readonly number[], b: readonly number[]): number {
+    let wins = 0;
+    for (const x of a) for (const y of b) wins += x > y ? 1 : x === y ? 0.5 : 0;
+    const n = a.length * b.length;
+    return (wins - n / 2) / Math.sqrt((n * (a.length + b.length + 1)) / 12);
+  }
+
+  test('in time, even while it is written to', { timeout: 60_000 }, async () => {
+    const server = await startServer();
+    const { foreign, missing, stop } = await busy(server);
+    const line = await connectGraphql(server.ws, EVE);
+    for (const [name, query] of Object.entries(ATTEMPTS)) {
+      const samples: Record<string, number[]> = { [foreign]: [], [missing]: [] };
+      for (let i = 0; i < 100; i++) {
+        // In turn, and in both orders: what the machine does meanwhile is the same to both.
+        for (const id of i % 2 ? [foreign, missing] : [missing, foreign]) {
+          const started = performance.now();
+          await line.subscribe(query, { id }).next();
+          samples[id]?.push(performance.now() - started);
+        }
+      }
+      expect(Math.abs(difference(samples[foreign] ?? [], samples[missing] ?? [])), name).toBeLessThan(5);
+    }
+    const legacy = await connectLegacy(server.ws, EVE);
+    legacy.send({ type: 'RECEIVE', config_id: KEY.configId, members: KEY.members });
+    expect((await legacy.next()).data).toEqual([]);
+    await stop();
+  });
+});

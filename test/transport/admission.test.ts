@@ -1,0 +1,234 @@
+import { connect as connectTcp } from 'node:net';
+import { SignJWT } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { type Answer, connect, connectGraphql, connectLegacy, post } from '../support/clients.ts';
+import { startServer } from '../support/server.ts';
+
+const ANN = 'ann@example.com';
+const BOB = 'bob@example.com';
+const SECRET = 'a secret of thirty-two bytes, or more';
+const JWT = { AUTH_MODE: 'jwt', JWT_SECRET: SECRET };
+const CHANGED = 'subscription { chatListChanged { configId } }';
+const token = (email: string) =>
+  new SignJWT({ email }).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('10 min').sign(Buffer.from(SECRET));
+const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
+const upgrade = (url: string, headers: Record<string, string> = {}) =>
+  connect(url, url.endsWith('/graphql') ? 'graphql-transport-ws' : undefined, { headers });
+
+test('with tokens, no origin is let in but the own and those allowed', async () => {
+  const { url, ws } = await startServer({ ...JWT, ALLOWED_ORIGINS: 'https://app.example.com' });
+  const paths = [`${ws}/graphql`, `${ws}/conversation/ws?email_id=${ANN}&token=${await token(ANN)}`];
+  for (const origin of [
+    'http://localhost:3000',
+    'http://127.0.0.1:1',
+    'https://evil.example',
+    'null',
+    `${url}.evil.example`,
+  ]) {
+    for (const path of paths) await expect(upgrade(path, { origin }), origin).rejects.toThrow('403');
+    expect((await fetch(`${url}/graphql?query={__typename}`, { headers: { origin } })).status, origin).toBe(403);
+  }
+  for (const origin of [url, 'https://app.example.com'])
+    for (const path of paths) (await upgrade(path, { origin })).close();
+});
+
+test('every answer carries the headers that keep browsers from doing more than they should', async () => {
+  const { url } = await startServer();
+  const page = { accept: 'text/html' };
+  const requests: [string, RequestInit][] = [
+    ['/', {}],
+    ['/docs/README.md', {}],
+    ['/graphql', { headers: page }],
+    ['/graphql?query={__typename}', {}],
+    ['/graphql', { method: 'POST', body: 'x' }],
+    ['/healthz', {}],
+    ['/nothing', {}],
+    ['/graphql', { headers: { origin: 'https://evil.example' } }],
+  ];
+  for (const [path, init] of requests) {
+    const { headers, status } = await fetch(url + path, init);
+    const name = `${path} ${status}`;
+    expect(headers.get('x-content-type-options'), name).toBe('nosniff');
+    expect(headers.get('x-frame-options'), name).toBe('DENY');
+    expect(headers.get('referrer-policy'), name).toBe('no-referrer');
+    expect(headers.get('cross-origin-opener-policy'), name).toBe('same-origin');
+    const policy = headers.get('content-security-policy');
+    expect(policy, name).toMatch(/^default-src 'none';.*frame-ancestors 'none'/);
+    expect(policy, name).not.toMatch(/script-src[^;]*(unsafe|\*|https?:)/);
+    expect(headers.get('server') ?? headers.get('x-powered-by'), name).toBeNull();
+  }
+});
+
+test('a body that is too large is refused without being read', async () => {
+  const { url } = await startServer({ MAX_FRAME_BYTES: '65536' });
+  const head = 'POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
+  const chunk = Buffer.alloc(65_536, 'x');
+  for (const [length, part] of [
+    ['Content-Length: 1000000000', chunk],
+    ['Transfer-Encoding: chunked', Buffer.concat([Buffer.from('10000\r\n'), chunk, Buffer.from('\r\n')])],
+  ] as const) {
+    const socket = connectTcp(Number(new URL(url).port), '127.0.0.1');
+    let answer = '';
+    socket.on('data', (data) => {
+      answer += data;
+    });
+    socket.on('error', () => {});
+    const closed = new Promise((resolve) => socket.on('close', resolve));
+    socket.write(`${head}${length}\r\n\r\n`);
+    const write = (): void => {
+      while (socket.writable && socket.write(part));
+      socket.once('drain', write);
+    };
+    write();
+    await closed;
+    expect(answer).toMatch(/^HTTP\/1.1 413 .*"TOO_LARGE"/s);
+    // What the kernel takes by itself, and no more.
+    expect(socket.bytesWritten).toBeLessThan(50_000_000);
+  }
+});
+
+describe('what an operation may ask for', () => {
+  const over = async (url: string, query: string, variables?: Record<string, unknown>) =>
+    code(await post(url, ANN, query, variables));
+
+  test('is bounded by its cost, with pages and lists multiplied, through fragments and variables', async () => {
+    const { url } = await startServer();
+    const nested = (list: string, log: string) =>
+      `{ chatList(first: ${list}) { nodes { messages(last: ${log}) { nodes { text } } } } }`;
+    expect(await over(url, nested('50', '100'))).toBeUndefined();
+    expect(await over(url, nested('100', '100'))).toBe('BAD_USER_INPUT');
+    const variables = `query ($a: Int, $b: Int) ${nested('$a', '$b')}`;
+    expect(await over(url, variables, { a: 20, b: 50 })).toBeUndefined();
+    expect(await over(url, variables, { a: 100, b: 100 })).toBe('BAD_USER_INPUT');
+    expect(await over(url, variables, { a: 1e9, b: 1e9 })).toBe('BAD_USER_INPUT');
+    const page = '{ chatList(first: 100) { ...L } } fragment L on ChatList { edges { node { ...C } } }';
+    expect(
+      await over(url, `${page} fragment C on Conversation { messages(last: 100) { edges { node { text } } } }`),
+    ).toBe('BAD_USER_INPUT');
+    expect(
+      await over(url, `${page} fragment C on Conversation { messages(last: 10) { edges { node { text } } } }`),
+    ).toBeUndefined();
+    const many = Array.from(
+      { length: 15 },
+      (_, i) => `a${i}: chatList(first: 100) { nodes { members { email } } }`,
+    ).join(' ');
+    expect(await over(url, `{ ${many} }`)).toBe('BAD_USER_INPUT');
+    expect(await over(url, '{ viewer { email } }')).toBeUndefined();
+  });
+
+  test('is bounded in directives', async () => {
+    const { url } = await startServer({ MAX_DIRECTIVES: '3' });
+    const email = (count: number) => `{ viewer { ${'email @include(if: true) '.repeat(count)} } }`;
+    expect(await over(url, email(3))).toBeUndefined();
+    expect(await over(url, email(4))).toBe('BAD_USER_INPUT');
+    const spread = (count: number) =>
+      `{ viewer { ${'...V @include(if: true) '.repeat(count)} } } fragment V on Viewer { email @skip(if: false) }`;
+    expect(await over(url, spread(1))).toBeUndefined();
+    expect(await over(url, spread(2))).toBe('BAD_USER_INPUT');
+  });
+});
+
+describe('what a user may hold', () => {
+  test('is counted over all sockets of both kinds', async () => {
+    const { ws, server } = await startServer({ MAX_SOCKETS_PER_USER: '3' });
+    const held = [
+      await connectGraphql(ws, ANN),
+      await connectLegacy(ws, ANN),
+      await connectGraphql(ws, 'Ann@example.com:BANK'),
+    ];
+    await expect(connectLegacy(ws, ANN)).rejects.toThrow('429');
+    const one = await connect(`${ws}/graphql`, 'graphql-transport-ws');
+    one.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+    expect(await one.closed()).toEqual({ code: 4403, reason: 'Too many connections' });
+    (await connectGraphql(ws, BOB)).close();
+    for (const line of held) line.close();
+    await Promise.all(held.map((line) => line.closed()));
+    for (let i = 0; i < 10; i++) {
+      const line = await connectLegacy(ws, ANN);
+      line.close();
+      await line.closed();
+    }
+    expect(server.subscriptions()).toBe(0);
+  });
+
+  test('subscriptions too, and one too many ends none of the others', async () => {
+    const { ws } = await startServer({ MAX_SUBSCRIPTIONS_PER_USER: '3' });
+    const [one, two] = [await connectGraphql(ws, ANN), await connectGraphql(ws, ANN)];
+    const live = [one, one, two].map((line) => line.subscribe(CHANGED));
+    await Promise.all([one, two].map((line) => line.run('{ viewer { email } }')));
+    expect(code(await two.subscribe(CHANGED).next())).toBe('RATE_LIMITED');
+    const other = (await connectGraphql(ws, BOB)).subscribe(CHANGED);
+    const input = { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' };
+    const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
+    await one.run('{ viewer { email } }');
+    const { data } = await one.run(say, { input });
+    for (const events of [...live, other]) expect((await events.next())?.data.chatListChanged.configId).toBe('c');
+    // A frame client that asks for live messages is told that it is not followed.
+    const legacy = await connectLegacy(ws, ANN, '&live=1');
+    legacy.send({ type: 'RECEIVE', config_id: 'c', members: [BOB] });
+    expect((await legacy.next()).type).toBe('RECEIVE');
+    expect(await legacy.next()).toMatchObject({ type: 'ERROR', error: { code: 'RATE_LIMITED' } });
+    // What was given back can be taken again: by the end of a subscription, and of a socket.
+    live[0]?.stop();
+    const again = one.subscribe('subscription ($id: ID!) { messageAdded(conversationId: $id, afterSeq: 0) { text } }', {
+      id: data.sendMessage.conversation.id,
+    });
+    expect((await again.next())?.data.messageAdded.text).toBe('x');
+    one.close();
+    await one.closed();
+    const events = [1, 2].map(() => two.subscribe(CHANGED));
+    await two.run('{ viewer { email } }');
+    await two.run(say, { input });
+    for (const one of events) expect((await one.next())?.data.chatListChanged.configId).toBe('c');
+  });
+});
+
+describe('a client behind a proxy', () => {
+  const from = (...hops: string[]) => ({ 'x-forwarded-for': hops.join(', ') });
+
+  test('is counted by the address that a trusted proxy says', async () => {
+    const { ws } = await startServer({ TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8', MAX_SOCKETS_PER_ADDRESS: '2' });
+    const open = (...hops: string[]) => upgrade(`${ws}/graphql`, from(...hops));
+    const held = [await open('192.0.2.1'), await open('192.0.2.1', '10.1.2.3')];
+    // Whatever it says itself, the proxy says the rest.
+    for (const hops of [['192.0.2.1'], ['198.51.100.7', '192.0.2.1'], ['127.0.0.1', '192.0.2.1', '10.9.9.9']])
+      await expect(open(...hops), hops.join()).rejects.toThrow('429');
+    (await open('192.0.2.2')).close();
+    for (const line of held) line.close();
+    await Promise.all(held.map((line) => line.closed()));
+    (await open('192.0.2.1')).close();
+  });
+
+  test('is not counted by what it says itself', async () => {
+    const { ws } = await startServer({ MAX_SOCKETS_PER_ADDRESS: '1' });
+    for (let i = 0; i < 3; i++) await upgrade(`${ws}/graphql`, from('192.0.2.1'));
+  });
+});
+
+describe('a gateway', () => {
+  const gateway = { ...JWT, LEGACY_GATEWAYS: '127.0.0.1' };
+  const said = { 'x-kredichat-email': ANN };
+  const path = (ws: string) => `${ws}/conversation/ws?email_id=${ANN}`;
+
+  test('may say who a frame client is, and for nothing else', async () => {
+    const { ws, url } = await startServer(gateway);
+    const line = await upgrade(path(ws), said);
+    line.send({ type: 'CHAT_LIST' });
+    expect((await line.next()).type).toBe('CHAT_LIST');
+    await expect(upgrade(path(ws), { 'x-kredichat-email': BOB })).rejects.toThrow('403');
+    for (const value of ['', 'nonsense', `${ANN}, ${BOB}`])
+      await expect(upgrade(path(ws), { 'x-kredichat-email': value }), value).rejects.toThrow('401');
+    const answer = await fetch(`${url}/graphql?query={viewer{email}}`, { headers: said });
+    expect(code((await answer.json()) as Answer)).toBe('UNAUTHENTICATED');
+  });
+
+  test('is one only at the addresses that are listed, and never by default', async () => {
+    for (const environment of [
+      JWT,
+      { ...JWT, LEGACY_GATEWAYS: '10.0.0.0/8, 2001:db8::/32', TRUSTED_PROXIES: '127.0.0.1' },
+    ]) {
+      const { ws } = await startServer(environment);
+      await expect(upgrade(path(ws), { ...said, 'x-forwarded-for': '10.0.0.1' })).rejects.toThrow('401');
+    }
+  });
+});
