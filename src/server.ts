@@ -47,6 +47,7 @@ const PAGES: Readonly<Record<string, { readonly type: string; readonly file: str
   '/': { type: 'text/html; charset=utf-8', file: 'web/index.html' },
   '/docs/README.md': { type: 'text/plain; charset=utf-8', file: 'README.md' },
   '/docs/OPERATIONS.md': { type: 'text/plain; charset=utf-8', file: 'docs/OPERATIONS.md' },
+  '/docs/SECURITY.md': { type: 'text/plain; charset=utf-8', file: 'docs/SECURITY.md' },
   '/docs/PROTOCOL.md': { type: 'text/plain; charset=utf-8', file: 'docs/PROTOCOL.md' },
 };
 

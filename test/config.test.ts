@@ -46,10 +46,30 @@ describe('the configuration', () => {
     ['RATE_LIMIT_MESSAGES', '-1'],
     ['LEGACY_PAGE_SIZE', '0'],
     ['LEGACY_PAGE_SIZE', '101'],
+    ['JWT_SECRET', 'x'.repeat(31)],
+    ['JWKS_URL', 'keys'],
+    ['JWKS_URL', 'http://login.example.com/keys'],
+    ['JWT_LEEWAY_SECONDS', '-1'],
+    ['TRUSTED_PROXIES', 'proxy.example.com'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['LEGACY_GATEWAYS', '10.0.0.1,'],
+    ['MAX_COST', '0'],
     ['INTROSPECTION', 'true'],
     ['LOG_LEVEL', 'loud'],
   ])('refuses %s=%s in one line that names it', (name, value) => {
     expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`^${name} [^\n]+$`));
+  });
+
+  test('with tokens is told how they are checked, in one way, and is closed by default', () => {
+    const JWT_SECRET = 'é'.repeat(16);
+    expect(readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, HOST: '0.0.0.0' })).toMatchObject({
+      ...{ introspection: false, loopbackOrigins: false, trustedProxies: [], legacyGateways: [] },
+      auth: { mode: 'jwt', issuer: null, audience: null, emailClaim: 'email', roleClaim: 'role', leewaySeconds: 1 },
+    });
+    const JWKS_URL = 'http://127.0.0.1:8080/keys';
+    expect(readConfig({ AUTH_MODE: 'jwt', JWKS_URL, INTROSPECTION: 'on' }).introspection).toBe(true);
+    expect(() => readConfig({ AUTH_MODE: 'jwt' })).toThrow(/^AUTH_MODE [^\n]+$/);
+    expect(() => readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, JWKS_URL })).toThrow(/^JWT_SECRET [^\n]+$/);
   });
 
   test('is all in the README, with its defaults', () => {

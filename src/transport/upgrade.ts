@@ -78,14 +78,15 @@ export function createUpgrade(options: UpgradeOptions) {
     if (!params) return refuse(stream, 400, 'Bad Request');
     let known = asker;
     try {
-      const { viewer, endsAt } = await identifyLegacy(request, params);
+      const said = saidByGateway(request);
+      const { viewer, endsAt } = said ?? (await identifyLegacy(params));
       known = { ...asker, who: viewer.email };
       if (viewer.email !== params.email) throw new ChatError('FORBIDDEN', 'email_id is another address.');
       // Whoever has gone meanwhile takes nothing.
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
-      audit(known, { what: 'connect', outcome: 'allowed' });
+      audit(known, { what: 'connect', outcome: 'allowed', ...(said && { why: 'said by a gateway' }) });
       const open = opened((ws, socket) => {
         socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
         openShim(ws, socket, { ...params, viewer, from });
@@ -98,14 +99,17 @@ export function createUpgrade(options: UpgradeOptions) {
     }
   };
 
-  /** Who a legacy client is. @throws ChatError with the code of the refusal */
-  async function identifyLegacy(request: IncomingMessage, { email, credential }: LegacyParams): Promise<Session> {
+  /** Who a gateway says a legacy client is; null where none says anything. */
+  function saidByGateway(request: IncomingMessage): Session | null {
+    const said = config.auth.mode === 'jwt' && peers.isGateway(request) ? request.headers[GATEWAY_HEADER] : undefined;
+    const email = typeof said === 'string' ? parseEmail(said) : null;
+    return email && { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
+  }
+
+  /** Who a legacy client says it is: in development by its address alone. @throws ChatError with the code of the refusal */
+  async function identifyLegacy({ email, credential }: LegacyParams): Promise<Session> {
     if (config.auth.mode === 'dev') return { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
-    const said = peers.isGateway(request) ? request.headers[GATEWAY_HEADER] : undefined;
-    const bySay = typeof said === 'string' ? parseEmail(said) : null;
-    const session = bySay
-      ? { viewer: { email: bySay, role: null }, endsAt: Number.POSITIVE_INFINITY }
-      : await identify(credential);
+    const session = await identify(credential);
     if (!session) throw new ChatError('UNAUTHENTICATED', 'There is no credential.');
     return session;
   }
