@@ -156,7 +156,8 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       draining = true;
       closed ??= (async () => {
         const down = new Promise((resolve) => http.close(resolve));
-        await Promise.race([chat.drain(), setTimeout(DRAIN_MS, undefined, { ref: false })]);
+        const sent = sockets.stop().then(gate.settled);
+        await Promise.race([sent, setTimeout(DRAIN_MS, undefined, { ref: false })]);
         // The answers to those sends leave before the sockets close.
         await setImmediate();
         await sockets.close();

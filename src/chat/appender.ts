@@ -166,10 +166,6 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
     keep(conversation: Conversation, readAt: number): void {
       if (!queues.has(conversation.id)) heads.set(conversation.id, { conversation, readAt });
     },
-    /** Resolves when the sends accepted so far are answered. */
-    async drain(): Promise<void> {
-      await Promise.all([...queues.values()].map(({ last }) => last));
-    },
   };
 }
 

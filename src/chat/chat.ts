@@ -250,9 +250,6 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Resolves when a send would succeed now; rejects otherwise. */
     ping: () => store.ping(),
 
-    /** Resolves when the sends accepted so far are answered. */
-    drain: appender.drain,
-
     /** Stops listening to the store. */
     close(): void {
       clearInterval(slowPoll);

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import {
   type DocumentNode,
   type ExecutionResult,
@@ -47,6 +48,8 @@ export interface Gate {
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
   /** The JSON of a result, in UTF-8 and not to be changed: for results that are kept it is made once. */
   json(result: ExecutionResult): Buffer;
+  /** Resolves when no operation waits for its result any more. */
+  settled(): Promise<void>;
   /** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
   mask(error: unknown): GraphQLError;
 }
@@ -138,11 +141,22 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       throw badInput(`The operation asks for more than ${limits.cost} objects.`);
   }
 
+  /** Operations that wait for their result. */
+  let running = 0;
+  const whenIdle: (() => void)[] = [];
+
+  async function settled(): Promise<void> {
+    // What is answered may be what another has waited for.
+    for (await setImmediate(); running > 0; await setImmediate())
+      await new Promise<void>((resolve) => whenIdle.push(resolve));
+  }
+
   async function run(
     { query, variables, operationName, after }: OperationRequest,
     contextValue: Context,
   ): Promise<OperationResult> {
     const started = performance.now();
+    running++;
     let kind: OperationTypeNode | undefined;
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -176,6 +190,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       return { errors: [mask(error)] };
     } finally {
       clearTimeout(timer);
+      if (--running === 0) for (const listener of whenIdle.splice(0)) listener();
       metrics.answered(kind ?? 'invalid', performance.now() - started);
     }
   }
@@ -184,6 +199,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     schema,
     prepare,
     run,
+    settled,
     json: keeping.json,
     mask,
     kind: (document, operationName) => getOperationAST(document, operationName)?.operation,

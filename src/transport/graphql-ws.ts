@@ -26,11 +26,13 @@ interface Extra {
   readonly late: NodeJS.Timeout;
   /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
   registered: Promise<unknown>;
-  /** Every operation that has begun and not ended, by its id: true for subscriptions. */
-  readonly running: Map<string, boolean>;
-  /** How many of them are no subscriptions. */
+  /**
+   * Every operation that has begun and not ended, by its id. Those the client completed are gone from graphql-ws's list
+   * at once, from this one when they have ended; they do not count any more.
+   */
+  readonly running: Map<string, 'query' | 'subscription' | 'completed'>;
+  /** How many of them are queries, or mutations. */
   waiting: number;
-  readonly ws: WebSocket;
   readonly socket: Socket;
 }
 
@@ -134,8 +136,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       }
       const after = live ? undefined : extra.registered;
       const result = gate.run({ query: document, variables, operationName, after }, extra.context);
-      extra.running.set(id, live);
-      if (!live) extra.waiting++;
+      extra.running.set(id, live ? 'subscription' : 'query');
+      if (!live && ++extra.waiting === MAX_WAITING) extra.socket.hold(true);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
@@ -149,17 +151,24 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   });
 
   function mayFollow({ running, context: { viewer }, socket }: Extra, subscriptions: object): boolean {
-    // Those the client completed are gone from graphql-ws's list at once, from ours when they have ended.
-    const here = [...running].filter(([other, isLive]) => isLive && other in subscriptions).length;
-    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(viewer?.email ?? '');
+    const user = viewer?.email ?? '';
+    let here = 0;
+    for (const [id, kind] of running) {
+      if (kind !== 'subscription') continue;
+      if (id in subscriptions) here++;
+      else {
+        running.set(id, 'completed');
+        quotas.subscriptions.give(user);
+      }
+    }
+    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(user);
   }
 
   function end(extra: Extra, id: string): void {
-    const live = extra.running.get(id);
-    if (live === undefined) return;
+    const kind = extra.running.get(id);
     extra.running.delete(id);
-    if (live) return quotas.subscriptions.give(extra.context.viewer?.email ?? '');
-    if (--extra.waiting < MAX_WAITING && extra.ws.isPaused) extra.ws.resume();
+    if (kind === 'subscription') quotas.subscriptions.give(extra.context.viewer?.email ?? '');
+    if (kind === 'query' && --extra.waiting === MAX_WAITING - 1) extra.socket.hold(false);
   }
 
   /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
@@ -200,7 +209,6 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       registered: Promise.resolve(),
       running: new Map(),
       waiting: 0,
-      ws,
       socket,
     };
     const closed = server.opened(
@@ -209,8 +217,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         send: async (text) => socket.send(Buffer.from(text)),
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
-          ws.on('message', (data) => {
-            if (extra.waiting >= MAX_WAITING) ws.pause();
+          socket.onMessage((data) => {
             receive(String(data)).catch((error: unknown) => {
               if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
                 return socket.close(CloseCode.BadRequest, 'Invalid message received');

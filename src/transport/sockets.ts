@@ -2,6 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
+import { createTurns, Inbox, type Receive } from './inbox.ts';
+import { frameLength, joinFrames } from './text-frames.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
 const CLOSE = { goingAway: 1001, tokenEnded: 4401, tooFarBehind: 4413 } as const;
@@ -30,6 +32,10 @@ export interface Socket {
   send(...parts: readonly Buffer[]): void;
   /** The same for an event of many: where there are many sockets to write to, it may leave some turns later. */
   sendEvent(...parts: readonly Buffer[]): void;
+  /** Calls back for each frame the client sends; for few in one turn of the event loop, as others have their turn too. */
+  onMessage(receive: Receive): void;
+  /** While it is held, nothing is called back for, and the client is read no further. */
+  hold(held: boolean): void;
   /** Resolves when little is unsent, or the socket ended. */
   drained(): Promise<void>;
   /** Ends the socket at once: nothing that the client still sends is read. */
@@ -50,6 +56,7 @@ interface Surroundings {
   readonly answers: Writes;
   /** What may be written some turns later. */
   readonly events: Writes;
+  readonly turns: () => number;
 }
 
 /** A class, because there are many. */
@@ -65,6 +72,7 @@ class OpenSocket implements Socket {
   #endListeners: ((code: number, reason: string) => void)[] = [];
   #drainListeners: (() => void)[] = [];
   #end: NodeJS.Timeout | undefined;
+  #inbox: Inbox | undefined;
   /** Somebody who waited for room may send now. One at a time, so that they do not all send into the same room. */
   #letIn = false;
 
@@ -92,7 +100,7 @@ class OpenSocket implements Socket {
       return false;
     }
     this.#frames.push(parts);
-    this.#frameBytes += frameLength(lengthOf(parts));
+    this.#frameBytes += frameLength(parts);
     if (this.#frameBytes >= WRITE_BYTES) this.write();
     this.#admitNext();
     return this.#frames.length > 0;
@@ -106,6 +114,23 @@ class OpenSocket implements Socket {
     this.#frameBytes = 0;
   }
 
+  onMessage(receive: Receive): void {
+    this.#inbox = new Inbox(this.#ws, this.#shared.turns, (data, isBinary) => {
+      // Whoever sends is there.
+      this.answered = true;
+      receive(data, isBinary);
+    });
+  }
+
+  hold(held: boolean): void {
+    if (!this.#ended) this.#inbox?.hold(held);
+  }
+
+  /** Reads no more of what the client sends, and resolves when all that was read is handed on. */
+  async stop(): Promise<void> {
+    if (!this.#ended) await this.#inbox?.stop();
+  }
+
   async drained(): Promise<void> {
     if (this.#ended) return;
     await new Promise<void>((resolve) => {
@@ -116,6 +141,8 @@ class OpenSocket implements Socket {
 
   close(code: number, reason: string): void {
     this.#ws.removeAllListeners('message');
+    // The answer to the close is still to be read.
+    this.#ws.resume();
     this.write();
     this.#ws.close(code, reason);
     this.end(code, reason);
@@ -147,6 +174,7 @@ class OpenSocket implements Socket {
     if (this.#ended) return;
     this.#ended = { code, reason };
     clearTimeout(this.#end);
+    this.#inbox?.clear();
     for (const listener of this.#drainListeners.splice(0)) listener();
     for (const listener of this.#endListeners.splice(0)) listener(code, reason);
   }
@@ -172,7 +200,12 @@ class OpenSocket implements Socket {
 /** All open WebSockets: their heartbeat, their bounds and their end. */
 export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
   const { unsentBytes } = limits;
-  const shared = { unsentBytes, answers: createWrites(Number.POSITIVE_INFINITY), events: createWrites(EVENT_WRITES) };
+  const shared: Surroundings = {
+    unsentBytes,
+    answers: createWrites(Number.POSITIVE_INFINITY),
+    events: createWrites(EVENT_WRITES),
+    turns: createTurns(),
+  };
   const open = new Map<WebSocket, OpenSocket>();
 
   const heartbeat = setInterval(() => {
@@ -209,9 +242,14 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       return socket;
     },
 
+    /** Reads no more, and resolves when all that was read is handed on. */
+    async stop(): Promise<void> {
+      closing = true;
+      await Promise.all([...open.values()].map((socket) => socket.stop()));
+    },
+
     /** Closes every socket with 1001 and resolves when they are gone. */
     async close(): Promise<void> {
-      closing = true;
       clearInterval(heartbeat);
       const gone = [...open].map(
         ([ws, socket]) =>
@@ -252,38 +290,4 @@ function createWrites(most: number): Writes {
       waiting.add(socket);
     },
   };
-}
-
-function lengthOf(parts: readonly Buffer[]): number {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  return length;
-}
-
-/** Bytes of a frame with a payload of this length (RFC 6455, section 5.2). */
-function frameLength(payload: number): number {
-  return payload + (payload < 126 ? 2 : payload < 65_536 ? 4 : 10);
-}
-
-/** Text frames of a server, one after the other: final, not masked. */
-function joinFrames(frames: readonly (readonly Buffer[])[], length: number): Buffer {
-  const joined = Buffer.allocUnsafe(length);
-  let at = 0;
-  for (const parts of frames) {
-    const payload = lengthOf(parts);
-    joined[at++] = 0x81;
-    if (payload < 126) joined[at++] = payload;
-    else if (payload < 65_536) {
-      joined[at++] = 126;
-      at = joined.writeUInt16BE(payload, at);
-    } else {
-      joined[at++] = 127;
-      at = joined.writeBigUInt64BE(BigInt(payload), at);
-    }
-    for (const part of parts) {
-      joined.set(part, at);
-      at += part.length;
-    }
-  }
-  return joined;
 }

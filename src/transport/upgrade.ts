@@ -29,7 +29,7 @@ export interface UpgradeOptions {
   readonly sockets: ReturnType<typeof createSockets>;
   readonly audit: Audit;
   readonly openGraphqlWs: (ws: WebSocket, socket: Socket, from: string) => void;
-  readonly openShim: (ws: WebSocket, socket: Socket, connection: LegacyConnection) => void;
+  readonly openShim: (socket: Socket, connection: LegacyConnection) => void;
 }
 
 /** A request target, split (RFC 9112, section 3.2.1) and not decoded. */
@@ -41,12 +41,10 @@ interface Target {
 /** Lets WebSockets in, or refuses them before anything is spoken on them. */
 export function createUpgrade(options: UpgradeOptions) {
   const { config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim } = options;
-  // One message a turn of each socket: whoever sends a flood waits like everybody else.
   const shared = { noServer: true, maxPayload: config.limits.frameBytes, perMessageDeflate: false };
-  const fair = { ...shared, allowSynchronousEvents: false };
-  const graphqlWss = new WebSocketServer({ ...fair, handleProtocols: (protocols) => handleProtocols(protocols) });
+  const graphqlWss = new WebSocketServer({ ...shared, handleProtocols: (protocols) => handleProtocols(protocols) });
   // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
-  const shimWss = new WebSocketServer({ ...fair, skipUTF8Validation: true });
+  const shimWss = new WebSocketServer({ ...shared, skipUTF8Validation: true });
 
   return async function upgrade(request: IncomingMessage, stream: Duplex, head: Buffer, target: Target): Promise<void> {
     const from = peers.addressOf(request);
@@ -87,9 +85,9 @@ export function createUpgrade(options: UpgradeOptions) {
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
       audit(known, { what: 'connect', outcome: 'allowed', ...(said && { why: 'said by a gateway' }) });
-      const open = opened((ws, socket) => {
+      const open = opened((_, socket) => {
         socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
-        openShim(ws, socket, { ...params, viewer, from });
+        openShim(socket, { ...params, viewer, from });
       });
       shimWss.handleUpgrade(request, stream, head, open);
     } catch (error) {

@@ -1,6 +1,5 @@
 import { isUtf8 } from 'node:buffer';
 import type { DocumentNode } from 'graphql';
-import type { WebSocket } from 'ws';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput } from '../../chat/errors.ts';
 import type { Limits } from '../../config.ts';
@@ -35,7 +34,7 @@ export interface LegacyConnection extends LegacyParams {
 
 /** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
 export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
-  return function open(ws: WebSocket, socket: Socket, connection: LegacyConnection): void {
+  return function open(socket: Socket, connection: LegacyConnection): void {
     const { viewer, email, spelling, live, from } = connection;
     const asker: Asker = { who: email, from, over: 'legacy' };
     const context: Context = {
@@ -96,13 +95,13 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
       quotas.subscriptions.give(email);
     }
 
-    ws.on('message', (data: Buffer, isBinary: boolean) => {
+    socket.onMessage((data, isBinary) => {
       if (followed.size === 0) idle.refresh();
-      if (++waiting >= MAX_WAITING) ws.pause();
+      if (++waiting === MAX_WAITING) socket.hold(true);
       answered = answered
         .then(() => answer(data, isBinary))
         .finally(() => {
-          if (--waiting < MAX_WAITING && ws.isPaused) ws.resume();
+          if (--waiting === MAX_WAITING - 1) socket.hold(false);
         });
     });
     socket.onEnd(() => clearTimeout(idle));

@@ -1,0 +1,90 @@
+import type { WebSocket } from 'ws';
+
+/** Frames that are taken from one socket in one turn of the event loop: whoever sends a flood waits like everybody else. */
+const FRAMES_A_TURN = 8;
+
+export type Receive = (data: Buffer, isBinary: boolean) => void;
+
+/** Numbers the turns of the event loop. */
+export function createTurns(): () => number {
+  let turn = 0;
+  let counted = false;
+  return () => {
+    if (!counted) {
+      counted = true;
+      setImmediate(() => {
+        counted = false;
+        turn++;
+      });
+    }
+    return turn;
+  };
+}
+
+/** What a client has sent and nobody has looked at: what came in one read, as nothing more is read meanwhile. A class, because there are many. */
+export class Inbox {
+  readonly #ws: WebSocket;
+  readonly #turns: () => number;
+  readonly #receive: Receive;
+  readonly #frames: (readonly [data: Buffer, isBinary: boolean])[] = [];
+  #turn = -1;
+  /** How many were taken in that turn. */
+  #taken = 0;
+  #held = false;
+  #stopped: (() => void) | null = null;
+
+  constructor(ws: WebSocket, turns: () => number, receive: Receive) {
+    this.#ws = ws;
+    this.#turns = turns;
+    this.#receive = receive;
+    ws.on('message', (data: Buffer, isBinary) => {
+      this.#frames.push([data, isBinary]);
+      // Otherwise those before it are waiting for their turn.
+      if (this.#frames.length === 1) this.#deliver();
+    });
+  }
+
+  /** While it is held, nothing is delivered. */
+  hold(held: boolean): void {
+    if (held === this.#held) return;
+    this.#held = held;
+    if (held) this.#setReading();
+    else this.#deliver();
+  }
+
+  /** Forgets what waits. */
+  clear(): void {
+    this.#frames.length = 0;
+    this.#stopped?.();
+  }
+
+  /** Reads no more of what the client sends, and resolves when all that was read is delivered. */
+  async stop(): Promise<void> {
+    const empty = new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+    });
+    this.#deliver();
+    await empty;
+  }
+
+  readonly #deliver = (): void => {
+    const turn = this.#turns();
+    if (turn !== this.#turn) this.#taken = 0;
+    this.#turn = turn;
+    while (!this.#held && this.#taken < FRAMES_A_TURN) {
+      const frame = this.#frames[0];
+      if (!frame) break;
+      this.#taken++;
+      this.#receive(...frame);
+      this.#frames.shift();
+    }
+    this.#setReading();
+    if (this.#frames.length === 0) this.#stopped?.();
+    else if (!this.#held) setImmediate(this.#deliver);
+  };
+
+  #setReading(): void {
+    const reading = !this.#held && !this.#stopped && this.#frames.length === 0;
+    if (reading === this.#ws.isPaused) this.#ws[reading ? 'resume' : 'pause']();
+  }
+}
