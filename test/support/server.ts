@@ -24,16 +24,23 @@ export interface TestServer {
   readonly ws: string;
 }
 
+interface TestServerOptions {
+  readonly store?: Store;
+  readonly clock?: () => number;
+  /** Takes what ends the server; where many tests share one, it is not for the first of them to do. */
+  readonly whenDone?: (end: () => Promise<void>) => unknown;
+}
+
 /** A server of this process on a free port and a fresh store in memory, gone when the test is. */
 export async function startServer(
   environment: Record<string, string> = {},
-  options: { store?: Store; clock?: () => number } = {},
+  options: TestServerOptions = {},
 ): Promise<TestServer> {
   const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
-  const { store = await freshStore(), clock = Date.now } = options;
+  const { store = await freshStore(), clock = Date.now, whenDone = onTestFinished } = options;
   const server = createServer({ config, store, clock, logger: createLogger(config.logLevel) });
   const url = await server.listen();
-  onTestFinished(async () => {
+  whenDone(async () => {
     await server.close();
     await store.close();
   });
