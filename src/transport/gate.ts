@@ -24,6 +24,7 @@ import { costOf } from './cost.ts';
 import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
+import { nestsTooDeep } from './nesting.ts';
 import { createSharing } from './sharing.ts';
 
 /** An operation as a transport received it. */
@@ -165,6 +166,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const operation = getOperationAST(document, operationName);
       if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
+      if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
       checkCost(document, operationName, variables);
       const hideSuggestions = !introspection;
       const args = { schema, document, contextValue, variableValues: variables, operationName, hideSuggestions };

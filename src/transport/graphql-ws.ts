@@ -8,6 +8,7 @@ import type { Asker, Audit, Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
+import { nestsTooDeep } from './nesting.ts';
 import type { Quotas } from './quota.ts';
 import type { Socket } from './sockets.ts';
 
@@ -117,7 +118,11 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       return !extra.socket.ended;
     },
 
-    onPing: ({ extra, acknowledged }, payload) => (acknowledged ? renew(extra, payload) : undefined),
+    onPing({ extra, acknowledged }, payload) {
+      // It is sent back.
+      if (nestsTooDeep(payload)) throw badInput('The payload nests too deep.');
+      return acknowledged ? renew(extra, payload) : undefined;
+    },
 
     onSubscribe({ extra, subscriptions }, id, { query, variables, operationName }) {
       const document = gate.prepare(query);
@@ -219,7 +224,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         onMessage(receive) {
           socket.onMessage((data) => {
             receive(String(data)).catch((error: unknown) => {
-              if (error instanceof Error && error.message.startsWith('Unexpected message of type')) {
+              const unexpected = error instanceof Error && error.message.startsWith('Unexpected message of type');
+              if (unexpected || error instanceof ChatError) {
                 return socket.close(CloseCode.BadRequest, 'Invalid message received');
               }
               // The reason is all a client sees; the error's text stays here.

@@ -19,6 +19,8 @@ async function say(line: GraphqlLine, text: string, configId = 'c1'): Promise<st
   );
   return data.sendMessage.conversation.id;
 }
+/** JSON that can be read, and that whoever looks into it level by level has no room for. */
+const DEEP = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
 const protocol = ({ ws }: TestServer) => connect(`${ws}/graphql`, 'graphql-transport-ws');
 const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
 
@@ -67,8 +69,9 @@ describe('a connection', () => {
       { id: 1, type: 'subscribe' },
       { type: 'connection_ack' },
       { id: '1', type: 'next', payload: {} },
+      `{"type":"ping","payload":{"x":${DEEP}}}`,
     ]) {
-      expect(await codeAfter(init, bad), JSON.stringify(bad)).toBe(4400);
+      expect(await codeAfter(init, bad), JSON.stringify(bad).slice(0, 80)).toBe(4400);
     }
     const twice = await connectGraphql(server.ws, ANN);
     for (let i = 0; i < 2; i++) twice.send({ id: 'same', type: 'subscribe', payload: { query: CHANGED } });
@@ -105,6 +108,22 @@ describe('a connection', () => {
     expect(code(await foreign.next())).toBe('NOT_FOUND');
     await say(line, 'm2');
     expect(await events.next()).toEqual({ data: { messageAdded: { seq: 2, text: 'm2', sender: ANN } } });
+  });
+
+  test('that sends variables of any depth is told of its mistake', async () => {
+    const server = await startServer();
+    const line = await protocol(server);
+    line.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+    await line.next();
+    for (const query of ['query ($id: ID!) { node(id: $id) { id } }', ADDED]) {
+      const payload = `{"query":${JSON.stringify(query)},"variables":{"id":${DEEP}}}`;
+      line.send(`{"id":"a","type":"subscribe","payload":${payload}}`);
+      expect((await line.next()).payload.errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }]);
+      expect(await line.next()).toEqual({ id: 'a', type: 'complete' });
+      const headers = { 'content-type': 'application/json', authorization: `Bearer ${ANN}` };
+      const answer = await fetch(`${server.url}/graphql`, { method: 'POST', headers, body: payload });
+      expect((await answer.json()).errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }]);
+    }
   });
 
   test('holds as many subscriptions as is allowed; one more is RATE_LIMITED and the others live on', async () => {
