@@ -17,6 +17,9 @@ const WRITE_BYTES = 65_536;
  */
 const EVENT_WRITES = 32;
 
+/** Bytes of a close frame that are left for the reason. */
+const REASON_BYTES = 123;
+
 /** The longest time a timer takes, in milliseconds. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -144,7 +147,7 @@ class OpenSocket implements Socket {
     // The answer to the close is still to be read.
     this.#ws.resume();
     this.write();
-    this.#ws.close(code, reason);
+    this.#ws.close(code, fitting(reason));
     this.end(code, reason);
   }
 
@@ -268,6 +271,12 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
 }
 
 function ignore(): void {}
+
+/** As much of a reason as fits into a close frame (RFC 6455, section 5.5), which ws refuses to send if it is longer. */
+function fitting(reason: string): Buffer {
+  const bytes = Buffer.alloc(REASON_BYTES);
+  return bytes.subarray(0, new TextEncoder().encodeInto(reason, bytes).written);
+}
 
 /** Sockets to be written to after this turn of the event loop, `most` a turn. */
 interface Writes {

@@ -73,9 +73,14 @@ describe('a connection', () => {
     ]) {
       expect(await codeAfter(init, bad), JSON.stringify(bad).slice(0, 80)).toBe(4400);
     }
-    const twice = await connectGraphql(server.ws, ANN);
-    for (let i = 0; i < 2; i++) twice.send({ id: 'same', type: 'subscribe', payload: { query: CHANGED } });
-    expect((await twice.closed()).code).toBe(4409);
+    // A close reason holds 123 bytes at most.
+    for (const id of ['same', '\u{1F600}'.repeat(60_000)]) {
+      const twice = await connectGraphql(server.ws, ANN);
+      for (let i = 0; i < 2; i++) twice.send({ id, type: 'subscribe', payload: { query: CHANGED } });
+      const { code, reason } = await twice.closed();
+      expect(code).toBe(4409);
+      expect(`Subscriber for ${id} already exists`.startsWith(reason)).toBe(true);
+    }
     expect(await codeAfter(init, `"${'x'.repeat(262_144)}"`)).toBe(1009);
     const other = await connect(`${server.ws}/graphql`);
     expect((await other.closed()).code).toBe(4406);
