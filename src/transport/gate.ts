@@ -26,6 +26,7 @@ import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
 import { nestsTooDeep } from './nesting.ts';
 import { createSharing } from './sharing.ts';
+import { unconditionalSubscriptions } from './unconditional.ts';
 
 /** An operation as a transport received it. */
 interface OperationRequest {
@@ -73,6 +74,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   const rules = [
     ...specifiedRules,
     operationLimits(limits),
+    unconditionalSubscriptions,
     ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
   ];
   const sharing = createSharing(schema);

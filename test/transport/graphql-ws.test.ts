@@ -101,6 +101,10 @@ describe('a connection', () => {
       [`{ chatList { nodes { lastMessage { ${'replyTo { '.repeat(7)} id ${'}'.repeat(7)} } } } }`],
       [`${'{ a '.repeat(10_000)}${'}'.repeat(10_000)}`],
       ['query ($id: ID!) { node(id: $id) { id } }', {}],
+      ['subscription { chatListChanged @skip(if: true) { id } }'],
+      [
+        'subscription { ... on Subscription { ...A } } fragment A on Subscription { ...B @include(if: false) } fragment B on Subscription { chatListChanged { id } }',
+      ],
       [ADDED, { id, after: -1 }],
       [ADDED, { id, after: 2 }],
       [ADDED, { id, after: 2 ** 31 }],

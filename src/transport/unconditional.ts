@@ -1,0 +1,37 @@
+import {
+  GraphQLError,
+  Kind,
+  OperationTypeNode,
+  type SelectionNode,
+  type SelectionSetNode,
+  type ValidationContext,
+  type ValidationRule,
+} from 'graphql';
+
+/**
+ * Validation rule: the root field of a subscription is there under no condition. The specification forbids `@skip` and
+ * `@include` on it (section 5.2.4.1); graphql 16 does not, and fails when it finds no field to subscribe to.
+ */
+export const unconditionalSubscriptions: ValidationRule = (context) => ({
+  OperationDefinition({ operation, selectionSet }) {
+    if (operation !== OperationTypeNode.SUBSCRIPTION) return;
+    for (const node of selected(context, selectionSet)) {
+      if (node.directives?.some(({ name }) => name.value === 'skip' || name.value === 'include')) {
+        const message = 'The root field of a subscription takes neither @skip nor @include.';
+        context.reportError(new GraphQLError(message, { nodes: node }));
+      }
+    }
+  },
+});
+
+/** The selections of a level, those in fragments included; each fragment once. */
+function selected(context: ValidationContext, set: SelectionSetNode, seen = new Set<string>()): SelectionNode[] {
+  return set.selections.flatMap((selection) => {
+    if (selection.kind === Kind.FIELD) return [selection];
+    if (selection.kind === Kind.INLINE_FRAGMENT) return [selection, ...selected(context, selection.selectionSet, seen)];
+    const name = selection.name.value;
+    const fragment = seen.has(name) ? undefined : context.getFragment(name);
+    seen.add(name);
+    return fragment ? [selection, ...selected(context, fragment.selectionSet, seen)] : [selection];
+  });
+}
