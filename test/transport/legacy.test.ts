@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { type LegacyClient, reply } from '../../src/transport/legacy/frames.ts';
 import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
@@ -410,4 +411,27 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     const frame = `{"__proto__":{"type":"X"},"constructor":1,"$where":"1",${JSON.stringify(send('hi', { extra: { a: 1 } })).slice(1)}`;
     expect((await legacyOnce(ws, 'ann@example.com', frame)).data[0].message).toMatchObject([{ text: 'hi' }]);
   });
+});
+
+test('a list in a frame is read no further than its first mistake: to tell of all would keep others waiting', async () => {
+  const client: LegacyClient = {
+    ...{ email: 'ann@example.com' as LegacyClient['email'], spelling: 'ann@example.com', pageSize: 20 },
+    run: () => Promise.reject(new Error('never gets here')),
+  };
+  const list = (first: unknown) => {
+    const entries = [first, null];
+    const get = () => expect.unreachable('it is read on');
+    return Object.defineProperty(entries, 1, { get });
+  };
+  for (const [frame, message] of [
+    [receive({ members: list(1) }), /^members\.0: /],
+    [receive({ members: list('nobody') }), /^members\.0: is no e-mail address$/],
+    [send('', { message: list({ text: 1 }) }), /^message\.0\.text: /],
+    [send('', { message: {} }), /^message: is to be a list$/],
+  ] as const) {
+    await expect(reply(frame, client)).rejects.toMatchObject({
+      code: 'BAD_USER_INPUT',
+      message: expect.stringMatching(message),
+    });
+  }
 });

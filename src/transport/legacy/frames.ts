@@ -33,7 +33,23 @@ const address = z.string().transform((text, context) => {
   if (!email) context.addIssue('is no e-mail address');
   return email ?? z.NEVER;
 });
-const key = { config_id: z.string(), members: z.array(address) };
+/** A list that is read up to its first mistake: to tell all of them would take longer than all else a frame may ask for. */
+function listOf<T>(element: z.ZodType<T>) {
+  return z.custom<readonly unknown[]>(Array.isArray, 'is to be a list').transform((list, context) => {
+    const read: T[] = [];
+    for (let i = 0; i < list.length; i++) {
+      const { data, error } = element.safeParse(list[i]);
+      const [issue] = error?.issues ?? [];
+      if (issue) {
+        context.addIssue({ code: 'custom', message: issue.message, path: [i, ...issue.path] });
+        return z.NEVER;
+      }
+      read.push(data as T);
+    }
+    return read;
+  });
+}
+const key = { config_id: z.string(), members: listOf(address) };
 const pageNumber = z.union([
   z.int().min(1),
   z
@@ -48,7 +64,7 @@ const FRAMES = {
     ...key,
     subject: z.string().nullish(),
     party: z.union([z.string(), z.int().transform(String)]).nullish(),
-    message: z.array(z.object({ text: z.string(), sender: z.string().nullish() })),
+    message: listOf(z.object({ text: z.string(), sender: z.string().nullish() })),
     client_id: z
       .string()
       .refine((id) => id !== '' && codePoints(id) <= 60, 'is to be 1 to 60 code points')
