@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { inject, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
-import { createLogger } from '../../src/observe.ts';
+import { createLogger, type Logger } from '../../src/observe.ts';
 import { createServer, type Server } from '../../src/server.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
@@ -27,6 +27,7 @@ export interface TestServer {
 interface TestServerOptions {
   readonly store?: Store;
   readonly clock?: () => number;
+  readonly logger?: Logger;
   /** Takes what ends the server; where many tests share one, it is not for the first of them to do. */
   readonly whenDone?: (end: () => Promise<void>) => unknown;
 }
@@ -37,8 +38,9 @@ export async function startServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {
   const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
-  const { store = await freshStore(), clock = Date.now, whenDone = onTestFinished } = options;
-  const server = createServer({ config, store, clock, logger: createLogger(config.logLevel) });
+  const { store = await freshStore(), clock = Date.now, logger = createLogger(config.logLevel) } = options;
+  const { whenDone = onTestFinished } = options;
+  const server = createServer({ config, store, clock, logger });
   const url = await server.listen();
   whenDone(async () => {
     await server.close();
