@@ -58,6 +58,8 @@ export interface Gate {
 
 /** By when every operation is answered, whatever the store does, in milliseconds. */
 const ANSWER_MS = 9000;
+/** Mistakes in a document that are told of. */
+const MAX_ERRORS = 10;
 /** Characters of operation text whose parsed and validated documents are kept. */
 const CACHED_CHARACTERS = 1_000_000;
 
@@ -71,14 +73,15 @@ export interface GateOptions {
 
 /** The one way from a transport to the schema: the same limits, the same errors, whatever brought the operation. */
 export function createGate({ schema, limits, introspection, logger, metrics }: GateOptions): Gate {
+  const bounds = [operationLimits(limits)];
   const rules = [
     ...specifiedRules,
-    operationLimits(limits),
     unconditionalSubscriptions,
     ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
   ];
   const sharing = createSharing(schema);
   const keeping = createKeeping(sharing);
+  const options = { maxErrors: MAX_ERRORS, hideSuggestions: !introspection };
   const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
     maxSize: CACHED_CHARACTERS,
     sizeCalculation: (_, query) => query.length + 1,
@@ -120,7 +123,9 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     let outcome: DocumentNode | readonly GraphQLError[];
     try {
       const document = parse(query, { maxTokens: limits.tokens });
-      const errors = validate(schema, document, rules, { hideSuggestions: !introspection });
+      // What is within the bounds is looked at in detail: that takes the square of what is there.
+      const outside = validate(schema, document, bounds);
+      const errors = outside.length > 0 ? outside : validate(schema, document, rules, options);
       outcome = errors.length > 0 ? errors.map(mask) : document;
     } catch (error) {
       outcome = [mask(error)];

@@ -213,6 +213,12 @@ describe('the limits of operations', () => {
     const cycle = '{ viewer { ...A } } fragment A on Viewer { ...B } fragment B on Viewer { ...A }';
     expect(await code(url, cycle)).toBe('BAD_USER_INPUT');
 
+    // To find out whether two fields of one name are the same, each is compared with each.
+    const again = (field: string, count: number) => `{ viewer { ${`${field} `.repeat(count)} } }`;
+    expect(await code(url, again('email', 51))).toBeUndefined();
+    expect(await code(url, again('email', 52))).toBe('BAD_USER_INPUT');
+    expect(await code(url, again('... { ... { email } }', 52))).toBe('BAD_USER_INPUT');
+
     expect(
       await code(url, `{ chatList(filter: { status: [${'OPEN '.repeat(980)}] }) { unreadTotal } }`),
     ).toBeUndefined();
