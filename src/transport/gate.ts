@@ -25,6 +25,7 @@ import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
 import { nestsTooDeep } from './nesting.ts';
+import { createPacing, FREE_COST } from './pacing.ts';
 import { createSharing } from './sharing.ts';
 import { unconditionalSubscriptions } from './unconditional.ts';
 
@@ -81,6 +82,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   ];
   const sharing = createSharing(schema);
   const keeping = createKeeping(sharing);
+  const paced = createPacing();
   const options = { maxErrors: MAX_ERRORS, hideSuggestions: !introspection };
   const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
     maxSize: CACHED_CHARACTERS,
@@ -137,16 +139,18 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   /** What each operation costs whatever its variables are, by its name. */
   const costs = new WeakMap<DocumentNode, Map<string, number>>();
 
-  function checkCost(
+  /** @throws ChatError where it is more than is allowed */
+  function checkedCost(
     document: DocumentNode,
     name: OperationRequest['operationName'],
     variables: OperationRequest['variables'],
-  ): void {
+  ): number {
     const known = costs.get(document) ?? new Map<string, number>();
     const highest = known.get(name ?? '') ?? costOf(schema, document, name);
     costs.set(document, known.set(name ?? '', highest));
-    if (highest > limits.cost && costOf(schema, document, name, variables) > limits.cost)
-      throw badInput(`The operation asks for more than ${limits.cost} objects.`);
+    const cost = highest > Math.min(FREE_COST, limits.cost) ? costOf(schema, document, name, variables) : highest;
+    if (cost > limits.cost) throw badInput(`The operation asks for more than ${limits.cost} objects.`);
+    return cost;
   }
 
   /** Operations that wait for their result. */
@@ -174,7 +178,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
       if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
-      checkCost(document, operationName, variables);
+      const cost = checkedCost(document, operationName, variables);
       const hideSuggestions = !introspection;
       const args = { schema, document, contextValue, variableValues: variables, operationName, hideSuggestions };
       const late = new Promise<never>((_, reject) => {
@@ -184,6 +188,8 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         );
       });
       if (after) await Promise.race([after, late]);
+      const turn = paced(contextValue.viewer?.email ?? '', cost);
+      if (turn) await Promise.race([turn, late]);
       if (kind === OperationTypeNode.QUERY) {
         const run = async (contextValue: Context) => masked(await execute({ ...args, contextValue }));
         return await Promise.race([keeping.read(args, run), late]);
