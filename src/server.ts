@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -15,6 +14,7 @@ import { createGate } from './transport/gate.ts';
 import { createGraphqlWs } from './transport/graphql-ws.ts';
 import { createShim, readParams } from './transport/legacy/shim.ts';
 import { originAllowed } from './transport/origin.ts';
+import { createPages } from './transport/pages.ts';
 import { createSockets } from './transport/sockets.ts';
 import { createHttp } from './transport/yoga.ts';
 
@@ -23,16 +23,6 @@ const READY_MS = 4000;
 
 /** How long sends under way may take at a stop, in milliseconds; then they are left unacknowledged. */
 const DRAIN_MS = 4000;
-
-const PROJECT = new URL('../', import.meta.url);
-
-/** The pages that are served as they stand. */
-const PAGES: Readonly<Record<string, { readonly type: string; readonly file: string }>> = {
-  '/': { type: 'text/html; charset=utf-8', file: 'web/index.html' },
-  '/docs/README.md': { type: 'text/plain; charset=utf-8', file: 'README.md' },
-  '/docs/OPERATIONS.md': { type: 'text/plain; charset=utf-8', file: 'docs/OPERATIONS.md' },
-  '/docs/PROTOCOL.md': { type: 'text/plain; charset=utf-8', file: 'docs/PROTOCOL.md' },
-};
 
 export interface ServerOptions {
   readonly config: Config;
@@ -65,6 +55,8 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   const openGraphqlWs = createGraphqlWs({ gate, chat, limits, logger, metrics });
   const openShim = createShim({ gate, chat, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs, metrics });
 
+  const servePage = createPages('dev');
+
   const webSockets = { noServer: true, maxPayload: limits.frameBytes, perMessageDeflate: false };
   const graphqlWss = new WebSocketServer({ ...webSockets, handleProtocols: (protocols) => handleProtocols(protocols) });
   // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
@@ -95,8 +87,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
-    const page = Object.hasOwn(PAGES, pathname) ? PAGES[pathname] : undefined;
-    if (page) return end(response, 200, readFileSync(new URL(page.file, PROJECT)), page.type);
+    if (servePage(request, response, pathname)) return;
     end(response, 404, 'Not found\n');
   }
 

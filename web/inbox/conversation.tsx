@@ -1,0 +1,113 @@
+import { useEffect, useRef, useState } from 'react';
+import type { Client, ConversationState, ConversationView } from '../client/index.ts';
+import { Composer } from './composer.tsx';
+import { nameList, others, shortName, title } from './format.ts';
+import { BackIcon, PeopleIcon } from './icons.tsx';
+import { MessageList } from './message-list.tsx';
+import { hashOf, type Route, replaceWith } from './route.ts';
+import { useReadable, useView } from './use-readable.ts';
+
+interface PaneProps {
+  readonly client: Client;
+  readonly route: Route;
+  readonly me: string;
+}
+
+/** One conversation: who is in it, what was said, and where to write. */
+export function ConversationPane({ client, route, me }: PaneProps) {
+  const view = useView(() => client.conversation(route.ref), hashOf(route));
+  return view && <Opened client={client} view={view} route={route} me={me} />;
+}
+
+function Opened({ client, view, route, me }: PaneProps & { readonly view: ConversationView }) {
+  const state = useReadable(view);
+  const [sends, setSends] = useState(0);
+  const id = state.conversation?.id;
+  // Opened by its first message: from now on the address names it.
+  useEffect(() => {
+    if (id !== undefined && route.ref.id === undefined && state.outgoing.length === 0) replaceWith({ ref: { id } });
+  }, [id, route, state.outgoing.length]);
+
+  const closed = state.phase === 'gone' || state.conversation?.status === 'CLOSED';
+  return (
+    <>
+      <Head state={state} route={route} me={me} />
+      {state.phase === 'gone' ? (
+        <div className="nothing">
+          <h2>There is no such conversation</h2>
+          <p>It does not exist, or you are not one of its members.</p>
+        </div>
+      ) : (
+        <MessageList client={client} view={view} state={state} me={me} sends={sends} />
+      )}
+      {closed ? (
+        state.phase !== 'gone' && <p className="closed-note">This conversation is closed.</p>
+      ) : (
+        <Composer
+          draftKey={`kredichat:draft:${me}:${hashOf(route)}`}
+          autoFocus={matchMedia('(hover: hover)').matches}
+          onSend={(text) => {
+            const { subject, party } = route;
+            view.send(text, { subject: subject ?? null, party: party ?? null });
+            setSends((count) => count + 1);
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+function Head({ state: { conversation }, route, me }: { state: ConversationState; route: Route; me: string }) {
+  const key = route.ref.key;
+  const people = conversation ? others(conversation, me) : (key?.members.filter((member) => member !== me) ?? []);
+  const name = conversation ? title(conversation, me) : route.subject || nameList(people);
+  const about = [conversation?.configId ?? key?.configId, conversation?.party ?? route.party].filter(Boolean);
+  return (
+    <header className="pane-head">
+      <a href="#/" className="icon-button back" aria-label="Back to the list">
+        <BackIcon />
+      </a>
+      <div className="grow">
+        <h2 className="truncate">{name}</h2>
+        <p className="truncate about">
+          {about.join(' · ')}
+          {people.length > 0 && ` · ${nameList(people)}`}
+        </p>
+      </div>
+      {conversation && <People conversation={conversation} me={me} />}
+    </header>
+  );
+}
+
+function People({ conversation, me }: { conversation: NonNullable<ConversationState['conversation']>; me: string }) {
+  const details = useRef<HTMLDetailsElement>(null);
+  const { members, lastSeq } = conversation;
+  const present = members.filter(({ leftAt }) => leftAt === null);
+  return (
+    <details
+      ref={details}
+      className="people"
+      onBlur={({ relatedTarget }) => {
+        if (!details.current?.contains(relatedTarget)) details.current?.removeAttribute('open');
+      }}
+      onKeyDown={({ key }) => key === 'Escape' && details.current?.removeAttribute('open')}
+    >
+      <summary className="icon-button wide" title="Members">
+        <PeopleIcon />
+        <span aria-hidden="true">{present.length}</span>
+        <span className="hidden">{present.length} members</span>
+      </summary>
+      <ul className="card">
+        {present.map(({ email, role, readSeq }) => (
+          <li key={email}>
+            <strong title={email}>{email === me ? 'You' : shortName(email)}</strong>
+            {role && <span className="state">{role.toLowerCase()}</span>}
+            <span className="about">
+              {readSeq >= lastSeq ? 'has read everything' : `has read up to ${readSeq} of ${lastSeq}`}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
