@@ -55,7 +55,7 @@ export interface Client {
   readonly status: Readable<Status>;
   /** The viewer's messages on their way, over all conversations. */
   readonly outbox: Outbox;
-  /** Who the server takes the viewer for. */
+  /** Who the server takes the viewer for. From then on the outbox holds what an earlier page of the viewer's left. */
   viewer(): Promise<Viewer>;
   /**
    * Runs an operation and resolves with its data; rejects with a `KredichatError`. A query waits out interruptions.
@@ -96,7 +96,11 @@ export function createClient(options: ClientOptions): Client {
   let asking: Promise<Viewer> | null = null;
   function viewer(): Promise<Viewer> {
     asking ??= connection.run(ViewerDocument, {}).then(
-      (answer) => answer.viewer,
+      (answer) => {
+        // The outbox is the viewer's, so it waits until the server said who that is.
+        own.open(answer.viewer.email);
+        return answer.viewer;
+      },
       (error: unknown) => {
         asking = null;
         throw error;
@@ -105,8 +109,8 @@ export function createClient(options: ClientOptions): Client {
     return asking;
   }
   const email = async () => (await viewer()).email;
-  // The outbox is the viewer's, so it waits until the server said who that is.
-  const unlisten = connection.eachSocket(() => void email().then(own.open, () => {}));
+  // Without a connection that lasts there is another attempt with the next one.
+  const unlisten = connection.eachSocket(() => void viewer().catch(() => {}));
 
   const opened = new Set<{ close(): void }>();
   function keep<View extends { close(): void }>(view: View): View {

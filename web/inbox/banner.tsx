@@ -11,8 +11,8 @@ export function Banner({ client }: { readonly client: Client }) {
         <p className="banner">
           <strong>Offline.</strong>{' '}
           {waiting > 0
-            ? `${waiting === 1 ? 'One message is' : `${waiting} messages are`} kept, and sent once the server answers.`
-            : 'Reconnecting … You can go on writing: messages are kept, and sent once the server answers.'}
+            ? `${waiting === 1 ? 'One message is' : `${waiting} messages are`} kept, and sent later.`
+            : 'Reconnecting … What you write is kept, and sent later.'}
           <button type="button" onClick={client.reconnect}>
             Try now
           </button>

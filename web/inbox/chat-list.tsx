@@ -44,7 +44,7 @@ export function ChatList({ list, outbox, me, route, onStart }: ChatListProps) {
       </p>
       {conversations.length + drafts.length === 0 && (
         <div className="list-note">
-          <p>No conversations yet.</p>
+          <p>No conversations yet. Name a document configuration and the people to talk to.</p>
           <button type="button" onClick={onStart}>
             Start one
           </button>
@@ -70,7 +70,7 @@ interface RowProps {
 }
 
 function Row({ conversation, me, open }: RowProps) {
-  const { id, unreadCount, lastMessage, muted, lastActivityAt, status } = conversation;
+  const { id, configId, members, unreadCount, lastMessage, muted, lastActivityAt, status } = conversation;
   const name = title(conversation, me);
   return (
     <li>
@@ -78,9 +78,11 @@ function Row({ conversation, me, open }: RowProps) {
         <span className={`avatar tint-${tint(id)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate">{name}</span>
+        <span className="chat-name truncate">
+          {name} <small>{configId}</small>
+        </span>
         <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
-        <span className="chat-last truncate">{lastMessage && preview(lastMessage, me)}</span>
+        <span className="chat-last truncate">{lastMessage && preview(lastMessage, me, members.length > 2)}</span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>
             {unreadCount > 999 ? '999+' : unreadCount}
@@ -103,7 +105,9 @@ function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: bool
         <span className="avatar" aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate">{name}</span>
+        <span className="chat-name truncate">
+          {name} <small>{key.configId}</small>
+        </span>
         <time>{shortTime(draft.at)}</time>
         <span className="chat-last truncate">
           {draft.state === 'failed' ? 'Not sent: ' : 'Sending: '}
@@ -121,12 +125,13 @@ function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
   return [...lanes.values()];
 }
 
-function preview(message: NonNullable<Conversation['lastMessage']>, me: string): string {
+function preview(message: NonNullable<Conversation['lastMessage']>, me: string, many: boolean): string {
   if (message.redactedAt !== null) return 'Message removed';
   // The row shows one line: no need to lay out ten thousand characters.
   const text = message.text.slice(0, 200);
   if (message.kind === 'SYSTEM') return text;
-  return `${message.sender === me ? 'You' : shortName(message.sender)}: ${text}`;
+  if (message.sender === me) return `You: ${text}`;
+  return many ? `${shortName(message.sender)}: ${text}` : text;
 }
 
 const initials = (name: string) =>

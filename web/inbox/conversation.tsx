@@ -57,7 +57,8 @@ function Opened({ client, view, route, me }: PaneProps & { readonly view: Conver
   );
 }
 
-function Head({ state: { conversation }, route, me }: { state: ConversationState; route: Route; me: string }) {
+function Head({ state, route, me }: { state: ConversationState; route: Route; me: string }) {
+  const { conversation } = state;
   const key = route.ref.key;
   const people = conversation ? others(conversation, me) : (key?.members.filter((member) => member !== me) ?? []);
   const name = conversation ? title(conversation, me) : route.subject || nameList(people);
@@ -74,14 +75,17 @@ function Head({ state: { conversation }, route, me }: { state: ConversationState
           {people.length > 0 && ` · ${nameList(people)}`}
         </p>
       </div>
-      {conversation && <People conversation={conversation} me={me} />}
+      {conversation && <People state={state} me={me} />}
     </header>
   );
 }
 
-function People({ conversation, me }: { conversation: NonNullable<ConversationState['conversation']>; me: string }) {
+/** Who is in it, and how far they have read. */
+function People({ state, me }: { state: ConversationState; me: string }) {
   const details = useRef<HTMLDetailsElement>(null);
-  const { members, lastSeq } = conversation;
+  const { conversation, messages } = state;
+  const { members = [], lastSeq = 0 } = conversation ?? {};
+  const newest = Math.max(lastSeq, messages.at(-1)?.seq ?? 0);
   const present = members.filter(({ leftAt }) => leftAt === null);
   return (
     <details
@@ -100,10 +104,10 @@ function People({ conversation, me }: { conversation: NonNullable<ConversationSt
       <ul className="card">
         {present.map(({ email, role, readSeq }) => (
           <li key={email}>
-            <strong title={email}>{email === me ? 'You' : shortName(email)}</strong>
+            <strong title={email}>{shortName(email)}</strong>
             {role && <span className="state">{role.toLowerCase()}</span>}
             <span className="about">
-              {readSeq >= lastSeq ? 'has read everything' : `has read up to ${readSeq} of ${lastSeq}`}
+              {email === me ? 'you' : readSeq >= newest ? 'has read everything' : behind(newest - readSeq)}
             </span>
           </li>
         ))}
@@ -111,3 +115,5 @@ function People({ conversation, me }: { conversation: NonNullable<ConversationSt
     </details>
   );
 }
+
+const behind = (count: number) => (count === 1 ? 'has one message to read' : `has ${count} messages to read`);

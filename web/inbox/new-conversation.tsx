@@ -11,7 +11,11 @@ interface NewConversationProps {
 /** Asks what a conversation is to be about, and with whom. Nothing is sent: the first message opens it. */
 export function NewConversation({ me, onStart, onClose }: NewConversationProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const first = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    dialog.current?.showModal();
+    first.current?.focus();
+  }, []);
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
@@ -44,7 +48,14 @@ export function NewConversation({ me, onStart, onClose }: NewConversationProps) 
         </header>
         <label>
           Document configuration
-          <input name="configId" required maxLength={128} placeholder="invoice-programme-1" autoComplete="off" />
+          <input
+            ref={first}
+            name="configId"
+            required
+            maxLength={128}
+            placeholder="invoice-programme-1"
+            autoComplete="off"
+          />
         </label>
         <label>
           Members
