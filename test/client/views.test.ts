@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type MessageFieldsFragment as Message, readersOf } from '../../web/client/index.ts';
+import { deliveryOf, type MessageFieldsFragment as Message, readersOf } from '../../web/client/index.ts';
 import { addRun, type Runs } from '../../web/client/runs.ts';
 import { post } from '../support/clients.ts';
 import { clientOf, sent, when } from '../support/kredichat.ts';
@@ -86,7 +86,9 @@ describe('a conversation', () => {
     await when(other, ({ messages }) => messages.length === 3);
     other.markRead(3);
     const read = await when(view, (state) => state.conversation?.members.some(({ readSeq }) => readSeq === 3));
-    const [, second] = read.messages;
+    const [first, second] = read.messages;
+    expect(deliveryOf(read, first?.clientId ?? '')).toEqual({ state: 'read', seq: 1, by: [BOB] });
+    expect(deliveryOf(read, 'never heard of')).toBeNull();
     expect(read.conversation && second && readersOf(read.conversation, second)).toEqual([BOB]);
   });
 

@@ -14,19 +14,23 @@ export interface Wire {
   cut(): void;
   /** From now on nothing gets through on the connections there are, and nobody is told. */
   freeze(): void;
-  /** Connects to another server from now on; null for none. */
-  aim(url: string | null): void;
+  /** Connects to another server from now on; null for none. `pagesOnly` lets no WebSocket through. */
+  aim(url: string | null, pagesOnly?: boolean): void;
 }
 
 /** A wire to `url`, gone when the test is. */
 export async function wire(url: string | null): Promise<Wire> {
   const open = new Set<Socket>();
   let target = url;
+  let noSockets = false;
   let connections = 0;
   const server = createServer((near) => {
     connections++;
     if (target === null) return near.destroy();
     const far = connect(Number(new URL(target).port), '127.0.0.1');
+    near.once('data', (request) => {
+      if (noSockets && /^upgrade: websocket/im.test(String(request))) near.destroy();
+    });
     for (const [from, to] of [[near, far] as const, [far, near] as const]) {
       open.add(from);
       from.pipe(to);
@@ -56,8 +60,9 @@ export async function wire(url: string | null): Promise<Wire> {
         socket.pause();
       }
     },
-    aim(next) {
+    aim(next, pagesOnly = false) {
       target = next;
+      noSockets = pagesOnly;
     },
   };
 }

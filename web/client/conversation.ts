@@ -1,6 +1,6 @@
 import { createCell, type Readable } from './cell.ts';
 import type { Connection } from './connection.ts';
-import { asError, type KredichatError } from './errors.ts';
+import { asError, type KredichatError, type KredichatErrorCode } from './errors.ts';
 import { followMessages } from './follow.ts';
 import {
   type ConversationFieldsFragment as Conversation,
@@ -62,8 +62,8 @@ export interface ConversationOptions {
   readonly pageSize: number;
 }
 
-/** How often it is looked who has read, while that is not everybody, in milliseconds. */
-const READERS_MS = 3000;
+/** How soon it is looked who has read, while that is not everybody, in milliseconds. */
+const READERS_MS = 2000;
 
 /** The largest position there can be: the nearest message is the newest. */
 const END = 2 ** 31 - 1;
@@ -142,9 +142,19 @@ export function openConversation({ connection, outbox, ref, viewer, pageSize }: 
     show(nodes, change);
   }
 
+  /** Live messages that are not shown yet: what comes in one go is shown in one go. */
+  let arrived: Message[] = [];
+
   function followFrom({ id: conversationId, lastSeq }: Conversation): void {
     const stopMessages = followMessages(connection, conversationId, lastSeq, {
-      next: (message) => show([message]),
+      next(message) {
+        if (arrived.push(message) > 1) return;
+        setTimeout(() => {
+          const messages = arrived;
+          arrived = [];
+          if (!closed) show(messages);
+        });
+      },
       end: (error) => update({ phase: 'gone', error }),
     });
     const stopReaders = lookForReaders(conversationId);
@@ -154,20 +164,29 @@ export function openConversation({ connection, outbox, ref, viewer, pageSize }: 
     };
   }
 
-  /** The read positions of others are not live in the schema yet, so they are looked at while they matter. */
+  /** The read positions of others are not live in the schema yet: they are looked at, less often while nothing happens. */
   function lookForReaders(conversationId: string): () => void {
-    let asking = false;
-    const timer = setInterval(async () => {
+    let [wait, newest] = [READERS_MS, 0];
+    let timer: ReturnType<typeof setTimeout>;
+    const positions = () =>
+      JSON.stringify(state.get().conversation?.members.map(({ email, readSeq }) => [email, readSeq]));
+    const look = async () => {
       const { messages, conversation } = state.get();
-      const newest = messages.at(-1)?.seq ?? 0;
-      const allRead = conversation?.members.every(({ readSeq, leftAt }) => leftAt !== null || readSeq >= newest);
-      if (asking || allRead || connection.status.get().state !== 'online') return;
-      asking = true;
-      const answer = await connection.run(ConversationDocument, { by: { id: conversationId } }).catch(() => null);
-      asking = false;
-      if (!closed && answer?.conversation) update({ conversation: answer.conversation });
-    }, READERS_MS);
-    return () => clearInterval(timer);
+      const seq = messages.at(-1)?.seq ?? 0;
+      const pending = conversation?.members.some(({ readSeq, leftAt }) => leftAt === null && readSeq < seq);
+      if (seq > newest) wait = READERS_MS;
+      newest = seq;
+      if (pending && connection.status.get().state === 'online') {
+        const before = positions();
+        const answer = await connection.run(ConversationDocument, { by: { id: conversationId } }).catch(() => null);
+        if (closed) return;
+        if (answer?.conversation) update({ conversation: answer.conversation });
+        wait = positions() === before ? Math.min(wait * 2, 10 * READERS_MS) : READERS_MS;
+      }
+      timer = setTimeout(look, wait);
+    };
+    timer = setTimeout(look, wait);
+    return () => clearTimeout(timer);
   }
 
   /** Loads one page at one end of what is shown. */
@@ -242,4 +261,22 @@ function firstUnread({ members }: Conversation, page: readonly Message[], me: st
 /** Members who have read a message, beside its sender. */
 export function readersOf({ members }: Conversation, { seq, sender }: Pick<Message, 'seq' | 'sender'>): string[] {
   return members.filter(({ email, readSeq }) => email !== sender && readSeq >= seq).map(({ email }) => email);
+}
+
+/** How it stands with a message of the viewer's. */
+export type Delivery =
+  | { readonly state: 'queued' }
+  | { readonly state: 'failed'; readonly code: KredichatErrorCode; readonly retry: boolean }
+  | { readonly state: 'sent'; readonly seq: number }
+  | { readonly state: 'read'; readonly seq: number; readonly by: readonly string[] };
+
+/** How it stands with a message that was sent under this `clientId`; null when it is neither under way nor loaded. */
+export function deliveryOf({ conversation, messages, outgoing }: ConversationState, clientId: string): Delivery | null {
+  const item = outgoing.find((one) => one.clientId === clientId);
+  if (item?.failure) return { state: 'failed', code: item.failure.code, retry: item.failure.retry };
+  if (item) return { state: 'queued' };
+  const message = messages.findLast((one) => one.clientId === clientId);
+  if (!message || !conversation) return null;
+  const by = readersOf(conversation, message);
+  return by.length > 0 ? { state: 'read', seq: message.seq, by } : { state: 'sent', seq: message.seq };
 }

@@ -21,7 +21,7 @@ import { createQueue } from './queue.ts';
 export type { Readable } from './cell.ts';
 export type { ChatListState, ChatListView } from './chat-list.ts';
 export type { Operation, Patience, Status, Token } from './connection.ts';
-export { type ConversationState, type ConversationView, readersOf } from './conversation.ts';
+export { type ConversationState, type ConversationView, type Delivery, deliveryOf, readersOf } from './conversation.ts';
 export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './environment.ts';
 export { KredichatError, type KredichatErrorCode } from './errors.ts';
 export type { Follower } from './follow.ts';

@@ -2,7 +2,7 @@ import type { WebSocketImpl } from './environment.ts';
 import { type GraphQLFailure, KredichatError, toError } from './errors.ts';
 
 /** Receives what an operation brings. */
-export interface Sink {
+interface Sink {
   /** A result without errors. */
   next(data: unknown): void;
   /** The last call: null when the server completed the operation. */

@@ -38,5 +38,5 @@ export function App() {
   }
 
   if (credential === null) return <SignIn refusal={refusal} onSignIn={enter} />;
-  return client && <Inbox client={client} onSignOut={() => leave(null)} />;
+  return client && <Inbox key={credential} client={client} onSignOut={() => leave(null)} />;
 }

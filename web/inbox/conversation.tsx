@@ -1,42 +1,55 @@
-import { useEffect, useRef, useState } from 'react';
+import { type RefObject, useEffect, useRef, useState } from 'react';
 import type { Client, ConversationState, ConversationView } from '../client/index.ts';
 import { Composer } from './composer.tsx';
 import { nameList, others, shortName, title } from './format.ts';
 import { BackIcon, PeopleIcon } from './icons.tsx';
 import { MessageList } from './message-list.tsx';
-import { hashOf, type Route, replaceWith } from './route.ts';
+import { hashOf, type Route } from './route.ts';
 import { useReadable, useView } from './use-readable.ts';
 
 interface PaneProps {
   readonly client: Client;
   readonly route: Route;
   readonly me: string;
+  /** The first message opened it: this is its id. */
+  onOpened(id: string): void;
 }
 
 /** One conversation: who is in it, what was said, and where to write. */
-export function ConversationPane({ client, route, me }: PaneProps) {
-  const view = useView(() => client.conversation(route.ref), hashOf(route));
-  return view && <Opened client={client} view={view} route={route} me={me} />;
+export function ConversationPane(props: PaneProps) {
+  // As it was called when it was opened: the pane is another when it shows another one.
+  const [opened] = useState(props.route);
+  const view = useView(() => props.client.conversation(opened.ref));
+  return view && <Opened {...props} route={opened} view={view} />;
 }
 
-function Opened({ client, view, route, me }: PaneProps & { readonly view: ConversationView }) {
+function Opened({ client, view, route, me, onOpened }: PaneProps & { readonly view: ConversationView }) {
   const state = useReadable(view);
   const [sends, setSends] = useState(0);
   const id = state.conversation?.id;
-  // Opened by its first message: from now on the address names it.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: told once, when it has an id
   useEffect(() => {
-    if (id !== undefined && route.ref.id === undefined && state.outgoing.length === 0) replaceWith({ ref: { id } });
-  }, [id, route, state.outgoing.length]);
+    if (id !== undefined && route.ref.id === undefined) onOpened(id);
+  }, [id]);
+
+  // Where a keyboard is likely one writes at once; elsewhere the focus goes to what has opened.
+  const hovers = matchMedia('(hover: hover)').matches;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (!hovers) heading.current?.focus();
+  }, [hovers]);
 
   const closed = state.phase === 'gone' || state.conversation?.status === 'CLOSED';
   return (
     <>
-      <Head state={state} route={route} me={me} />
+      <Head state={state} route={route} me={me} heading={heading} />
       {state.phase === 'gone' ? (
         <div className="nothing">
           <h2>There is no such conversation</h2>
           <p>It does not exist, or you are not one of its members.</p>
         </div>
+      ) : state.phase === 'loading' ? (
+        <div className="nothing">{state.error ? state.error.message : 'Loading …'}</div>
       ) : (
         <MessageList client={client} view={view} state={state} me={me} sends={sends} />
       )}
@@ -45,7 +58,7 @@ function Opened({ client, view, route, me }: PaneProps & { readonly view: Conver
       ) : (
         <Composer
           draftKey={`kredichat:draft:${me}:${hashOf(route)}`}
-          autoFocus={matchMedia('(hover: hover)').matches}
+          autoFocus={hovers}
           onSend={(text) => {
             const { subject, party } = route;
             view.send(text, { subject: subject ?? null, party: party ?? null });
@@ -57,7 +70,14 @@ function Opened({ client, view, route, me }: PaneProps & { readonly view: Conver
   );
 }
 
-function Head({ state, route, me }: { state: ConversationState; route: Route; me: string }) {
+interface HeadProps {
+  readonly state: ConversationState;
+  readonly route: Route;
+  readonly me: string;
+  readonly heading: RefObject<HTMLHeadingElement | null>;
+}
+
+function Head({ state, route, me, heading }: HeadProps) {
   const { conversation } = state;
   const key = route.ref.key;
   const people = conversation ? others(conversation, me) : (key?.members.filter((member) => member !== me) ?? []);
@@ -69,7 +89,9 @@ function Head({ state, route, me }: { state: ConversationState; route: Route; me
         <BackIcon />
       </a>
       <div className="grow">
-        <h2 className="truncate">{name}</h2>
+        <h2 ref={heading} className="truncate" tabIndex={-1}>
+          {name}
+        </h2>
         <p className="truncate about">
           {about.join(' · ')}
           {people.length > 0 && ` · ${nameList(people)}`}

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import type { Client } from '../client/index.ts';
 import { laneOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
@@ -7,7 +7,7 @@ import { ConversationPane } from './conversation.tsx';
 import { LeaveIcon, PlusIcon } from './icons.tsx';
 import { Links } from './links.tsx';
 import { NewConversation } from './new-conversation.tsx';
-import { goTo, useRoute } from './route.ts';
+import { goTo, replaceWith, useRoute } from './route.ts';
 import { useReadable, useView } from './use-readable.ts';
 
 interface InboxProps {
@@ -20,7 +20,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
   const [me, setMe] = useState<string | null>(null);
   const [starting, setStarting] = useState(false);
   const route = useRoute();
-  const list = useView(() => client.chatList({ pageSize: 30 }), 'list');
+  const list = useView(() => client.chatList({ pageSize: 30 }));
 
   useEffect(() => {
     client.viewer().then(
@@ -30,8 +30,13 @@ export function Inbox({ client, onSignOut }: InboxProps) {
     );
   }, [client]);
 
+  // The pane stays when what it shows is opened by its first message, and so gets another name.
+  const pane = useRef({ name: '', id: '' });
+  const name = route ? laneOf(route.ref) : '';
+  if (name !== pane.current.name && name !== pane.current.id) pane.current = { name, id: '' };
+
   return (
-    <div className={route ? 'inbox open' : 'inbox'}>
+    <main className={route ? 'inbox open' : 'inbox'}>
       <Banner client={client} />
       <header className="sidebar-head">
         <h1>Kredichat</h1>
@@ -57,13 +62,22 @@ export function Inbox({ client, onSignOut }: InboxProps) {
         </div>
         <Links />
       </footer>
-      <main className="pane">
+      <section className="pane" aria-label="Conversation">
         {route && me !== null ? (
-          <ConversationPane key={laneOf(route.ref)} client={client} route={route} me={me} />
+          <ConversationPane
+            key={pane.current.name}
+            client={client}
+            route={route}
+            me={me}
+            onOpened={(id) => {
+              pane.current.id = id;
+              replaceWith({ ref: { id } });
+            }}
+          />
         ) : (
           me !== null && list && <NothingOpen list={list} onStart={() => setStarting(true)} />
         )}
-      </main>
+      </section>
       {starting && me !== null && (
         <NewConversation
           me={me}
@@ -74,7 +88,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
           }}
         />
       )}
-    </div>
+    </main>
   );
 }
 

@@ -19,7 +19,7 @@ const GROUP_MS = 5 * 60_000;
 
 /** The part of the log around what is looked at; more is loaded as one scrolls. */
 export function MessageList({ client, view, state, me, sends }: MessageListProps) {
-  const { messages, outgoing, conversation, firstUnread, phase, error } = state;
+  const { messages, outgoing, conversation, firstUnread, phase } = state;
   const { scroller, shown, atEnd, toEnd, onScroll } = useWindow(view, state, me);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
@@ -27,9 +27,6 @@ export function MessageList({ client, view, state, me, sends }: MessageListProps
     if (sends > 0) toEnd();
   }, [sends]);
 
-  if (phase === 'loading') {
-    return <div className="messages nothing">{error ? error.message : 'Loading …'}</div>;
-  }
   const offset = messages[0]?.seq ?? 1;
   const rows = messages.slice(shown.from - offset, shown.to - offset + 1);
   return (

@@ -6,14 +6,14 @@ export function useReadable<T>({ get, subscribe }: Readable<T>): T {
   return useSyncExternalStore(subscribe, get);
 }
 
-/** A view of the client's that is open as long as the component is shown with the same `key`. */
-export function useView<View extends { close(): void }>(open: () => View, key: string): View | null {
-  const [view, setView] = useState<{ key: string; view: View } | null>(null);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says when to open another
+/** A view of the client's that is open as long as the component is there; null in its first rendering. */
+export function useView<View extends { close(): void }>(open: () => View): View | null {
+  const [view, setView] = useState<View | null>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once
   useEffect(() => {
     const opened = open();
-    setView({ key, view: opened });
+    setView(opened);
     return () => opened.close();
-  }, [key]);
-  return view?.key === key ? view.view : null;
+  }, []);
+  return view;
 }

@@ -38,14 +38,15 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   const scroller = useRef<HTMLElement>(null);
   const [choice, setChoice] = useState<Choice | null>(null);
   const [atEnd, setAtEnd] = useState(true);
-  /** The row at the top of the screen, and where it is. */
-  const anchor = useRef<{ readonly seq: string; readonly top: number } | null>(null);
+  /** The row at the top of the screen and where it is; and how far it was scrolled then. */
+  const anchor = useRef<{ readonly seq: string; readonly top: number; readonly scrolled: number } | null>(null);
   /** The end is being looked at, and shall be when more comes. */
   const stick = useRef(firstUnread === null);
   const placed = useRef(false);
 
-  const oldest = messages[0]?.seq ?? 1;
   const newest = messages.at(-1)?.seq ?? 0;
+  // What a row looks like depends on the one before. So the oldest waits for that: a row never changes when more is loaded.
+  const oldest = Math.min((messages[0]?.seq ?? 1) + (hasOlder ? 1 : 0), newest);
   const shown = clip(choice ?? initial(firstUnread, newest, hasNewer), oldest, newest, hasNewer);
 
   /** Remembers what is looked at. */
@@ -56,7 +57,7 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
     for (const row of element.querySelectorAll<HTMLElement>('[data-seq]')) {
       const { top, bottom } = row.getBoundingClientRect();
       if (bottom <= edge) continue;
-      anchor.current = { seq: row.dataset.seq ?? '', top: top - edge };
+      anchor.current = { seq: row.dataset.seq ?? '', top: top - edge, scrolled: element.scrollTop };
       break;
     }
   }, []);
@@ -65,11 +66,16 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   const restore = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
+    // Scrolled, and the event is still to come: that is kept too.
+    const scrolled = anchor.current ? element.scrollTop - anchor.current.scrolled : 0;
+    if (scrolled < -1 && element.scrollHeight - element.scrollTop - element.clientHeight > AT_END)
+      stick.current = false;
     if (stick.current) element.scrollTop = element.scrollHeight;
     else if (anchor.current) {
-      const row = element.querySelector(`[data-seq="${anchor.current.seq}"]`);
+      const { seq, top } = anchor.current;
+      const row = element.querySelector(`[data-seq="${seq}"]`);
       if (!row) return;
-      const moved = row.getBoundingClientRect().top - element.getBoundingClientRect().top - anchor.current.top;
+      const moved = row.getBoundingClientRect().top - element.getBoundingClientRect().top - top + scrolled;
       if (Math.abs(moved) >= 1) element.scrollTop += moved;
     }
   }, []);
