@@ -63,13 +63,16 @@ export function MessageList({ client, view, state, me, sends }: MessageListProps
           {shown.reachesEnd &&
             outgoing.map((item) => <OutgoingMessage key={item.clientId} item={item} outbox={client.outbox} />)}
         </ol>
+        {!atEnd && (
+          // Among the messages, so that one can scroll over it.
+          <div className="to-end">
+            <button type="button" className="icon-button" title="To the newest message" onClick={toEnd}>
+              <DownIcon />
+              <span className="hidden">To the newest message</span>
+            </button>
+          </div>
+        )}
       </section>
-      {!atEnd && (
-        <button type="button" className="icon-button to-end" title="To the newest message" onClick={toEnd}>
-          <DownIcon />
-          <span className="hidden">To the newest message</span>
-        </button>
-      )}
       <Announcer state={state} me={me} />
     </div>
   );
