@@ -121,6 +121,27 @@ describe('the connection', () => {
     expect(states).not.toContain('refused');
   });
 
+  test('subscribes from its present position after the token ended, not from where it began', async () => {
+    const asked: unknown[] = [];
+    const url = await scripted((frame, socket, connection) => {
+      const { type, id, payload } = frame as Frame & { payload?: { variables?: { afterSeq?: number } } };
+      if (type === 'connection_init') acknowledge(socket);
+      if (type !== 'subscribe' || !payload?.query?.includes('messageAdded')) return;
+      asked.push(payload.variables?.afterSeq);
+      const next = (seq: number) =>
+        socket.send(JSON.stringify({ type: 'next', id, payload: { data: { messageAdded: { seq } } } }));
+      if (connection > 1) return [7, 8, 9].forEach(next);
+      [6, 7].forEach(next);
+      const ended = { message: 'The token ended', extensions: { code: 'UNAUTHENTICATED' } };
+      socket.send(JSON.stringify({ type: 'error', id, payload: [ended] }));
+      socket.close(4401, 'Token ended');
+    });
+    const seen: number[] = [];
+    for await (const { seq } of clientOf(url, ANN).messages('c', 5)) if (seen.push(seq) === 4) break;
+    expect(seen).toEqual([6, 7, 8, 9]);
+    expect(asked).toEqual([5, 7]);
+  });
+
   test('renews a token before it ends, over the connection there is', async () => {
     const frames: Frame[] = [];
     const url = await scripted((frame, socket) => {
@@ -220,6 +241,28 @@ describe('the outbox', () => {
     client.outbox.send({ to: { key: KEY }, text: 'x'.repeat(9000) });
     const [item] = await when(client.outbox, ([first]) => first?.state === 'failed');
     expect(item?.failure).toMatchObject({ code: 'TOO_LARGE', retry: false });
+  });
+
+  test('is not stopped by a listener that throws, nor by what others left in its storage', async () => {
+    const { url } = await startServer();
+    const storage = memoryStorage();
+    storage.setItem(`kredichat:outbox:${ANN}:x`, 'no JSON');
+    storage.setItem(`kredichat:outbox:${ANN}:y`, '{"clientId":"y"}');
+    const client = clientOf(url, ANN, { storage });
+    const reported = new Promise((resolve) => {
+      const others = process.listeners('uncaughtException');
+      process.removeAllListeners('uncaughtException');
+      process.once('uncaughtException', (error) => {
+        for (const other of others) process.on('uncaughtException', other);
+        resolve(error);
+      });
+    });
+    client.outbox.onSent(() => {
+      throw new Error('of the listener');
+    });
+    await sent(client, { to: { key: KEY }, text: 'one' });
+    expect(await reported).toMatchObject({ message: 'of the listener' });
+    await sent(clientOf(url, ANN, { storage }), { to: { key: KEY }, text: 'two' });
   });
 
   test('works where storage is full or forbidden', async () => {

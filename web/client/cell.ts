@@ -19,7 +19,7 @@ export function createCell<T>(value: T): Cell<T> {
     set(next) {
       if (Object.is(next, value)) return;
       value = next;
-      for (const listener of [...listeners]) listener();
+      tell(listeners);
     },
     subscribe(listener) {
       // One of its own, so that the same function may be registered twice.
@@ -28,4 +28,17 @@ export function createCell<T>(value: T): Cell<T> {
       return () => void listeners.delete(own);
     },
   };
+}
+
+/** Calls every listener. One that throws keeps neither the others nor the caller from going on; its error is reported as uncaught. */
+export function tell<Args extends unknown[]>(listeners: Iterable<(...args: Args) => void>, ...args: Args): void {
+  for (const listener of [...listeners]) {
+    try {
+      listener(...args);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
 }

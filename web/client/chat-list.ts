@@ -8,6 +8,7 @@ import {
   type ConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
+import { jitter } from './jitter.ts';
 
 /** The viewer's conversations as they are now. */
 export interface ChatListState {
@@ -41,6 +42,8 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
   let totalling = false;
   let totalIsOld = false;
   let loadingMore: Promise<void> | null = null;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
   let turn = 0;
   /** Conversations that changed since the list was last asked for. */
@@ -61,6 +64,7 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
   /** Loads the beginning of the list anew, as much of it as there was. */
   async function load(): Promise<void> {
     const mine = ++turn;
+    clearTimeout(retry);
     changed.clear();
     try {
       me = await viewer();
@@ -72,9 +76,14 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
       const kept = state.get().conversations.filter(({ id }) => listed.has(id) || changed.has(id));
       cursor = chatList.pageInfo.endCursor;
       const { hasNextPage: hasMore } = chatList.pageInfo;
-      update({ conversations: merge(kept, chatList.nodes), unreadTotal: chatList.unreadTotal, loaded: true, hasMore });
-    } catch (error) {
-      if (!closed) update({ error: asError(error) });
+      failures = 0;
+      const conversations = merge(kept, chatList.nodes);
+      update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (closed || mine !== turn) return;
+      update({ error });
+      if (error.passing) retry = setTimeout(load, jitter(failures++));
     }
   }
 
@@ -124,6 +133,7 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
     },
     close() {
       closed = true;
+      clearTimeout(retry);
       stop();
     },
   };

@@ -1,5 +1,5 @@
 import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
-import { type Cell, createCell, type Readable } from './cell.ts';
+import { type Cell, createCell, type Readable, tell } from './cell.ts';
 import { type WebSocketImpl, watchInterruptions } from './environment.ts';
 import { asError, KredichatError } from './errors.ts';
 import { jitter } from './jitter.ts';
@@ -95,7 +95,7 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
         live = current;
         renewLater(fresh);
         status.set({ state: 'online' });
-        for (const listener of [...listeners]) if (live) listener(live);
+        if (live) tell(listeners, live);
       },
       onClosed: (closing) => mine === turn && lost(closing),
     });

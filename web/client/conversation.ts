@@ -131,7 +131,7 @@ export function openConversation({ connection, outbox, ref, viewer, pageSize }: 
       const error = asError(thrown);
       if (closed) return;
       update({ error });
-      if (error.passing) retry = setTimeout(open, jitter(failures++), at);
+      if (error.passing || error.code === 'UNAUTHENTICATED') retry = setTimeout(open, jitter(failures++), at);
     }
   }
 

@@ -35,8 +35,8 @@ export function follow<Result, Variables>(
         follower.next(result as Result);
       },
       end(error) {
-        // The next connection starts it anew.
-        if (error?.code === 'DISCONNECTED') return;
+        // The next connection starts it anew; where the token ended, the server is about to close this one.
+        if (error?.code === 'DISCONNECTED' || error?.code === 'UNAUTHENTICATED') return;
         if (error && !error.passing) {
           stop();
           return follower.end?.(error);

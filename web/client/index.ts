@@ -132,9 +132,20 @@ export function createClient(options: ClientOptions): Client {
     run: connection.run,
     follow: (operation, variables, follower) => follow(connection, operation, variables, follower),
     messages(conversationId, afterSeq) {
-      const queue = createQueue<MessageFieldsFragment>(() => stop());
-      const stop = followMessages(connection, conversationId, afterSeq, { next: queue.push, end: queue.fail });
-      return keep({ ...queue.iterator, close: () => void queue.iterator.return?.() });
+      const entry = { close: () => void queue.iterator.return?.() };
+      const queue = createQueue<MessageFieldsFragment>(() => {
+        opened.delete(entry);
+        stop();
+      });
+      const stop = followMessages(connection, conversationId, afterSeq, {
+        next: queue.push,
+        end(error) {
+          opened.delete(entry);
+          queue.fail(error);
+        },
+      });
+      opened.add(entry);
+      return queue.iterator;
     },
     chatList: ({ pageSize = 50 } = {}) => keep(openChatList(connection, email, pageSize)),
     conversation: (ref, { pageSize = 50 } = {}) =>

@@ -1,4 +1,4 @@
-import { createCell, type Readable } from './cell.ts';
+import { createCell, type Readable, tell } from './cell.ts';
 import type { Connection } from './connection.ts';
 import { type OutboxStorage, randomId } from './environment.ts';
 import { asError, type KredichatErrorCode } from './errors.ts';
@@ -41,12 +41,7 @@ export interface Outbox extends Readable<readonly Outgoing[]> {
 }
 
 /** Codes of failures that another attempt, made by a person who knows why, may cure. */
-const CURABLE: ReadonlySet<string> = new Set([
-  'UNAUTHENTICATED',
-  'FORBIDDEN',
-  'CONVERSATION_CLOSED',
-  'INTERNAL_SERVER_ERROR',
-]);
+const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
 const PREFIX = 'kredichat:outbox:';
 
@@ -94,13 +89,13 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
         const input = { to, text, clientId, subject: subject ?? null, party: party ?? null };
         const { sendMessage } = await connection.run(SendMessageDocument, { input });
         failures = 0;
-        for (const listener of [...listeners]) listener(item, sendMessage.message);
+        tell(listeners, item, sendMessage.message);
         remove(item);
         if (item.to.key) readdress(lane, sendMessage.message.conversationId);
       } catch (thrown) {
         const { code, message, retryAfterMs } = asError(thrown);
-        // Refused or closed: it stays queued for the next connection.
-        if (connection.status.get().state === 'refused' || code === 'CLIENT_CLOSED') break;
+        // It stays queued for the next connection, which comes with a fresh token, or for the next client.
+        if (code === 'UNAUTHENTICATED' || code === 'CLIENT_CLOSED') break;
         if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
           // The outcome may be unknown; the client id makes the repeat safe.
           const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : jitter(failures++));
@@ -176,7 +171,8 @@ function readShelf(storage: OutboxStorage | undefined, shelf: string): Outgoing[
     const key = storage?.key(i);
     if (!key?.startsWith(shelf)) continue;
     try {
-      kept.push(JSON.parse(storage?.getItem(key) ?? '') as Outgoing);
+      const item = JSON.parse(storage?.getItem(key) ?? '') as Outgoing;
+      if (shelf + item.clientId === key && typeof item.text === 'string' && laneOf(item.to)) kept.push(item);
     } catch {
       // Not ours, or cut short.
     }

@@ -12,7 +12,7 @@ export function Banner({ client }: { readonly client: Client }) {
           <strong>Offline.</strong>{' '}
           {waiting > 0
             ? `${waiting === 1 ? 'One message is' : `${waiting} messages are`} kept, and sent later.`
-            : 'Reconnecting … What you write is kept, and sent later.'}
+            : 'What you write is kept, and sent later.'}
           <button type="button" onClick={client.reconnect}>
             Try now
           </button>

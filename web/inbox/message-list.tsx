@@ -19,7 +19,7 @@ const GROUP_MS = 5 * 60_000;
 
 /** The part of the log around what is looked at; more is loaded as one scrolls. */
 export function MessageList({ client, view, state, me, sends }: MessageListProps) {
-  const { messages, outgoing, conversation, firstUnread, phase } = state;
+  const { messages, outgoing, conversation, firstUnread, phase, error } = state;
   const { scroller, shown, atEnd, toEnd, onScroll } = useWindow(view, state, me);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
@@ -38,6 +38,7 @@ export function MessageList({ client, view, state, me, sends }: MessageListProps
             Nothing has been said yet. The first message opens the conversation for everybody.
           </p>
         )}
+        {error && <p className="system-note">More could not be loaded: {error.message}</p>}
         <ol>
           {rows.map((message, i) => {
             const before = rows[i - 1] ?? messages[shown.from - offset - 1];

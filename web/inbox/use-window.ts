@@ -100,7 +100,8 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
     } else if (shown.reachesEnd && shown.to - shown.from >= most + STEP) {
       // It has grown at its end: what is far from the eyes goes.
       if (stick.current) setChoice({ from: newest - most + 1, to: FOLLOW });
-      else if (below > 2 * element.clientHeight) setChoice({ from: shown.from, to: shown.from + most - 1 });
+      else if (isFar(element, shown.from + most - 1, margin))
+        setChoice({ from: shown.from, to: shown.from + most - 1 });
     }
     if (above < margin && shown.from === oldest && hasOlder) void view.loadOlder();
     if (below < margin && shown.to === newest && hasNewer) void view.loadNewer();
@@ -170,6 +171,12 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
       restore();
     },
   };
+}
+
+/** Whether a row is more than `margin` pixels below the screen. */
+function isFar(element: HTMLElement, seq: number, margin: number): boolean {
+  const row = element.querySelector(`[data-seq="${seq}"]`);
+  return row !== null && row.getBoundingClientRect().top > element.getBoundingClientRect().bottom + margin;
 }
 
 /** Around the first unread message, or the end. */
