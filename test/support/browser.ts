@@ -18,7 +18,8 @@ export type OpenWindow = (url: string, options?: BrowserContextOptions) => Promi
 
 /** Tests that need a browser. Where there is none they count as skipped, and CI takes that for a failure. */
 export function describeInBrowser(name: string, tests: (open: OpenWindow) => void): void {
-  describe.runIf(existsSync(CHROMIUM))(name, () => {
+  const there = existsSync(CHROMIUM);
+  describe.runIf(there)(there ? name : `${name} (there is no ${CHROMIUM})`, () => {
     let browser: Browser;
     beforeAll(async () => {
       const quiet = [

@@ -45,7 +45,7 @@ export function ChatList({ list, outbox, me, route, onStart }: ChatListProps) {
       {conversations.length + drafts.length === 0 && (
         <div className="list-note">
           <p>No conversations yet. Name a document configuration and the people to talk to.</p>
-          <button type="button" onClick={onStart}>
+          <button type="button" className="primary" onClick={onStart}>
             Start one
           </button>
         </div>
@@ -82,7 +82,9 @@ function Row({ conversation, me, open }: RowProps) {
           {name} <small>{configId}</small>
         </span>
         <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
-        <span className="chat-last truncate">{lastMessage && preview(lastMessage, me, members.length > 2)}</span>
+        <span className="chat-last truncate" dir="auto">
+          {lastMessage && preview(lastMessage, me, members.length > 2)}
+        </span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>
             {unreadCount > 999 ? '999+' : unreadCount}

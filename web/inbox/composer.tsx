@@ -56,6 +56,7 @@ export function Composer({ draftKey, autoFocus, onSend }: ComposerProps) {
       <textarea
         ref={field}
         rows={1}
+        dir="auto"
         aria-label="Message"
         placeholder="Write a message"
         value={text}

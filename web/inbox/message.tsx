@@ -28,7 +28,13 @@ export const Message = memo(({ message, readers, follows, day, fresh }: MessageP
       {fresh && <p className="fresh">New messages</p>}
       <div className="bubble">
         {!mine && !follows && kind === 'TEXT' && <b className={`sender name-${tint(sender)}`}>{shortName(sender)}</b>}
-        {redactedAt === null ? <span className="text">{text}</span> : <em className="text">Message removed</em>}
+        {redactedAt === null ? (
+          <span className="text" dir="auto">
+            {text}
+          </span>
+        ) : (
+          <em className="text">Message removed</em>
+        )}
         <span className="meta">
           {editedAt !== null && redactedAt === null && 'edited '}
           <time dateTime={sentAt} title={fullTime(sentAt)}>
@@ -57,7 +63,9 @@ export function OutgoingMessage({ item, outbox }: { readonly item: Outgoing; rea
   return (
     <li className={`mine outgoing ${state}`}>
       <div className="bubble">
-        <span className="text">{text}</span>
+        <span className="text" dir="auto">
+          {text}
+        </span>
         <span className="meta">
           <time dateTime={new Date(at).toISOString()}>{clockTime(at)}</time>
           <span className="delivery" role="img" aria-label={label} title={label}>
