@@ -10,6 +10,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^(?:\.\.\/)+src\/(.+)\.ts$/, replacement: `${dist}$1.js` },
+      { find: /^(?:\.\.\/)+web\/client\/(.+)\.ts$/, replacement: `${dist}client/$1.js` },
       // graphql refuses to be loaded twice, and Vite would take its other half.
       { find: /^graphql$/, replacement: 'graphql/index.js' },
     ],

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -12,6 +11,7 @@ import { createGate } from './transport/gate.ts';
 import { createGraphqlWs } from './transport/graphql-ws.ts';
 import { createIdentify } from './transport/identity.ts';
 import { createShim } from './transport/legacy/shim.ts';
+import { createPages } from './transport/pages.ts';
 import { createPeers } from './transport/peer.ts';
 import { createQuotas } from './transport/quota.ts';
 import { createSockets } from './transport/sockets.ts';
@@ -38,17 +38,6 @@ const SECURITY_HEADERS = {
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
   'x-frame-options': 'DENY',
-};
-
-const PROJECT = new URL('../', import.meta.url);
-
-/** The pages that are served as they stand. */
-const PAGES: Readonly<Record<string, { readonly type: string; readonly file: string }>> = {
-  '/': { type: 'text/html; charset=utf-8', file: 'web/index.html' },
-  '/docs/README.md': { type: 'text/plain; charset=utf-8', file: 'README.md' },
-  '/docs/OPERATIONS.md': { type: 'text/plain; charset=utf-8', file: 'docs/OPERATIONS.md' },
-  '/docs/SECURITY.md': { type: 'text/plain; charset=utf-8', file: 'docs/SECURITY.md' },
-  '/docs/PROTOCOL.md': { type: 'text/plain; charset=utf-8', file: 'docs/PROTOCOL.md' },
 };
 
 export interface ServerOptions {
@@ -86,6 +75,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   const graphqlHttp = createHttp({ ...shared, graphiql: config.introspection });
   const openGraphqlWs = createGraphqlWs(shared);
   const openShim = createShim({ ...shared, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs });
+  const servePage = createPages(config.auth.mode);
   const upgrade = createUpgrade({ config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim });
 
   let draining = false;
@@ -126,8 +116,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
-    const page = Object.hasOwn(PAGES, pathname) ? PAGES[pathname] : undefined;
-    if (page) return end(response, 200, readFileSync(new URL(page.file, PROJECT)), page.type);
+    if (servePage(request, response, pathname)) return;
     end(response, 404, 'Not found\n');
   }
 

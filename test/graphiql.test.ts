@@ -1,30 +1,9 @@
-import { existsSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { describeInBrowser } from './support/browser.ts';
 import { startServer } from './support/server.ts';
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-
-// Where there is no browser these count as skipped, and CI takes that for a failure.
-describe.runIf(existsSync(CHROMIUM))('GraphiQL in a browser', () => {
-  let browser: Browser;
-  beforeAll(async () => {
-    const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', ...quiet] });
-  });
-  afterAll(() => browser.close());
-
-  /** A window of its own, which remembers nothing of the others. */
-  async function open(url: string): Promise<{ page: Page; foreign: string[] }> {
-    const page = await browser.newPage();
-    const foreign: string[] = [];
-    page.on('request', (request) => {
-      if (/^(https?|wss?):/.test(request.url()) && !request.url().startsWith(url)) foreign.push(request.url());
-    });
-    await page.goto(`${url}/graphql`);
-    return { page, foreign };
-  }
-
+describeInBrowser('GraphiQL in a browser', (openWindow) => {
   /** Chooses the tab of an example, and runs it. */
   async function run(page: Page, tab: string): Promise<void> {
     const editor = page.locator('.graphiql-query-editor');
@@ -42,7 +21,8 @@ describe.runIf(existsSync(CHROMIUM))('GraphiQL in a browser', () => {
 
   test('the examples work: a message is sent while a subscription shows it', { timeout: 120_000 }, async () => {
     const { url, server } = await startServer();
-    const [watcher, sender] = [await open(url), await open(url)];
+    const [watcher, sender] = [await openWindow(url), await openWindow(url)];
+    for (const { page } of [watcher, sender]) await page.goto(`${url}/graphql`);
     await run(watcher.page, 'Live');
     await expect.poll(() => server.subscriptions(), { timeout: 20_000 }).toBe(1);
     await run(sender.page, 'Send');

@@ -335,6 +335,30 @@ describe('the other endpoints', () => {
     await expect(connect(`${url.replace('http', 'ws')}/nothing`)).rejects.toThrow('404');
   });
 
+  test('give the page and its files compressed, named by what is in them, and to be kept for ever', async () => {
+    const { url } = await startServer();
+    const page = await raw(url, {}, '/');
+    expect(page.headers.get('cache-control')).toBe('no-cache');
+    expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self';/);
+    expect(page.body).toContain('<meta name="kredichat-auth" content="dev" />');
+    const files = [...String(page.body).matchAll(/"(\/assets\/[^"]+)"/g)].map(([, file]) => file ?? '');
+    expect(files.map((file) => file.split('.').at(-1)).sort()).toEqual(['css', 'js', 'svg']);
+    for (const file of files) {
+      const plain = await raw(url, { headers: { 'accept-encoding': 'identity' } }, file);
+      expect(plain.headers.get('cache-control'), file).toBe('public, max-age=31536000, immutable');
+      expect(plain.headers.get('content-encoding'), file).toBeNull();
+      for (const coding of ['br', 'gzip']) {
+        const compressed = await raw(url, { headers: { 'accept-encoding': `deflate, ${coding};q=0.5` } }, file);
+        expect(compressed.headers.get('content-encoding'), file).toBe(coding);
+        expect(compressed.headers.get('vary'), file).toBe('accept-encoding');
+        expect(compressed.body, file).toBe(plain.body);
+      }
+      const none = await raw(url, { headers: { 'accept-encoding': 'br;q=0, gzip;q=0.0' } }, file);
+      expect(none.headers.get('content-encoding'), file).toBeNull();
+      expect((await raw(url, {}, `${file}.br`)).status).toBe(404);
+    }
+  });
+
   test('metrics count connections, subscriptions, sends, deliveries, batches and latencies', async () => {
     const { url, ws } = await startServer();
     const { connectGraphql, legacyOnce } = await import('../support/clients.ts');

@@ -1,0 +1,156 @@
+import { createCell, type Readable } from './cell.ts';
+import type { Connection } from './connection.ts';
+import { asError, type KredichatError } from './errors.ts';
+import { follow } from './follow.ts';
+import {
+  ChatListChangedDocument,
+  ChatListDocument,
+  type ConversationFieldsFragment as Conversation,
+  UnreadTotalDocument,
+} from './generated/operations.ts';
+import { jitter } from './jitter.ts';
+
+/** The viewer's conversations as they are now. */
+export interface ChatListState {
+  /** False until the first answer. */
+  readonly loaded: boolean;
+  /** Pinned ones first, then the most recent activity first. */
+  readonly conversations: readonly Conversation[];
+  /** Unread messages over all conversations that are not muted, loaded or not. */
+  readonly unreadTotal: number;
+  /** Whether there are more to load. */
+  readonly hasMore: boolean;
+  readonly error: KredichatError | null;
+}
+
+/** The viewer's chat list, kept true. */
+export interface ChatListView extends Readable<ChatListState> {
+  /** Loads the next page. */
+  loadMore(): Promise<void>;
+  close(): void;
+}
+
+/** Opens the chat list of conversations that are not archived: subscribes first, then queries, after every interruption. */
+export function openChatList(connection: Connection, viewer: () => Promise<string>, pageSize: number): ChatListView {
+  const state = createCell<ChatListState>({
+    ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
+  });
+  const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
+  let cursor: string | null = null;
+  let me = '';
+  let closed = false;
+  let totalling = false;
+  let totalIsOld = false;
+  let loadingMore: Promise<void> | null = null;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let failures = 0;
+  /** Counts queries of the list, so that only the newest is taken. */
+  let turn = 0;
+  /** Conversations that changed since the list was last asked for. */
+  const changed = new Set<string>();
+
+  /** Puts newer states in the place of older ones. */
+  function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
+    const known = new Map(present.map((conversation) => [conversation.id, conversation]));
+    for (const conversation of newer) {
+      const before = known.get(conversation.id);
+      if (before && stale(conversation, before, me)) continue;
+      if (isListed(conversation, me)) known.set(conversation.id, conversation);
+      else known.delete(conversation.id);
+    }
+    return [...known.values()].sort(byPlace);
+  }
+
+  /** Loads the beginning of the list anew, as much of it as there was. */
+  async function load(): Promise<void> {
+    const mine = ++turn;
+    clearTimeout(retry);
+    changed.clear();
+    try {
+      me = await viewer();
+      const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
+      const { chatList } = await connection.run(ChatListDocument, { first });
+      if (closed || mine !== turn) return;
+      const listed = new Set(chatList.nodes.map(({ id }) => id));
+      // What was listed before and is not in the answer may have gone unseen, unless it changed since.
+      const kept = state.get().conversations.filter(({ id }) => listed.has(id) || changed.has(id));
+      cursor = chatList.pageInfo.endCursor;
+      const { hasNextPage: hasMore } = chatList.pageInfo;
+      failures = 0;
+      const conversations = merge(kept, chatList.nodes);
+      update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (closed || mine !== turn) return;
+      update({ error });
+      if (error.passing) retry = setTimeout(load, jitter(failures++));
+    }
+  }
+
+  /** The sum is over more than is loaded, so it is asked for; once for all changes that come before the answer. */
+  async function total(): Promise<void> {
+    totalIsOld = true;
+    if (totalling) return;
+    totalling = true;
+    while (totalIsOld && !closed) {
+      totalIsOld = false;
+      const answer = await connection.run(UnreadTotalDocument, {}).catch(() => null);
+      if (!closed && answer) update({ unreadTotal: answer.chatList.unreadTotal });
+    }
+    totalling = false;
+  }
+
+  const stop = follow(connection, ChatListChangedDocument, () => ({}), {
+    starting: () => void load(),
+    next({ chatListChanged }) {
+      changed.add(chatListChanged.id);
+      update({ conversations: merge(state.get().conversations, [chatListChanged]) });
+      void total();
+    },
+    end: (error) => update({ error }),
+  });
+
+  return {
+    get: state.get,
+    subscribe: state.subscribe,
+    loadMore() {
+      if (!state.get().hasMore) return Promise.resolve();
+      loadingMore ??= (async () => {
+        const mine = turn;
+        try {
+          const { chatList } = await connection.run(ChatListDocument, { first: pageSize, after: cursor });
+          if (closed || mine !== turn) return;
+          cursor = chatList.pageInfo.endCursor;
+          const conversations = merge(state.get().conversations, chatList.nodes);
+          update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
+        } catch (error) {
+          if (!closed) update({ error: asError(error) });
+        }
+      })().finally(() => {
+        loadingMore = null;
+      });
+      return loadingMore;
+    },
+    close() {
+      closed = true;
+      clearTimeout(retry);
+      stop();
+    },
+  };
+}
+
+const isListed = ({ archived, members }: Conversation, me: string) =>
+  !archived && !members.some(({ email, leftAt }) => email === me && leftAt !== null);
+
+/** Whether a state is older than another of the same conversation: positions only move forward. */
+function stale(a: Conversation, b: Conversation, me: string): boolean {
+  const readSeq = ({ members }: Conversation) => members.find(({ email }) => email === me)?.readSeq ?? 0;
+  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && readSeq(a) < readSeq(b));
+}
+
+/** The order of the chat list: pinned, then by activity, then by id. */
+function byPlace(a: Conversation, b: Conversation): number {
+  if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
+  if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
+  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+}

@@ -1,0 +1,161 @@
+/**
+ * The client of Kredichat: one connection that comes back by itself, an outbox, and views of the chat list and of
+ * conversations that stay true. For browsers and Node, without a framework. docs/CLIENT.md shows how to use it.
+ */
+
+import type { Readable } from './cell.ts';
+import { type ChatListView, openChatList } from './chat-list.ts';
+import { createConnection, type Operation, type Patience, type Status, type Token } from './connection.ts';
+import { type ConversationView, openConversation } from './conversation.ts';
+import { type OutboxStorage, platformStorage, platformWebSocket, type WebSocketImpl } from './environment.ts';
+import { type Follower, follow, followMessages } from './follow.ts';
+import {
+  type ConversationRef,
+  type MessageFieldsFragment,
+  ViewerDocument,
+  type ViewerQuery,
+} from './generated/operations.ts';
+import { createOutbox, type Outbox } from './outbox.ts';
+import { createQueue } from './queue.ts';
+
+export type { Readable } from './cell.ts';
+export type { ChatListState, ChatListView } from './chat-list.ts';
+export type { Operation, Patience, Status, Token } from './connection.ts';
+export { type ConversationState, type ConversationView, type Delivery, deliveryOf, readersOf } from './conversation.ts';
+export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './environment.ts';
+export { KredichatError, type KredichatErrorCode } from './errors.ts';
+export type { Follower } from './follow.ts';
+export type { ErrorCode } from './generated/enums.ts';
+export * from './generated/operations.ts';
+export { laneOf, type NewMessage, type Outbox, type Outgoing } from './outbox.ts';
+
+/** Who the viewer is. */
+export type Viewer = ViewerQuery['viewer'];
+
+export interface ClientOptions {
+  /** Where the server's GraphQL is: `wss://HOST/graphql`; `https:` serves as well. */
+  readonly url: string;
+  /**
+   * The credential, without the word `Bearer`. Asked for at each connection, and, when it said when the token ends, in time
+   * before that. To give up, throw a `KredichatError` with `UNAUTHENTICATED`; anything else is tried again.
+   */
+  readonly token: () => Token | Promise<Token>;
+  /** The WebSocket to use: `ws`'s in Node before 22. Default: the platform's. */
+  readonly webSocketImpl?: WebSocketImpl;
+  /** Where unsent messages outlive the page; null for nowhere. Default: `localStorage` in browsers. */
+  readonly storage?: OutboxStorage | null;
+  /** Default: 10 s heartbeat, 5 s for an answer, retries after up to 0.25 s, 0.5 s … 10 s. */
+  readonly patience?: Partial<Patience>;
+  /** Wall clock, milliseconds since 1970. Default: `Date.now`. */
+  readonly clock?: () => number;
+}
+
+export interface Client {
+  /** How it stands with the server. */
+  readonly status: Readable<Status>;
+  /** The viewer's messages on their way, over all conversations. */
+  readonly outbox: Outbox;
+  /** Who the server takes the viewer for. From then on the outbox holds what an earlier page of the viewer's left. */
+  viewer(): Promise<Viewer>;
+  /**
+   * Runs an operation and resolves with its data; rejects with a `KredichatError`. A query waits out interruptions.
+   * A mutation waits for a connection and is sent once: `DISCONNECTED` leaves open what came of it.
+   */
+  run<Result, Variables>(operation: Operation<Result, Variables>, variables: Variables): Promise<Result>;
+  /**
+   * Runs a subscription, and again after every interruption, each time with what `variables` gives then.
+   * Returns how to stop.
+   */
+  follow<Result, Variables>(
+    operation: Operation<Result, Variables>,
+    variables: () => Variables,
+    follower: Follower<Result>,
+  ): () => void;
+  /** A conversation's messages after a position, then live ones: each once, in order, until one leaves the loop. */
+  messages(conversationId: string, afterSeq: number): AsyncIterableIterator<MessageFieldsFragment>;
+  /** Opens the chat list; `pageSize` conversations at a time, 1 to 100, 50 by default. */
+  chatList(options?: { readonly pageSize?: number }): ChatListView;
+  /** Opens a conversation by its id or key; `pageSize` messages at a time, 1 to 100, 50 by default. */
+  conversation(ref: ConversationRef, options?: { readonly pageSize?: number }): ConversationView;
+  /** Tries to connect at once, with a fresh token; the way back after `refused`. */
+  reconnect(): void;
+  /** Ends the connection, and everything that was opened here. */
+  close(): void;
+}
+
+/** Connects to a server. */
+export function createClient(options: ClientOptions): Client {
+  const { token, clock = Date.now } = options;
+  const WebSocket = options.webSocketImpl ?? platformWebSocket();
+  if (!WebSocket) throw new TypeError('There is no WebSocket here: pass webSocketImpl.');
+  const patience = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.patience };
+  const connection = createConnection({ url: options.url.replace(/^http/, 'ws'), WebSocket, token, patience, clock });
+  const storage = options.storage === undefined ? platformStorage() : (options.storage ?? undefined);
+  const { outbox, ...own } = createOutbox(connection, storage, clock);
+
+  let asking: Promise<Viewer> | null = null;
+  function viewer(): Promise<Viewer> {
+    asking ??= connection.run(ViewerDocument, {}).then(
+      (answer) => {
+        // The outbox is the viewer's, so it waits until the server said who that is.
+        own.open(answer.viewer.email);
+        return answer.viewer;
+      },
+      (error: unknown) => {
+        asking = null;
+        throw error;
+      },
+    );
+    return asking;
+  }
+  const email = async () => (await viewer()).email;
+  // Without a connection that lasts there is another attempt with the next one.
+  const unlisten = connection.eachSocket(() => void viewer().catch(() => {}));
+
+  const opened = new Set<{ close(): void }>();
+  function keep<View extends { close(): void }>(view: View): View {
+    const owned = {
+      ...view,
+      close() {
+        opened.delete(owned);
+        view.close();
+      },
+    };
+    opened.add(owned);
+    return owned;
+  }
+
+  return {
+    status: connection.status,
+    outbox,
+    viewer,
+    run: connection.run,
+    follow: (operation, variables, follower) => follow(connection, operation, variables, follower),
+    messages(conversationId, afterSeq) {
+      const entry = { close: () => void queue.iterator.return?.() };
+      const queue = createQueue<MessageFieldsFragment>(() => {
+        opened.delete(entry);
+        stop();
+      });
+      const stop = followMessages(connection, conversationId, afterSeq, {
+        next: queue.push,
+        end(error) {
+          opened.delete(entry);
+          queue.fail(error);
+        },
+      });
+      opened.add(entry);
+      return queue.iterator;
+    },
+    chatList: ({ pageSize = 50 } = {}) => keep(openChatList(connection, email, pageSize)),
+    conversation: (ref, { pageSize = 50 } = {}) =>
+      keep(openConversation({ connection, outbox, ref, viewer: email, pageSize })),
+    reconnect: connection.reconnect,
+    close() {
+      for (const { close } of [...opened]) close();
+      unlisten();
+      own.close();
+      connection.close();
+    },
+  };
+}

@@ -1,0 +1,188 @@
+import { createCell, type Readable, tell } from './cell.ts';
+import type { Connection } from './connection.ts';
+import { type OutboxStorage, randomId } from './environment.ts';
+import { asError, type KredichatErrorCode } from './errors.ts';
+import { type ConversationRef, type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
+import { jitter } from './jitter.ts';
+
+/** A message to be sent. */
+export interface NewMessage {
+  /** A conversation by its id, or by its key: then the first message opens it. */
+  readonly to: ConversationRef;
+  readonly text: string;
+  /** Used only when this message opens the conversation. */
+  readonly subject?: string | null;
+  /** Used only when this message opens the conversation. */
+  readonly party?: string | null;
+}
+
+/** A message on its way. It leaves the outbox when it is stored at the server: then it is in the conversation. */
+export interface Outgoing extends NewMessage {
+  /** Its name over all attempts, reloads of the page included: the server stores it once. */
+  readonly clientId: string;
+  /** When it was written, milliseconds since 1970, by this machine's clock. */
+  readonly at: number;
+  /** `queued` until it is stored; `failed` when trying again by itself would be of no use. */
+  readonly state: 'queued' | 'failed';
+  /** Why it failed, and whether `retry` may help. */
+  readonly failure: { readonly code: KredichatErrorCode; readonly message: string; readonly retry: boolean } | null;
+}
+
+/** Messages on their way, in the order they were written. */
+export interface Outbox extends Readable<readonly Outgoing[]> {
+  /** Takes a message and sends it as soon as may be, after those to the same conversation written before. */
+  send(message: NewMessage): Outgoing;
+  /** Sends a failed message again, under its `clientId`. */
+  retry(clientId: string): void;
+  /** Forgets a message. One that was under way may have been stored all the same. */
+  discard(clientId: string): void;
+  /** Calls back with each message once it is stored, until the function it returns is called. */
+  onSent(listener: (outgoing: Outgoing, stored: MessageFieldsFragment) => void): () => void;
+}
+
+/** Codes of failures that another attempt, made by a person who knows why, may cure. */
+const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
+
+const PREFIX = 'kredichat:outbox:';
+
+/** An outbox that begins to send, and to keep what it holds, once `open` was told whose it is. */
+export function createOutbox(connection: Connection, storage: OutboxStorage | undefined, clock: () => number) {
+  const items = createCell<readonly Outgoing[]>([]);
+  const listeners = new Set<(outgoing: Outgoing, stored: MessageFieldsFragment) => void>();
+  /** Conversations that somebody is working on. */
+  const busy = new Set<string>();
+  /** Where the viewer's messages are kept; null until the viewer is known. */
+  let shelf: string | null = null;
+
+  /** One entry a message, so that pages that are open side by side never overwrite each other's. */
+  function keep(item: Outgoing): void {
+    if (shelf === null) return;
+    try {
+      storage?.setItem(shelf + item.clientId, JSON.stringify(item));
+    } catch {
+      // Full or forbidden: it is sent all the same, as long as the page lives.
+    }
+  }
+
+  function put(item: Outgoing): void {
+    items.set(items.get().map((other) => (other.clientId === item.clientId ? item : other)));
+    keep(item);
+  }
+
+  function remove({ clientId }: Outgoing): void {
+    if (shelf !== null) storage?.removeItem(shelf + clientId);
+    items.set(items.get().filter((other) => other.clientId !== clientId));
+  }
+
+  const find = (clientId: string) => items.get().find((item) => item.clientId === clientId);
+
+  /** Sends what is queued for one conversation, one after the other, so that they stay in order. */
+  async function work(lane: string): Promise<void> {
+    if (shelf === null || busy.has(lane)) return;
+    busy.add(lane);
+    let failures = 0;
+    for (;;) {
+      const item = items.get().find((other) => other.state === 'queued' && laneOf(other.to) === lane);
+      if (!item) break;
+      try {
+        const { to, text, clientId, subject, party } = item;
+        const input = { to, text, clientId, subject: subject ?? null, party: party ?? null };
+        const { sendMessage } = await connection.run(SendMessageDocument, { input });
+        failures = 0;
+        tell(listeners, item, sendMessage.message);
+        remove(item);
+        if (item.to.key) readdress(lane, sendMessage.message.conversationId);
+      } catch (thrown) {
+        const { code, message, retryAfterMs } = asError(thrown);
+        // It stays queued for the next connection, which comes with a fresh token, or for the next client.
+        if (code === 'UNAUTHENTICATED' || code === 'CLIENT_CLOSED') break;
+        if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
+          // The outcome may be unknown; the client id makes the repeat safe.
+          const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : jitter(failures++));
+          if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+        } else if (find(item.clientId)) {
+          put({ ...item, state: 'failed', failure: { code, message, retry: CURABLE.has(code) } });
+        }
+      }
+    }
+    busy.delete(lane);
+  }
+
+  /** The conversation that was named by its key is open now: what else goes there is part of it. */
+  function readdress(lane: string, id: string): void {
+    const moved = items.get().filter(({ to }) => laneOf(to) === lane);
+    for (const item of moved) put({ ...item, to: { id } });
+    if (moved.length > 0) void work(id);
+  }
+
+  const workAll = () => {
+    for (const lane of new Set(items.get().map(({ to }) => laneOf(to)))) void work(lane);
+  };
+  const unlisten = connection.eachSocket(workAll);
+
+  const outbox: Outbox = {
+    get: items.get,
+    subscribe: items.subscribe,
+    send(message) {
+      const last = items.get().at(-1)?.at ?? 0;
+      // Never the same twice, and never back: the order survives a reload even if the clock does not.
+      const at = Math.max(clock(), last + 1);
+      const item: Outgoing = { ...message, clientId: randomId(), at, state: 'queued', failure: null };
+      items.set([...items.get(), item]);
+      keep(item);
+      void work(laneOf(item.to));
+      return item;
+    },
+    retry(clientId) {
+      const item = find(clientId);
+      if (item?.state !== 'failed') return;
+      put({ ...item, state: 'queued', failure: null });
+      void work(laneOf(item.to));
+    },
+    discard(clientId) {
+      const item = find(clientId);
+      if (item) remove(item);
+    },
+    onSent(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+
+  return {
+    outbox,
+    /** Takes up what an earlier page of the viewer left, and begins to send. */
+    open(viewer: string): void {
+      if (shelf !== null) return;
+      shelf = `${PREFIX}${viewer}:`;
+      const written = items.get();
+      const left = readShelf(storage, shelf).filter(({ clientId }) => !find(clientId));
+      items.set([...left, ...written].sort((a, b) => a.at - b.at));
+      for (const item of written) keep(item);
+      workAll();
+    },
+    close: unlisten,
+  };
+}
+
+function readShelf(storage: OutboxStorage | undefined, shelf: string): Outgoing[] {
+  const kept: Outgoing[] = [];
+  for (let i = 0; i < (storage?.length ?? 0); i++) {
+    const key = storage?.key(i);
+    if (!key?.startsWith(shelf)) continue;
+    try {
+      const item = JSON.parse(storage?.getItem(key) ?? '') as Outgoing;
+      if (shelf + item.clientId === key && typeof item.text === 'string' && laneOf(item.to)) kept.push(item);
+    } catch {
+      // Not ours, or cut short.
+    }
+  }
+  return kept;
+}
+
+/** Names a conversation, however it is given: messages to the same name are sent in order. */
+export function laneOf({ id, key }: ConversationRef): string {
+  if (id !== undefined) return id;
+  const members = [...new Set(key.members.map((member) => member.toLowerCase()))].sort();
+  return JSON.stringify([key.configId, ...members]);
+}

@@ -1,0 +1,51 @@
+/** Between somebody who brings values and a `for await` that takes them. `onLeave` is called when it is left early. */
+export function createQueue<T>(onLeave: () => void) {
+  const values: T[] = [];
+  let waiting: { resolve(result: IteratorResult<T>): void; reject(error: unknown): void } | null = null;
+  let over = false;
+  let failure: { readonly error: unknown } | null = null;
+
+  const done = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
+
+  const iterator: AsyncIterableIterator<T> = {
+    next() {
+      const value = values.shift();
+      if (value !== undefined) return Promise.resolve({ done: false, value });
+      if (failure) {
+        const { error } = failure;
+        failure = null;
+        return Promise.reject(error);
+      }
+      if (over) return Promise.resolve(done());
+      return new Promise((resolve, reject) => {
+        waiting = { resolve, reject };
+      });
+    },
+    return() {
+      if (!over) onLeave();
+      over = true;
+      values.length = 0;
+      waiting?.resolve(done());
+      waiting = null;
+      return Promise.resolve(done());
+    },
+    [Symbol.asyncIterator]: () => iterator,
+  };
+
+  return {
+    iterator,
+    push(value: T): void {
+      if (over) return;
+      if (waiting) waiting.resolve({ done: false, value });
+      else values.push(value);
+      waiting = null;
+    },
+    /** The last value: an error. */
+    fail(error: unknown): void {
+      over = true;
+      if (waiting) waiting.reject(error);
+      else failure = { error };
+      waiting = null;
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import type { ConversationFieldsFragment as Conversation } from '../client/index.ts';
+
+const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
+const shortDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const longDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
+
+/** An instant as the server or this machine tells it. */
+type Instant = string | number;
+
+const startOfDay = (instant: Instant) => new Date(instant).setHours(0, 0, 0, 0);
+
+/** Whole days between an instant's day and today. */
+const daysAgo = (instant: Instant) => Math.round((startOfDay(Date.now()) - startOfDay(instant)) / 86_400_000);
+
+/** Hours and minutes. */
+export const clockTime = (instant: Instant) => time.format(new Date(instant));
+
+/** Everything there is to say about when. */
+export const fullTime = (instant: Instant) => full.format(new Date(instant));
+
+/** The time today, else the day, as short as it is clear. */
+export function shortTime(instant: Instant): string {
+  const days = daysAgo(instant);
+  if (days <= 0) return clockTime(instant);
+  if (days === 1) return 'Yesterday';
+  return days < 7 ? weekday.format(new Date(instant)) : shortDay.format(new Date(instant));
+}
+
+/** The day, for a heading. */
+export function dayName(instant: Instant): string {
+  const days = daysAgo(instant);
+  if (days === 0) return 'Today';
+  return days === 1 ? 'Yesterday' : longDay.format(new Date(instant));
+}
+
+export const sameDay = (a: Instant, b: Instant) => startOfDay(a) === startOfDay(b);
+
+/** What stands before the @. */
+export const shortName = (email: string) => email.split('@', 1)[0] ?? email;
+
+/** Those of the members who are there and are not the viewer. */
+export const others = ({ members }: Pick<Conversation, 'members'>, me: string): string[] =>
+  members.filter(({ email, leftAt }) => email !== me && leftAt === null).map(({ email }) => email);
+
+/** Names in a row. */
+export const nameList = (emails: readonly string[]) => emails.map(shortName).join(', ');
+
+/** What a conversation is called: its subject, else who else is in it. */
+export const title = (conversation: Pick<Conversation, 'members' | 'subject' | 'configId'>, me: string): string =>
+  conversation.subject || nameList(others(conversation, me)) || conversation.configId;
+
+/** One of eight colours, the same for the same text. */
+export function tint(text: string): number {
+  let hash = 0;
+  for (let i = 0; i < text.length; i++) hash = (hash * 31 + text.charCodeAt(i)) | 0;
+  return Math.abs(hash) % 8;
+}

@@ -1,0 +1,92 @@
+import { useEffect, useState } from 'react';
+import { type Client, type ConversationState, type ConversationView, readersOf } from '../client/index.ts';
+import { dayName, sameDay, shortName } from './format.ts';
+import { DownIcon } from './icons.tsx';
+import { Message, OutgoingMessage } from './message.tsx';
+import { useWindow } from './use-window.ts';
+
+interface MessageListProps {
+  readonly client: Client;
+  readonly view: ConversationView;
+  readonly state: ConversationState;
+  readonly me: string;
+  /** How often the viewer has sent something: each time the end is shown. */
+  readonly sends: number;
+}
+
+/** Messages of one person within this time form a group, in milliseconds. */
+const GROUP_MS = 5 * 60_000;
+
+/** The part of the log around what is looked at; more is loaded as one scrolls. */
+export function MessageList({ client, view, state, me, sends }: MessageListProps) {
+  const { messages, outgoing, conversation, firstUnread, phase, error } = state;
+  const { scroller, shown, atEnd, toEnd, onScroll } = useWindow(view, state, me);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
+  useEffect(() => {
+    if (sends > 0) toEnd();
+  }, [sends]);
+
+  const offset = messages[0]?.seq ?? 1;
+  const rows = messages.slice(shown.from - offset, shown.to - offset + 1);
+  return (
+    <div className="messages-place">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard has to get there */}
+      <section ref={scroller} className="messages" aria-label="Messages" tabIndex={0} onScroll={onScroll}>
+        {phase === 'new' && outgoing.length === 0 && (
+          <p className="system-note">
+            Nothing has been said yet. The first message opens the conversation for everybody.
+          </p>
+        )}
+        {error && <p className="system-note">More could not be loaded: {error.message}</p>}
+        <ol>
+          {rows.map((message, i) => {
+            const before = rows[i - 1] ?? messages[shown.from - offset - 1];
+            const day = before && sameDay(before.sentAt, message.sentAt) ? null : dayName(message.sentAt);
+            const fresh = message.seq === firstUnread;
+            const follows =
+              before?.sender === message.sender &&
+              before.kind === message.kind &&
+              day === null &&
+              !fresh &&
+              Date.parse(message.sentAt) - Date.parse(before.sentAt) < GROUP_MS;
+            return (
+              <Message
+                key={message.seq}
+                message={message}
+                readers={message.sender === me && conversation ? readersOf(conversation, message).join(' ') : null}
+                follows={follows}
+                day={day}
+                fresh={fresh}
+              />
+            );
+          })}
+          {shown.reachesEnd &&
+            outgoing.map((item) => <OutgoingMessage key={item.clientId} item={item} outbox={client.outbox} />)}
+        </ol>
+        {!atEnd && (
+          // Among the messages, so that one can scroll over it.
+          <div className="to-end">
+            <button type="button" className="icon-button" title="To the newest message" onClick={toEnd}>
+              <DownIcon />
+              <span className="hidden">To the newest message</span>
+            </button>
+          </div>
+        )}
+      </section>
+      <Announcer state={state} me={me} />
+    </div>
+  );
+}
+
+/** Reads out what others write while the conversation is open. */
+function Announcer({ state, me }: { readonly state: ConversationState; readonly me: string }) {
+  const newest = state.messages.at(-1);
+  const [start] = useState(newest?.seq ?? 0);
+  const news = newest && newest.seq > start && newest.sender !== me && !state.hasNewer;
+  return (
+    <p className="hidden" role="status">
+      {news && `${shortName(newest.sender)}: ${newest.text.slice(0, 300)}`}
+    </p>
+  );
+}

@@ -1,0 +1,48 @@
+import { useSyncExternalStore } from 'react';
+import type { ConversationRef } from '../client/index.ts';
+
+/** What is open: a conversation by id, or one that the first message will open. */
+export interface Route {
+  readonly ref: ConversationRef;
+  /** Used when the first message opens it. */
+  readonly subject?: string;
+  readonly party?: string;
+}
+
+/** The fragment of the address that shows a route. Links and the back button work, and reloading stays. */
+export const hashOf = (route: Route): string =>
+  route.ref.id === undefined
+    ? `#/new/${encodeURIComponent(JSON.stringify(route))}`
+    : `#/c/${encodeURIComponent(route.ref.id)}`;
+
+function parse(hash: string): Route | null {
+  const [, kind, rest = ''] = /^#\/(c|new)\/(.+)$/.exec(hash) ?? [];
+  try {
+    const text = decodeURIComponent(rest);
+    if (kind === 'c') return { ref: { id: text } };
+    const route = kind === 'new' ? (JSON.parse(text) as Route) : null;
+    return Array.isArray(route?.ref?.key?.members) ? route : null;
+  } catch {
+    return null;
+  }
+}
+
+function subscribe(listener: () => void): () => void {
+  addEventListener('hashchange', listener);
+  return () => removeEventListener('hashchange', listener);
+}
+
+/** What the address asks for. */
+export function useRoute(): Route | null {
+  const hash = useSyncExternalStore(subscribe, () => location.hash);
+  return parse(hash);
+}
+
+export function goTo(route: Route | null): void {
+  location.hash = route ? hashOf(route) : '#/';
+}
+
+/** Goes there without leaving the present place in the history. */
+export function replaceWith(route: Route): void {
+  location.replace(hashOf(route));
+}

@@ -1,0 +1,30 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { defineConfig, type Plugin } from 'vite';
+
+const OUT = new URL('../dist/web/', import.meta.url).pathname;
+
+/** Puts compressed forms beside the files, so that the server never compresses. */
+const compressed: Plugin = {
+  name: 'compressed',
+  closeBundle() {
+    for (const name of readdirSync(join(OUT, 'assets'))) {
+      const file = join(OUT, 'assets', name);
+      const content = readFileSync(file);
+      writeFileSync(`${file}.br`, brotliCompressSync(content));
+      writeFileSync(`${file}.gz`, gzipSync(content, { level: 9 }));
+    }
+  },
+};
+
+export default defineConfig({
+  plugins: [compressed],
+  build: {
+    outDir: OUT,
+    emptyOutDir: true,
+    // Everything is a file of its own: the content security policy allows nothing inline.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+});
