@@ -2,6 +2,9 @@ import { defineConfig } from 'vitest/config';
 
 const dist = new URL('dist/', import.meta.url).pathname;
 
+/** One by one, when everything else is done: how soon sends work again, and how others fare meanwhile, is measured. */
+const ALONE = ['test/faults.test.ts', 'test/hostile.test.ts'];
+
 export default defineConfig({
   // Tests run what ships: the compiled files, loaded by Node itself.
   resolve: {
@@ -20,12 +23,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'main', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ['test/faults.test.ts'] },
+        test: { name: 'main', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ALONE },
       },
-      // Alone, when everything else is done: it measures how soon sends work again.
       {
         extends: true,
-        test: { name: 'faults', globalSetup: [], include: ['test/faults.test.ts'], sequence: { groupOrder: 1 } },
+        test: { name: 'faults', globalSetup: [], include: ALONE, fileParallelism: false, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,
