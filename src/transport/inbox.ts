@@ -5,26 +5,44 @@ const FRAMES_A_TURN = 8;
 
 export type Receive = (data: Buffer, isBinary: boolean) => void;
 
-/** Numbers the turns of the event loop. */
-export function createTurns(): () => number {
+/** A turn that takes longer than this, in milliseconds, keeps others waiting: then one frame a socket is all that is taken. */
+const LONG_TURN_MS = 10;
+
+/** The turns of the event loop. */
+export interface Turns {
+  /** The number of this one. */
+  current(): number;
+  /** Whether this one has taken long already, or the last one had. */
+  crowded(): boolean;
+}
+
+/** @param clock milliseconds, for measuring time spans */
+export function createTurns(clock: () => number): Turns {
   let turn = 0;
   let counted = false;
-  return () => {
-    if (!counted) {
-      counted = true;
-      setImmediate(() => {
-        counted = false;
-        turn++;
-      });
-    }
-    return turn;
+  let since = 0;
+  let lastMs = 0;
+  return {
+    current() {
+      if (!counted) {
+        counted = true;
+        since = clock();
+        setImmediate(() => {
+          counted = false;
+          turn++;
+          lastMs = clock() - since;
+        });
+      }
+      return turn;
+    },
+    crowded: () => lastMs > LONG_TURN_MS || clock() - since > LONG_TURN_MS,
   };
 }
 
 /** What a client has sent and nobody has looked at: what came in one read, as nothing more is read meanwhile. A class, because there are many. */
 export class Inbox {
   readonly #ws: WebSocket;
-  readonly #turns: () => number;
+  readonly #turns: Turns;
   readonly #receive: Receive;
   readonly #frames: (readonly [data: Buffer, isBinary: boolean])[] = [];
   #turn = -1;
@@ -33,7 +51,7 @@ export class Inbox {
   #held = false;
   #stopped: (() => void) | null = null;
 
-  constructor(ws: WebSocket, turns: () => number, receive: Receive) {
+  constructor(ws: WebSocket, turns: Turns, receive: Receive) {
     this.#ws = ws;
     this.#turns = turns;
     this.#receive = receive;
@@ -68,10 +86,10 @@ export class Inbox {
   }
 
   readonly #deliver = (): void => {
-    const turn = this.#turns();
+    const turn = this.#turns.current();
     if (turn !== this.#turn) this.#taken = 0;
     this.#turn = turn;
-    while (!this.#held && this.#taken < FRAMES_A_TURN) {
+    while (!this.#held && this.#taken < FRAMES_A_TURN && (this.#taken === 0 || !this.#turns.crowded())) {
       const frame = this.#frames[0];
       if (!frame) break;
       this.#taken++;

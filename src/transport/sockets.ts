@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
-import { createTurns, Inbox, type Receive } from './inbox.ts';
+import { createTurns, Inbox, type Receive, type Turns } from './inbox.ts';
 import { frameLength, joinFrames } from './text-frames.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
@@ -59,7 +59,7 @@ interface Surroundings {
   readonly answers: Writes;
   /** What may be written some turns later. */
   readonly events: Writes;
-  readonly turns: () => number;
+  readonly turns: Turns;
 }
 
 /** A class, because there are many. */
@@ -207,7 +207,7 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
     unsentBytes,
     answers: createWrites(Number.POSITIVE_INFINITY),
     events: createWrites(EVENT_WRITES),
-    turns: createTurns(),
+    turns: createTurns(() => performance.now()),
   };
   const open = new Map<WebSocket, OpenSocket>();
 
