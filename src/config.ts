@@ -60,7 +60,7 @@ export interface Limits {
   readonly subscriptionsPerSocket: number;
   readonly subscriptionsPerUser: number;
   readonly socketsPerUser: number;
-  /** Loopback addresses are not counted: behind a proxy on the same machine everybody has one. */
+  /** Connections. Loopback addresses are not counted: behind a proxy on the same machine everybody has one. */
   readonly socketsPerAddress: number;
   /** Nested fields of an operation. */
   readonly depth: number;
@@ -68,7 +68,7 @@ export interface Limits {
   readonly aliases: number;
   /** Directives of an operation. */
   readonly directives: number;
-  /** Objects an operation may ask for. */
+  /** Values an operation may ask for. */
   readonly cost: number;
   /** Lexical tokens of an operation's text. */
   readonly tokens: number;
@@ -144,7 +144,7 @@ const VARIABLES = z.object({
   MAX_DEPTH: whole(10, 1, 100),
   MAX_ALIASES: whole(15, 0, 1000),
   MAX_DIRECTIVES: whole(20, 0, 1000),
-  MAX_COST: whole(10_000, 1, 10_000_000),
+  MAX_COST: whole(50_000, 100, 10_000_000),
   MAX_TOKENS: whole(1000, 100, 100_000),
   HEARTBEAT_SECONDS: whole(12, 1, 3600),
   AUTH_TIMEOUT_SECONDS: whole(3, 1, 60),
@@ -208,8 +208,12 @@ export function isLoopback(host: string): boolean {
 }
 
 function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
-  if (env.AUTH_MODE === 'dev') return { mode: 'dev' };
   const { JWT_SECRET: secret, JWKS_URL: jwks } = env;
+  if (env.AUTH_MODE === 'dev') {
+    if (secret || jwks)
+      throw new Error('AUTH_MODE is dev, which checks no tokens; with JWT_SECRET or JWKS_URL it is to be jwt');
+    return { mode: 'dev' };
+  }
   const key = secret ? { secret } : jwks && { jwks };
   if (!key) throw new Error('AUTH_MODE is jwt: JWT_SECRET or JWKS_URL is to say how tokens are checked');
   if (secret && jwks) throw new Error('JWT_SECRET and JWKS_URL are both set: tokens are checked in one way');

@@ -47,6 +47,8 @@ async function serve(config: Config): Promise<void> {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+  // A fault that nobody waited for is one operation's: the others go on.
+  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'nobody waited for a failure'));
 }
 
 try {

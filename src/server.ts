@@ -12,10 +12,10 @@ import { createGraphqlWs } from './transport/graphql-ws.ts';
 import { createIdentify } from './transport/identity.ts';
 import { createShim } from './transport/legacy/shim.ts';
 import { createPages } from './transport/pages.ts';
-import { createPeers } from './transport/peer.ts';
+import { connectedAddress, createPeers, networkOf } from './transport/peer.ts';
 import { createQuotas } from './transport/quota.ts';
 import { createSockets } from './transport/sockets.ts';
-import { createUpgrade, refuse } from './transport/upgrade.ts';
+import { createUpgrade, refuse, type Target } from './transport/upgrade.ts';
 import { createHttp } from './transport/yoga.ts';
 
 /** How long the store may take to show that it is ready, in milliseconds. */
@@ -26,6 +26,9 @@ const DRAIN_MS = 4000;
 
 /** How long a request may take to come, in milliseconds: its headers, and all of it. */
 const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
+
+/** A connection on which nothing moves for so long is closed, in milliseconds: also one whose client does not read. */
+const SILENT_MS = 30_000;
 
 /** How long somebody who is not listened to any more has to read why, in milliseconds. */
 const CUT_SHORT_MS = 500;
@@ -84,12 +87,26 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   const http = createHttpServer(HTTP_TIMES, (request, response) => {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     const { socket } = request;
+    if (Number(request.headers['content-length'] ?? 0) > limits.frameBytes) response.shouldKeepAlive = false;
     response.once('finish', () => request.complete || cutShort(socket));
     answer(request, response).catch((error: unknown) => {
       onError(error);
       if (!response.headersSent) end(response, 500, 'Internal server error\n');
       else response.destroy();
     });
+  });
+  http.setTimeout(SILENT_MS);
+  http.on('connection', (socket) => {
+    const address = connectedAddress(socket);
+    if (peers.isShared(address)) return;
+    const network = networkOf(address);
+    if (!quotas.addresses.take(network)) return socket.destroy();
+    socket.once('close', () => quotas.addresses.give(network));
+  });
+  // Who asks before sending too much is not told to go on.
+  http.on('checkContinue', (request, response) => {
+    if (Number(request.headers['content-length'] ?? 0) <= limits.frameBytes) response.writeContinue();
+    http.emit('request', request, response);
   });
   http.on('upgrade', (request, stream, head) => {
     stream.on('error', () => stream.destroy());
@@ -116,6 +133,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
+    if (request.method !== 'GET' && request.method !== 'HEAD') return end(response, 405, 'Method not allowed\n');
     if (servePage(request, response, pathname)) return;
     end(response, 404, 'Not found\n');
   }
@@ -167,9 +185,9 @@ async function late(milliseconds: number): Promise<never> {
   throw new Error(`no answer within ${milliseconds} ms`);
 }
 
-/** Splits the request target (RFC 9112, section 3.2.1) without decoding it. */
-function locate(request: IncomingMessage): { pathname: string; search: string } {
-  const [pathname = '', search = ''] = (request.url ?? '').split(/\?(.*)/s);
+/** Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it. */
+function locate({ url = '' }: IncomingMessage): Target {
+  const [pathname = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
   return { pathname, search };
 }
 

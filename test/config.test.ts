@@ -70,6 +70,8 @@ describe('the configuration', () => {
     expect(readConfig({ AUTH_MODE: 'jwt', JWKS_URL, INTROSPECTION: 'on' }).introspection).toBe(true);
     expect(() => readConfig({ AUTH_MODE: 'jwt' })).toThrow(/^AUTH_MODE [^\n]+$/);
     expect(() => readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, JWKS_URL })).toThrow(/^JWT_SECRET [^\n]+$/);
+    // Who has told how tokens are checked does not want everybody to be anybody.
+    expect(() => readConfig({ JWT_SECRET })).toThrow(/^AUTH_MODE [^\n]+$/);
   });
 
   test('is all in the README, with its defaults', () => {

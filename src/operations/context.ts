@@ -13,6 +13,8 @@ export interface Context {
   readonly drained: Drained;
   /** Told of each decision about the viewer. */
   readonly audit: (decision: Decision) => void;
+  /** Told of values that an operation comes to beyond what it asks for. @throws ChatError where they are too many */
+  readonly spend?: (values: number) => void;
   /** Told which conversation a root field is about that is marked `@oneConversation`. */
   readonly found?: (conversation: Conversation) => void;
 }

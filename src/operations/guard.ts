@@ -6,8 +6,8 @@ import { type ConversationKey, conversationId, parseId } from '../model.ts';
 import { StoreUnavailable } from '../store/store.ts';
 import { type Context, signedIn } from './context.ts';
 
-/** How long it takes to hear that there is nothing, in milliseconds: what there is takes less time to be found out. */
-const NOTHING_MS = 10;
+/** A refusal is told when a multiple of this has passed, in milliseconds: how long it took to be found out is not. */
+const REFUSAL_MS = 10;
 
 /** What root fields name a conversation with. */
 interface Naming {
@@ -38,10 +38,10 @@ export function guard(schema: GraphQLSchema): void {
 
 function guarded(operation: string, resolve: Resolve): Resolve {
   return async (source, args: Naming, context, info) => {
-    const nothing = startWait(NOTHING_MS);
+    const refusal = startWait(REFUSAL_MS);
     const decided = async (outcome: 'allowed' | ErrorCode) => {
-      if (outcome === 'NOT_FOUND') await nothing.over();
-      else nothing.cancel();
+      if (outcome !== 'allowed') await refusal.next();
+      refusal.end();
       context.audit({ what: operation, on: nameIn(args), outcome });
     };
     try {
@@ -56,22 +56,17 @@ function guarded(operation: string, resolve: Resolve): Resolve {
   };
 }
 
-/** A time that begins now: one that began after the work would tell how long that took. */
+/** Times that are counted from now: one that began after the work would tell how long that took. */
 function startWait(milliseconds: number) {
-  let over = false;
   let wake = (): void => {};
-  const timer = setTimeout(() => {
-    over = true;
-    wake();
-  }, milliseconds);
+  const timer = setInterval(() => wake(), milliseconds);
   return {
-    cancel: () => clearTimeout(timer),
-    /** Resolves when it is over. */
-    over: () =>
+    /** Resolves at the next of them. */
+    next: () =>
       new Promise<void>((resolve) => {
-        if (over) resolve();
-        else wake = resolve;
+        wake = resolve;
       }),
+    end: () => clearInterval(timer),
   };
 }
 

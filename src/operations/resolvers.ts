@@ -5,6 +5,9 @@ import { type Context, signedIn } from './context.ts';
 import type { ConversationRef, Resolvers } from './generated/resolvers.ts';
 import { chatListCursor, chatListPage, chatListPageInfo, messagePage, messagePageInfo } from './pagination.ts';
 
+/** Values that a member counts as in a list of unknown length. */
+const MEMBER_VALUES = 5;
+
 export const resolvers: Resolvers = {
   Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
 
@@ -56,7 +59,10 @@ export const resolvers: Resolvers = {
   },
 
   Conversation: {
-    members: ({ members }) => [...members.values()],
+    members({ members }, _args, { spend }) {
+      spend?.(members.size * MEMBER_VALUES);
+      return [...members.values()];
+    },
     labels: ({ labels }) => [...labels],
     async lastMessage(conversation, _args, { chat }) {
       return (await chat.messages(conversation, conversation.lastSeq, conversation.lastSeq))[0] ?? null;
@@ -74,7 +80,8 @@ export const resolvers: Resolvers = {
       return replyToSeq === null ? null : ((await chat.messages(conversation, replyToSeq, replyToSeq))[0] ?? null);
     },
     revisions: ({ revisions }) => [...revisions],
-    readBy({ sender, seq, conversation }) {
+    readBy({ sender, seq, conversation }, _args, { spend }) {
+      spend?.(conversation.members.size);
       const others = [...conversation.members.values()].filter(
         ({ email, readSeq }) => readSeq >= seq && email !== sender,
       );

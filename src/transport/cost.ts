@@ -22,14 +22,14 @@ import {
 const LARGEST_PAGE = 100;
 /** What a page holds that is not told its size, and whose schema says nothing. */
 const USUAL_PAGE = 50;
-/** What a list of objects that is no page is taken to hold. */
+/** What a list that is no page is taken to hold. */
 const USUAL_LIST = 10;
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * How many objects an operation asks for: pages (fields with `first` or `last`) count as what they are asked to hold,
- * other lists as 10, and everything multiplies with what it is in. A size that only a missing variable tells counts as 100.
+ * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) count as what they are
+ * asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a missing variable tells counts as 100.
  */
 export function costOf(
   schema: GraphQLSchema,
@@ -61,8 +61,8 @@ export function costOf(
   function countField(node: FieldNode, type: GraphQLNamedType | undefined, page: number): number {
     const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[node.name.value] : undefined;
     const inner = field && getNamedType(field.type);
-    if (!node.selectionSet || !isCompositeType(inner)) return 0;
-    const each = 1 + count(node.selectionSet, inner, pageSize(field, node, variables));
+    const below = node.selectionSet && isCompositeType(inner) ? node.selectionSet : null;
+    const each = 1 + (below ? count(below, inner, pageSize(field, node, variables)) : 0);
     return isListType(getNullableType(field?.type)) ? each * (page || USUAL_LIST) : each;
   }
 
@@ -83,7 +83,7 @@ export function costOf(
   return count(operation.selectionSet, root, 0);
 }
 
-/** How many objects the lists of a page hold; 0 for what is no page. */
+/** How many values the lists of a page hold; 0 for what is no page. */
 function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
   const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
   if (sizes.length === 0) return 0;
@@ -94,5 +94,6 @@ function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: Field
 
 function sizeOf(value: ValueNode, variables: Variables): number {
   const size = valueFromASTUntyped(value, variables);
-  return typeof size === 'number' ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
+  // What is out of range is refused later, and is not to make up for anything else here.
+  return typeof size === 'number' && size >= 0 ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
 }

@@ -9,6 +9,7 @@ import {
   type GraphQLSchema,
   getOperationAST,
   NoSchemaIntrospectionCustomRule,
+  type OperationDefinitionNode,
   OperationTypeNode,
   parse,
   specifiedRules,
@@ -37,13 +38,15 @@ interface OperationRequest {
   readonly operationName?: string | null | undefined;
   /** What it is to wait for before it runs; the time for its answer begins at once. */
   readonly after?: Promise<unknown> | undefined;
+  /** Whether somebody still waits for the answer: a query is not begun for nobody. */
+  readonly wanted?: () => boolean;
 }
 
 export type OperationResult = ExecutionResult | Live;
 
 export interface Gate {
   readonly schema: GraphQLSchema;
-  /** Parses and validates; the errors are ready to be shown. The outcome is kept by text. */
+  /** Parses and validates; the errors are ready to be shown. What is valid is kept by text. */
   prepare(query: string): DocumentNode | readonly GraphQLError[];
   /** The operation that would run, or undefined where the document does not say which. */
   kind(document: DocumentNode, operationName: string | null | undefined): OperationTypeNode | undefined;
@@ -61,8 +64,12 @@ export interface Gate {
 const ANSWER_MS = 9000;
 /** Mistakes in a document that are told of. */
 const MAX_ERRORS = 10;
+/** What a subscription may cost is this part of what others may: it is executed for each event. */
+const SUBSCRIPTION_SHARE = 20;
 /** Characters of operation text whose parsed and validated documents are kept. */
-const CACHED_CHARACTERS = 1_000_000;
+const CACHED_CHARACTERS = 250_000;
+/** What a document counts as at least beyond its text: many small ones are much, too. */
+const MINIMUM_CHARACTERS = 250;
 
 export interface GateOptions {
   readonly schema: GraphQLSchema;
@@ -84,9 +91,9 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   const keeping = createKeeping(sharing);
   const paced = createPacing();
   const options = { maxErrors: MAX_ERRORS, hideSuggestions: !introspection };
-  const prepared = new LRUCache<string, DocumentNode | readonly GraphQLError[]>({
+  const prepared = new LRUCache<string, DocumentNode>({
     maxSize: CACHED_CHARACTERS,
-    sizeCalculation: (_, query) => query.length + 1,
+    sizeCalculation: (_, query) => query.length + MINIMUM_CHARACTERS,
   });
 
   const shown = new WeakSet<GraphQLError>();
@@ -122,18 +129,18 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   function prepare(query: string): DocumentNode | readonly GraphQLError[] {
     const known = prepared.get(query);
     if (known) return known;
-    let outcome: DocumentNode | readonly GraphQLError[];
     try {
       const document = parse(query, { maxTokens: limits.tokens });
       // What is within the bounds is looked at in detail: that takes the square of what is there.
       const outside = validate(schema, document, bounds);
       const errors = outside.length > 0 ? outside : validate(schema, document, rules, options);
-      outcome = errors.length > 0 ? errors.map(mask) : document;
+      // Not kept where it is wrong: an error holds on to much, and anybody can make many.
+      if (errors.length > 0) return errors.map(mask);
+      prepared.set(query, document);
+      return document;
     } catch (error) {
-      outcome = [mask(error)];
+      return [mask(error)];
     }
-    prepared.set(query, outcome);
-    return outcome;
   }
 
   /** What each operation costs whatever its variables are, by its name. */
@@ -141,15 +148,17 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 
   /** @throws ChatError where it is more than is allowed */
   function checkedCost(
+    { operation, name }: OperationDefinitionNode,
     document: DocumentNode,
-    name: OperationRequest['operationName'],
     variables: OperationRequest['variables'],
   ): number {
+    const key = name?.value ?? '';
     const known = costs.get(document) ?? new Map<string, number>();
-    const highest = known.get(name ?? '') ?? costOf(schema, document, name);
-    costs.set(document, known.set(name ?? '', highest));
-    const cost = highest > Math.min(FREE_COST, limits.cost) ? costOf(schema, document, name, variables) : highest;
-    if (cost > limits.cost) throw badInput(`The operation asks for more than ${limits.cost} objects.`);
+    const highest = known.get(key) ?? costOf(schema, document, name?.value);
+    costs.set(document, known.set(key, highest));
+    const most = operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
+    const cost = highest > Math.min(FREE_COST, most) ? costOf(schema, document, name?.value, variables) : highest;
+    if (cost > most) throw badInput(`The operation asks for more than ${most} values.`);
     return cost;
   }
 
@@ -164,8 +173,8 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   }
 
   async function run(
-    { query, variables, operationName, after }: OperationRequest,
-    contextValue: Context,
+    { query, variables, operationName, after, wanted }: OperationRequest,
+    context: Context,
   ): Promise<OperationResult> {
     const started = performance.now();
     running++;
@@ -178,8 +187,10 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
       if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
-      const cost = checkedCost(document, operationName, variables);
+      const cost = checkedCost(operation, document, variables);
       const hideSuggestions = !introspection;
+      const spend = createBudget(limits.cost);
+      const contextValue: Context = kind === OperationTypeNode.SUBSCRIPTION ? context : { ...context, spend };
       const args = { schema, document, contextValue, variableValues: variables, operationName, hideSuggestions };
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(
@@ -188,8 +199,9 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         );
       });
       if (after) await Promise.race([after, late]);
-      const turn = paced(contextValue.viewer?.email ?? '', cost);
+      const turn = paced(context.viewer?.email ?? '', cost);
       if (turn) await Promise.race([turn, late]);
+      if (kind === OperationTypeNode.QUERY && wanted?.() === false) throw badInput('Nobody waits for the answer.');
       if (kind === OperationTypeNode.QUERY) {
         const run = async (contextValue: Context) => masked(await execute({ ...args, contextValue }));
         return await Promise.race([keeping.read(args, run), late]);
@@ -223,12 +235,21 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 
 /** Ends a subscription once it has begun, for one that comes too late. */
 async function abandon(opening: Promise<OperationResult>): Promise<void> {
-  const live = await opening;
-  if (Symbol.asyncIterator in live) await live.return?.();
+  const live = await opening.catch(() => null);
+  if (live && Symbol.asyncIterator in live) await live.return?.();
 }
 
 function unanswered(): ChatError {
   return new ChatError('UNAVAILABLE', 'The store did not answer in time.');
+}
+
+/** What lists may come to whose length the operation does not tell. @throws ChatError where it is more */
+function createBudget(most: number): (values: number) => void {
+  let spent = 0;
+  return (values) => {
+    spent += values;
+    if (spent > most) throw badInput(`The operation comes to more than ${most} values.`);
+  };
 }
 
 /** A new error at the place of the given one: where in the document, where in the result. */

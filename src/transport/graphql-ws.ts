@@ -73,6 +73,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       return await identify(params?.authorization ?? params?.Authorization);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
+      if (extra.socket.ended) return null;
       audit(asker(extra), { what, outcome: error.code });
       if (error.code === 'UNAUTHENTICATED') extra.socket.close(CloseCode.Forbidden, 'Forbidden');
       else extra.socket.close(CloseCode.InternalServerError, error.message);
@@ -97,14 +98,21 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
 
   /** A fresh credential of the same person lets the connection go on, with all that runs on it. */
   async function renew(extra: Extra, payload: Credentials | undefined): Promise<void> {
-    if (!payload || !('authorization' in payload)) return;
-    const session = await authenticate(extra, 'renew', payload);
-    if (!session) return;
+    if ((payload?.authorization ?? payload?.Authorization) === undefined) return;
+    if (!extra.context.viewer) return forbid(extra, 'nobody');
+    // One at a time: nothing else is read meanwhile.
+    extra.socket.hold(true);
+    const session = await authenticate(extra, 'renew', payload).finally(() => extra.socket.hold(false));
+    if (!session || extra.socket.ended) return;
     if (session.viewer.email !== extra.context.viewer?.email) {
-      audit(asker(extra), { what: 'renew', outcome: 'FORBIDDEN', why: 'somebody else' });
-      return extra.socket.close(CloseCode.Forbidden, 'Forbidden');
+      return forbid(extra, 'somebody else');
     }
     allow(extra, 'renew', session);
+  }
+
+  function forbid(extra: Extra, why: string): void {
+    audit(asker(extra), { what: 'renew', outcome: 'FORBIDDEN', why });
+    extra.socket.close(CloseCode.Forbidden, 'Forbidden');
   }
 
   const server = makeServer<Credentials, Extra>({
@@ -140,7 +148,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         return [gate.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
       }
       const after = live ? undefined : extra.registered;
-      const result = gate.run({ query: document, variables, operationName, after }, extra.context);
+      const wanted = () => !extra.socket.ended;
+      const result = gate.run({ query: document, variables, operationName, after, wanted }, extra.context);
       extra.running.set(id, live ? 'subscription' : 'query');
       if (!live && ++extra.waiting === MAX_WAITING) extra.socket.hold(true);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});

@@ -1,4 +1,11 @@
-import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import {
+  createRemoteJWKSet,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  type JWTVerifyOptions,
+  jwtVerify,
+} from 'jose';
 import { ChatError } from '../chat/errors.ts';
 import type { AuthConfig } from '../config.ts';
 import { parseEmail, type Role, type Viewer } from '../model.ts';
@@ -37,8 +44,10 @@ const PUBLIC_KEY_ALGORITHMS = [
   'ES512',
   'EdDSA',
 ];
-/** After a key set was fetched, in milliseconds: a key that is not in it is looked for again only then. */
+/** After a key set was fetched, or could not be, in milliseconds: it is asked for again only then. */
 const KEY_SET_COOLDOWN_MS = 1000;
+/** The longest token that is looked at, in characters. */
+const LONGEST_TOKEN = 8192;
 /** A key that was taken out of the set is believed this much longer at most, in milliseconds. */
 const KEY_SET_AGE_MS = 300_000;
 
@@ -48,7 +57,7 @@ export function createIdentify(auth: AuthConfig, withinMs: number): Identify {
   return async (authorization) => {
     if (authorization === undefined || authorization === null) return null;
     const token = typeof authorization === 'string' ? /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] : undefined;
-    const session = token && (await verify(token));
+    const session = token && token.length <= LONGEST_TOKEN ? await verify(token) : null;
     if (!session) throw new ChatError('UNAUTHENTICATED', 'The credential is not valid.');
     return session;
   };
@@ -73,16 +82,34 @@ function createVerifyJwt({ key, issuer, audience, emailClaim, roleClaim, leewayS
   return async (token: string): Promise<Session | null> => {
     let claims: JWTPayload;
     try {
-      claims = (await jwtVerify(token, keyOf, options)).payload;
+      claims = await verifyByAny(token, keyOf, options);
     } catch (error) {
       if (error instanceof ChatError) throw error;
       return null;
     }
+    // The address is who somebody is: one that the issuer says is not theirs is none.
+    if (claims.email_verified === false) return null;
     const exp = claims.exp === undefined ? Number.POSITIVE_INFINITY : claims.exp * 1000;
     // The leeway is for letting in: who was in time is not let stay longer.
     const endsAt = exp > Date.now() ? exp : exp + leewaySeconds * 1000;
     return session(claims[emailClaim], claims[roleClaim], endsAt);
   };
+}
+
+/** The claims of a token that one of the keys has signed: without a key id, more than one may have. */
+async function verifyByAny(token: string, keyOf: JWTVerifyGetKey, options: JWTVerifyOptions): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keyOf, options)).payload;
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    for await (const key of error) {
+      const result = await jwtVerify(token, key, options).catch((failure: unknown) => {
+        if (!(failure instanceof errors.JWSSignatureVerificationFailed)) throw failure;
+      });
+      if (result) return result.payload;
+    }
+    throw error;
+  }
 }
 
 /** Keys by their id, fetched when needed and again when one is not among them (RFC 7517). */
@@ -92,13 +119,16 @@ function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
     cooldownDuration: KEY_SET_COOLDOWN_MS,
     cacheMaxAge: KEY_SET_AGE_MS,
   });
+  let failedAt = Number.NEGATIVE_INFINITY;
   return async (header, token) => {
     try {
+      if (performance.now() - failedAt < KEY_SET_COOLDOWN_MS) throw new Error('it did not answer just now');
       return await keys(header, token);
     } catch (error) {
       const { JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported } = errors;
       if ([JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported].some((kind) => error instanceof kind))
         throw error;
+      if (error instanceof TypeError || error instanceof errors.JOSEError) failedAt = performance.now();
       throw new ChatError('UNAVAILABLE', 'The credential cannot be checked now: the key set does not answer.');
     }
   };

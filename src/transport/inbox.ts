@@ -48,7 +48,7 @@ export class Inbox {
   #turn = -1;
   /** How many were taken in that turn. */
   #taken = 0;
-  #held = false;
+  #holds = 0;
   #stopped: (() => void) | null = null;
 
   constructor(ws: WebSocket, turns: Turns, receive: Receive) {
@@ -62,10 +62,9 @@ export class Inbox {
     });
   }
 
-  /** While it is held, nothing is delivered. */
+  /** While it is held, by one or by many, nothing is delivered. */
   hold(held: boolean): void {
-    if (held === this.#held) return;
-    this.#held = held;
+    this.#holds += held ? 1 : -1;
     if (held) this.#setReading();
     else this.#deliver();
   }
@@ -89,7 +88,7 @@ export class Inbox {
     const turn = this.#turns.current();
     if (turn !== this.#turn) this.#taken = 0;
     this.#turn = turn;
-    while (!this.#held && this.#taken < FRAMES_A_TURN && (this.#taken === 0 || !this.#turns.crowded())) {
+    while (this.#holds === 0 && this.#taken < FRAMES_A_TURN && (this.#taken === 0 || !this.#turns.crowded())) {
       const frame = this.#frames[0];
       if (!frame) break;
       this.#taken++;
@@ -98,11 +97,11 @@ export class Inbox {
     }
     this.#setReading();
     if (this.#frames.length === 0) this.#stopped?.();
-    else if (!this.#held) setImmediate(this.#deliver);
+    else if (this.#holds === 0) setImmediate(this.#deliver);
   };
 
   #setReading(): void {
-    const reading = !this.#held && !this.#stopped && this.#frames.length === 0;
+    const reading = this.#holds === 0 && !this.#stopped && this.#frames.length === 0;
     if (reading === this.#ws.isPaused) this.#ws[reading ? 'resume' : 'pause']();
   }
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DocumentNode, ExecutionArgs, ExecutionResult } from 'graphql';
 import { LRUCache } from 'lru-cache';
+import { may } from '../chat/access.ts';
 import type { Conversation } from '../model.ts';
 import type { Decision } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
@@ -46,7 +47,8 @@ export function createKeeping(sharing: Sharing) {
       if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
       const kept = results.get(key);
-      if (kept) {
+      // A stranger's question takes the way that tells nothing by its time.
+      if (kept && may('conversation', viewer, kept.conversation)) {
         // What goes wrong goes wrong again in the execution, which says at which field.
         const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
         if (isDeepStrictEqual(now, kept.conversation)) {
@@ -59,6 +61,7 @@ export function createKeeping(sharing: Sharing) {
       const result = await execute({
         chat,
         drained,
+        ...(context.spend && { spend: context.spend }),
         audit: (decision) => {
           decisions.push(decision);
           audit(decision);

@@ -1,7 +1,7 @@
-/** Objects that may be asked for without waiting: a page of messages, and what belongs to it. */
-export const FREE_COST = 250;
-/** Objects whose making is begun in one turn of the event loop; who asks for more has as many turns kept free for others. */
-const PER_TURN = 500;
+/** Values that may be asked for without waiting: a page of messages, and what belongs to it. */
+export const FREE_COST = 1250;
+/** Values whose making is begun in one turn of the event loop; who asks for more has as many turns kept free for others. */
+const PER_TURN = 2500;
 
 /**
  * Spreads costly operations over turns of the event loop, so that what takes many short turns, such as a send, is not

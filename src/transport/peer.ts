@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
-import { BlockList, isIP } from 'node:net';
-import type { Config } from '../config.ts';
-import { isLoopback } from '../config.ts';
+import { BlockList, isIP, type Socket } from 'node:net';
+import { type Config, isLoopback } from '../config.ts';
 
 /** Where a request comes from, before anybody says who it is from. */
 export interface Peers {
   /** The client's address: what is connected, or what the nearest trusted proxies say is behind them. */
   addressOf(request: IncomingMessage): string;
+  /** Whether many may be behind the address: it is a trusted proxy's, or of this machine, where there may be one. */
+  isShared(address: string): boolean;
   /** Whether the request is sent by a gateway that may say who a legacy client is. */
   isGateway(request: IncomingMessage): boolean;
   /**
@@ -16,14 +17,20 @@ export interface Peers {
   mayConnect(request: IncomingMessage): boolean;
 }
 
-type PeerConfig = Pick<Config, 'allowedOrigins' | 'loopbackOrigins' | 'trustedProxies' | 'legacyGateways'>;
+type PeerConfig = Pick<Config, 'host' | 'allowedOrigins' | 'loopbackOrigins' | 'trustedProxies' | 'legacyGateways'>;
 
-export function createPeers({ allowedOrigins, loopbackOrigins, trustedProxies, legacyGateways }: PeerConfig): Peers {
+export function createPeers({
+  host,
+  allowedOrigins,
+  loopbackOrigins,
+  trustedProxies,
+  legacyGateways,
+}: PeerConfig): Peers {
   const isProxy = matcher(trustedProxies);
   const isGateway = matcher(legacyGateways);
   return {
     addressOf(request) {
-      let address = plain(request.socket.remoteAddress);
+      let address = connectedAddress(request.socket);
       // Each proxy adds at the end whom it got the request from; what stands before the last untrusted one is hearsay.
       const hops = String(request.headers['x-forwarded-for'] ?? '').split(',');
       while (isProxy(address)) {
@@ -33,19 +40,54 @@ export function createPeers({ allowedOrigins, loopbackOrigins, trustedProxies, l
       }
       return address;
     },
-    isGateway: (request) => isGateway(plain(request.socket.remoteAddress)),
-    mayConnect({ headers: { origin, host } }) {
+    isShared: (address) => isProxy(address) || isLoopback(address),
+    isGateway({ socket }) {
+      const address = connectedAddress(socket);
+      // A proxy passes on what its clients say.
+      return isGateway(address) && !isProxy(address);
+    },
+    mayConnect({ headers: { origin, host: name } }) {
       if (origin === undefined) return true;
       if (!URL.canParse(origin)) return false;
       const url = new URL(origin);
-      return url.host === host || allowedOrigins.includes(origin) || (loopbackOrigins && isLoopback(url.hostname));
+      if (allowedOrigins.includes(origin)) return true;
+      if (isLoopback(url.hostname)) return loopbackOrigins || url.host === name;
+      // A name that somebody made point to this machine is no page of ours (DNS rebinding).
+      return url.host === name && !(loopbackOrigins && isLoopback(host));
     },
   };
 }
 
-/** An IPv4 address as itself where a socket for both kinds names it in IPv6 (RFC 4291, section 2.5.5.2). */
+/** The address that a connection comes from. */
+export function connectedAddress({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string {
+  return plain(remoteAddress);
+}
+
+/**
+ * What is counted as one client: an IPv4 address, or the 64 bits of an IPv6 address that are one network, as whoever has
+ * such a network has all of it (RFC 4291, section 2.5.4).
+ */
+export function networkOf(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const [front = '', back] = address.split('::');
+  const head = front.split(':').filter(Boolean);
+  const rest = (back ?? '').split(':').filter(Boolean);
+  const groups = [...head, ...Array<string>(Math.max(0, 8 - head.length - rest.length)).fill('0'), ...rest];
+  return groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':');
+}
+
+/**
+ * An address alone: without a port, and an IPv4 address as itself where a socket for both kinds names it in IPv6
+ * (RFC 4291, section 2.5.5.2).
+ */
 function plain(address = ''): string {
-  return address.replace(/^::ffff:(?=\d+\.)/i, '');
+  return address
+    .replace(/^\[(.*)\](:\d+)?$/, '$1')
+    .replace(/^::ffff:(?=\d+\.)/i, '')
+    .replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1');
 }
 
 function matcher(list: readonly string[]): (address: string) => boolean {

@@ -5,7 +5,7 @@ interface Quota {
   /** Takes one more; false, and nothing is taken, where the key holds as many as it may. */
   take(key: string): boolean;
   /** Gives back what was taken. */
-  give(key: string, count?: number): void;
+  give(key: string): void;
 }
 
 /** @param limit what one key may hold */
@@ -18,8 +18,8 @@ function createQuota(limit: number): Quota {
       held.set(key, count + 1);
       return true;
     },
-    give(key, count = 1) {
-      const left = (held.get(key) ?? 0) - count;
+    give(key) {
+      const left = (held.get(key) ?? 0) - 1;
       if (left > 0) held.set(key, left);
       else held.delete(key);
     },

@@ -37,7 +37,7 @@ export interface Socket {
   sendEvent(...parts: readonly Buffer[]): void;
   /** Calls back for each frame the client sends; for few in one turn of the event loop, as others have their turn too. */
   onMessage(receive: Receive): void;
-  /** While it is held, nothing is called back for, and the client is read no further. */
+  /** While it is held, by one or by many, nothing is called back for, and the client is read no further. */
   hold(held: boolean): void;
   /** Resolves when little is unsent, or the socket ended. */
   drained(): Promise<void>;
@@ -112,12 +112,15 @@ class OpenSocket implements Socket {
   /** Past ws, whose two writes a frame are what costs; its own frames, pings and the close, go whole before or after. */
   write(): void {
     if (this.#frames.length === 0) return;
-    if (this.#stream.writable) this.#stream.write(joinFrames(this.#frames, this.#frameBytes), this.#admit);
+    // ws answers a close by itself, and nothing may follow that.
+    if (this.#stream.writable && this.#ws.readyState === this.#ws.OPEN)
+      this.#stream.write(joinFrames(this.#frames, this.#frameBytes), this.#admit);
     this.#frames = [];
     this.#frameBytes = 0;
   }
 
   onMessage(receive: Receive): void {
+    if (this.#ended) return;
     this.#inbox = new Inbox(this.#ws, this.#shared.turns, (data, isBinary) => {
       // Whoever sends is there.
       this.answered = true;
@@ -239,7 +242,8 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       ws.on('close', (code, reason) => {
         open.delete(ws);
         metrics.disconnected(transport);
-        socket.end(code, reason.toString());
+        // What came before the close is still taken.
+        void socket.stop().then(() => socket.end(code, reason.toString()));
       });
       if (closing) socket.close(CLOSE.goingAway, 'Shutting down');
       return socket;

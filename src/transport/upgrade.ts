@@ -3,13 +3,13 @@ import type { Duplex } from 'node:stream';
 import { handleProtocols } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { ChatError, ERROR_CODES } from '../chat/errors.ts';
-import { type Config, isLoopback } from '../config.ts';
+import type { Config } from '../config.ts';
 import { parseEmail } from '../model.ts';
 import type { Asker, Audit, Transport } from '../observe.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
-import type { Peers } from './peer.ts';
+import { connectedAddress, networkOf, type Peers } from './peer.ts';
 import type { Quotas } from './quota.ts';
 import type { createSockets, Socket } from './sockets.ts';
 
@@ -32,8 +32,8 @@ export interface UpgradeOptions {
   readonly openShim: (socket: Socket, connection: LegacyConnection) => void;
 }
 
-/** A request target, split (RFC 9112, section 3.2.1) and not decoded. */
-interface Target {
+/** A request target, split and not decoded. */
+export interface Target {
   readonly pathname: string;
   readonly search: string;
 }
@@ -55,12 +55,14 @@ export function createUpgrade(options: UpgradeOptions) {
       audit(asker, { what: 'connect', outcome: 'FORBIDDEN', why: `origin ${request.headers.origin?.slice(0, 200)}` });
       return refuse(stream, 403, 'Forbidden');
     }
-    if (!isLoopback(from)) {
-      if (!quotas.addresses.take(from)) {
+    const network = networkOf(from);
+    // What is connected itself was counted when it was.
+    if (from !== connectedAddress(request.socket) && !peers.isShared(from)) {
+      if (!quotas.addresses.take(network)) {
         audit(asker, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets of the address' });
         return refuse(stream, 429, 'Too Many Requests');
       }
-      stream.once('close', () => quotas.addresses.give(from));
+      stream.once('close', () => quotas.addresses.give(network));
     }
     const opened = (open: (ws: WebSocket, socket: Socket) => void) => (ws: WebSocket) =>
       open(ws, sockets.add(ws, stream, over));
@@ -84,8 +86,8 @@ export function createUpgrade(options: UpgradeOptions) {
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
-      audit(known, { what: 'connect', outcome: 'allowed', ...(said && { why: 'said by a gateway' }) });
       const open = opened((_, socket) => {
+        audit(known, { what: 'connect', outcome: 'allowed', ...(said && { why: 'said by a gateway' }) });
         socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
         openShim(socket, { ...params, viewer, from });
       });

@@ -91,10 +91,12 @@ describe('what an operation may ask for', () => {
   const over = async (url: string, query: string, variables?: Record<string, unknown>) =>
     code(await post(url, ANN, query, variables));
 
+  const FIELDS = 'text seq sender rev kind';
+
   test('is bounded by its cost, with pages and lists multiplied, through fragments and variables', async () => {
     const { url } = await startServer();
     const nested = (list: string, log: string) =>
-      `{ chatList(first: ${list}) { nodes { messages(last: ${log}) { nodes { text } } } } }`;
+      `{ chatList(first: ${list}) { nodes { messages(last: ${log}) { nodes { ${FIELDS} } } } } }`;
     expect(await over(url, nested('50', '100'))).toBeUndefined();
     expect(await over(url, nested('100', '100'))).toBe('BAD_USER_INPUT');
     const variables = `query ($a: Int, $b: Int) ${nested('$a', '$b')}`;
@@ -103,17 +105,30 @@ describe('what an operation may ask for', () => {
     expect(await over(url, variables, { a: 1e9, b: 1e9 })).toBe('BAD_USER_INPUT');
     const page = '{ chatList(first: 100) { ...L } } fragment L on ChatList { edges { node { ...C } } }';
     expect(
-      await over(url, `${page} fragment C on Conversation { messages(last: 100) { edges { node { text } } } }`),
+      await over(url, `${page} fragment C on Conversation { messages(last: 100) { edges { node { ${FIELDS} } } } }`),
     ).toBe('BAD_USER_INPUT');
     expect(
-      await over(url, `${page} fragment C on Conversation { messages(last: 10) { edges { node { text } } } }`),
+      await over(url, `${page} fragment C on Conversation { messages(last: 10) { edges { node { ${FIELDS} } } } }`),
     ).toBeUndefined();
     const many = Array.from(
       { length: 15 },
-      (_, i) => `a${i}: chatList(first: 100) { nodes { members { email } } }`,
+      (_, i) => `a${i}: chatList(first: 100) { nodes { members { email role readSeq } } }`,
     ).join(' ');
     expect(await over(url, `{ ${many} }`)).toBe('BAD_USER_INPUT');
     expect(await over(url, '{ viewer { email } }')).toBeUndefined();
+  });
+
+  test('is bounded more closely for subscriptions, as it is asked for with each event', async () => {
+    const { ws } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    const replies = `${`${FIELDS} replyTo { `.repeat(5)} text ${'}'.repeat(5)}`;
+    const follow = (size: number) =>
+      line.subscribe(`subscription { chatListChanged { messages(last: ${size}) { nodes { ${replies} } } } }`);
+    expect(code(await follow(100).next())).toBe('BAD_USER_INPUT');
+    const events = follow(50);
+    const input = { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' };
+    await line.run('mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }', { input });
+    expect((await events.next())?.data.chatListChanged.messages.nodes).toHaveLength(1);
   });
 
   test('is bounded in directives', async () => {

@@ -11,11 +11,11 @@ test('costly operations begin turns apart, those of different people in turn, an
     begun.push({ who, turn });
   };
   const running = [
+    run('mallory', 7500),
+    run('mallory', 2500),
     run('mallory', 1500),
-    run('mallory', 500),
-    run('mallory', 300),
-    run('mallory', 300),
-    run('ann', 1000),
+    run('mallory', 1500),
+    run('ann', 5000),
   ];
   expect(wait('ann', FREE_COST)).toBeNull();
   for (; begun.length < running.length; turn++) await setImmediate();
@@ -32,10 +32,10 @@ test('costly operations begin turns apart, those of different people in turn, an
 
 test('whoever comes when all is done begins in the next turn', async () => {
   const wait = createPacing();
-  for (let i = 0; i < 3; i++) await wait('ann', 400);
+  for (let i = 0; i < 3; i++) await wait('ann', 2000);
   for (let i = 0; i < 10; i++) await setImmediate();
   let begun = false;
-  void wait('ann', 400)?.then(() => {
+  void wait('ann', 2000)?.then(() => {
     begun = true;
   });
   await setImmediate();

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { DocumentNode } from 'graphql';
 import type { Chat } from '../../chat/chat.ts';
-import { badInput } from '../../chat/errors.ts';
+import { badInput, ChatError } from '../../chat/errors.ts';
 import type { Limits } from '../../config.ts';
 import type { Viewer } from '../../model.ts';
 import type { Asker, Audit, Metrics } from '../../observe.ts';
@@ -46,7 +46,8 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     let answered = Promise.resolve();
     let waiting = 0;
 
-    const idle = setTimeout(() => socket.close(1000, 'Idle'), idleMs);
+    const startIdle = () => setTimeout(() => socket.close(1000, 'Idle'), idleMs);
+    let idle = startIdle();
 
     function send(frame: object): void {
       socket.send(Buffer.from(JSON.stringify(frame)));
@@ -68,6 +69,9 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
         if (live && follow) void deliver(follow);
       } catch (error) {
         const { message, extensions } = gate.mask(error);
+        // The operations tell of what they refuse themselves.
+        if (error instanceof ChatError && error.code === 'FORBIDDEN')
+          audit(asker, { what: frameType(frame), outcome: error.code });
         send(errorFrame(frameType(frame), { code: String(extensions.code), message }));
       }
     }
@@ -92,6 +96,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
         }
       }
       followed.delete(conversationId);
+      if (followed.size === 0 && !socket.ended) idle = startIdle();
       quotas.subscriptions.give(email);
     }
 
