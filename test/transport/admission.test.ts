@@ -115,7 +115,20 @@ describe('what an operation may ask for', () => {
       (_, i) => `a${i}: chatList(first: 100) { nodes { members { email role readSeq } } }`,
     ).join(' ');
     expect(await over(url, `{ ${many} }`)).toBe('BAD_USER_INPUT');
+    // What is less than nothing makes up for nothing.
+    const less = 'n: node(id: "x") { ... on Conversation { messages(first: -1000000000) { nodes { seq } } } }';
+    expect(await over(url, nested('100', '100').replace(/}$/, `${less} }`))).toBe('BAD_USER_INPUT');
     expect(await over(url, '{ viewer { email } }')).toBeUndefined();
+  });
+
+  test('is bounded where only the answer tells how long a list is', async () => {
+    const { url } = await startServer({ MAX_COST: '1000' });
+    const members = [ANN, ...Array.from({ length: 300 }, (_, i) => `m${i}@example.com`)];
+    const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
+    await post(url, ANN, say, { input: { to: { key: { configId: 'c', members } }, text: 'x' } });
+    const list = '{ chatList(first: 1) { nodes { lastMessage { readBy } members { email } } } }';
+    expect(await over(url, list)).toBe('BAD_USER_INPUT');
+    expect(await over(url, list.replace('members { email }', ''))).toBeUndefined();
   });
 
   test('is bounded more closely for subscriptions, as it is asked for with each event', async () => {

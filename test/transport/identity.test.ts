@@ -104,6 +104,8 @@ describe('a token signed with a shared secret', () => {
       'without an address': await sign({ email: undefined }),
       'with an address that is none': await sign({ email: 'ann' }),
       'with an object for an address': await sign({ email: { $ne: null } }),
+      'with an address that is not verified': await sign({ email_verified: false }),
+      'that is too long': await sign({ filler: 'x'.repeat(8192) }),
       'with an unknown role': await sign({ role: 'KING' }),
       'with a list of roles': await sign({ role: ['BANK'] }),
       'cut short': good.slice(0, -2),
@@ -169,10 +171,11 @@ test('frame clients send their token in the query, the header or the cookie, and
 describe('a key set', () => {
   /** Serves what is in `keys`, and counts how often it is asked. */
   async function keySet() {
-    const set = { keys: [] as object[], asked: 0, hangs: false };
+    const set = { keys: [] as object[], asked: 0, hangs: false, fails: false };
     const http = createServer((_, response) => {
       set.asked++;
-      if (!set.hangs) response.end(JSON.stringify({ keys: set.keys }));
+      if (set.fails) response.writeHead(500).end();
+      else if (!set.hangs) response.end(JSON.stringify({ keys: set.keys }));
     });
     await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => {
@@ -202,6 +205,26 @@ describe('a key set', () => {
     await expect.poll(async () => askHttp(server, await next.token())).toBe(`${ANN} null`);
     // The keys that were taken out went with the same answer.
     expect(await askHttp(server, await (pairs[0] as (typeof pairs)[0]).token())).toMatch(/^401 /);
+  });
+
+  test('without key ids is tried key by key', async () => {
+    const { set, url } = await keySet();
+    const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url });
+    const pairs = await Promise.all([1, 2].map(() => generateKeyPair('ES256', { extractable: true })));
+    set.keys = await Promise.all(pairs.map(({ publicKey }) => exportJWK(publicKey)));
+    for (const { privateKey } of pairs)
+      expect(await askHttp(server, await sign({}, privateKey, { alg: 'ES256' }))).toBe(`${ANN} null`);
+    const { privateKey } = await generateKeyPair('ES256');
+    expect(await ask(server, await sign({}, privateKey, { alg: 'ES256' }))).toEqual(REFUSED);
+  });
+
+  test('that fails is asked once, however many ask for it', async () => {
+    const { set, url } = await keySet();
+    const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url });
+    set.fails = true;
+    const { token } = await pair('RS256', 'a');
+    for (let i = 0; i < 20; i++) expect(await askHttp(server, await token())).toMatch(/^503 /);
+    expect(set.asked).toBeLessThan(5);
   });
 
   test('never checks what a secret signed, even with a public key for the secret', async () => {

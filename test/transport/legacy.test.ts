@@ -144,6 +144,17 @@ describe('the connection', () => {
     }
   });
 
+  test('takes all that was sent before the client closed', async () => {
+    const { ws, url } = await startServer();
+    const line = await connectLegacy(ws, 'ann@example.com');
+    for (let i = 0; i < 60; i++) line.send(send(`m${i}`));
+    line.close();
+    await line.closed();
+    const unread = async () =>
+      (await post(url, 'bob@example.com', '{ chatList { unreadTotal } }')).data.chatList.unreadTotal;
+    await expect.poll(unread).toBe(60);
+  });
+
   test('is closed when idle, unless it is live', async () => {
     const { ws } = await startServer({ LEGACY_IDLE_SECONDS: '1' });
     await legacyOnce(ws, 'ann@example.com', send('hi'));
