@@ -106,7 +106,18 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       if (kept && !allWritten) continue;
       const { opening, messages, roles } = plan;
       if (messages.length === 0) return settlements;
-      if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {
+      if (
+        await store.write({
+          conversation: id,
+          afterRev,
+          opening,
+          messages,
+          changed: [],
+          state: null,
+          members: [],
+          roles,
+        })
+      ) {
         metrics.appended(messages.length);
         if (plan.head && !queue.stale) heads.set(id, { conversation: plan.head, readAt });
         return settlements;
@@ -145,10 +156,10 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
         for (const queue of queues.values()) queue.stale = true;
         return heads.clear();
       }
-      const { conversation: id, reader } = wakeUp;
+      const { kind, conversation: id } = wakeUp;
       const queue = queues.get(id);
       // Whether the log is longer a write under way finds out by itself, as its own wake-up comes here too.
-      if (queue && !reader) return;
+      if (kind === 'typing' || (queue && kind === 'log')) return;
       if (queue) queue.stale = true;
       heads.delete(id);
     },

@@ -59,6 +59,7 @@ export function decide(plan: Plan, { viewer, opening, drafts, conversation: id }
       conversationId: id,
       seq: lastSeq + 1 + index,
       rev: lastRev + 1 + index,
+      addedRev: lastRev + 1 + index,
       kind: 'TEXT',
       sender: viewer.email,
       text,
@@ -67,6 +68,8 @@ export function decide(plan: Plan, { viewer, opening, drafts, conversation: id }
       sentAt,
       editedAt: null,
       redactedAt: null,
+      redactionReason: null,
+      firstTextHash: null,
       revisions: [],
     }),
   );
