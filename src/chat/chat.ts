@@ -1,22 +1,32 @@
 import {
   type Conversation,
   type ConversationId,
+  type ConversationStatus,
   conversationId,
   type EmailAddress,
   type Instant,
   parseId,
+  type View,
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
-import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, SearchSlice, Store } from '../store/store.ts';
 import { may, type Operation, permit } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, notFound } from './errors.ts';
-import { createFeeds, type Drained, type Follower, type MessageView, viewIn } from './feed.ts';
-import type { Draft } from './plan.ts';
+import type { ConversationEvent } from './events.ts';
+import { createFeeds, type Drained, type Follower } from './feed.ts';
+import type { Intent } from './intent.ts';
 import { createRateLimit } from './rate-limit.ts';
-import { checkKey, checkMessageText, checkOptional } from './values.ts';
+import { createSearch, type Found } from './search.ts';
+import type { Draft } from './send.ts';
+import { createTypists } from './typing.ts';
+import { checkKey, checkLabels, checkMessageText, checkOptional, checkText } from './values.ts';
+import { type MessageView, viewIn } from './view.ts';
+
+/** Hints about typing that a user may give a minute, and at once; those that tell nothing new are not counted. */
+const HINTS = { perMinute: 120, burst: 20 } as const;
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -39,6 +49,16 @@ export interface SendInput {
   }[];
   readonly subject?: string | null | undefined;
   readonly party?: string | null | undefined;
+}
+
+/** What is left out, or null but for the assignee, stays as it is. */
+export interface UpdateInput {
+  readonly status?: ConversationStatus | null | undefined;
+  readonly assignee?: EmailAddress | null | undefined;
+  readonly addLabels?: readonly string[] | null | undefined;
+  readonly removeLabels?: readonly string[] | null | undefined;
+  readonly addMembers?: readonly EmailAddress[] | null | undefined;
+  readonly removeMembers?: readonly EmailAddress[] | null | undefined;
 }
 
 export interface SentView {
@@ -66,11 +86,15 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const appender = createAppender(store, clock, metrics);
   const feeds = createFeeds(store, onError);
   const chatLists = createChatListFeeds(store, onError);
+  const typists = createTypists(store, feeds.tellTyping, onError);
+  const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
+  const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   const unwatch = store.watch((wakeUp) => {
     appender.wake(wakeUp);
-    if (wakeUp) {
+    if (wakeUp?.kind === 'typing') typists.wake(wakeUp);
+    else if (wakeUp) {
       feeds.wake(wakeUp.conversation);
       void chatLists.wake(wakeUp);
     } else {
@@ -102,10 +126,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     operation: Operation,
     id: ConversationId | null,
     viewer: Viewer,
-    position: number | null,
+    isBeyond: (conversation: Conversation) => boolean,
   ): Promise<Conversation> {
     let conversation = permit(operation, viewer, id && (await read(operation, id, viewer)));
-    if (position !== null && position > conversation.lastSeq) {
+    if (isBeyond(conversation)) {
       await store.ping();
       conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
     }
@@ -144,6 +168,24 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
 
   function idOf(viewer: Viewer, ref: ConversationRef): ConversationId | null {
     return ref.key ? conversationId(keyOf(viewer, ref.key)) : conversationOf(ref.id);
+  }
+
+  /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
+  async function change(operation: Operation, viewer: Viewer, intent: Exclude<Intent, { kind: 'send' }>) {
+    permit(operation, viewer, appender.known(intent.conversation) ?? (await readOnce(intent.conversation)));
+    takeMessages(viewer.email, 1);
+    return appender.write(intent);
+  }
+
+  async function changeMessage(
+    operation: Operation,
+    viewer: Viewer,
+    intent: Extract<Intent, { seq: number }>,
+  ): Promise<MessageView> {
+    const { messages, conversation } = await change(operation, viewer, intent);
+    const [message] = messages;
+    if (!message) throw new Error('a change of a message came to none');
+    return { ...message, conversation };
   }
 
   return {
@@ -206,11 +248,11 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       if (new Set(ids).size < ids.length) throw badInput('A clientId is given twice in one batch.');
       const about = { subject: checkOptional('subject', subject, 0, 200), party: checkOptional('party', party, 0, 64) };
       const key = to.key && keyOf(viewer, to.key);
-      const id = key ? conversationId(key) : conversationOf(to.id ?? '');
-      if (!id) throw notFound();
+      const id = key ? conversationId(key) : requireId(to.id ?? '');
       await admit(id, viewer, key != null);
       takeMessages(viewer.email, drafts.length);
-      const sent = await appender.send({
+      const sent = await appender.write({
+        kind: 'send',
         conversation: id,
         viewer,
         opening: key ? { ...key, ...about } : null,
@@ -223,7 +265,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Moves the viewer's read position forward to `seq`. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
-      const before = await readTo('markRead', id, viewer, seq);
+      const before = await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq);
       checkPosition('seq', seq, before.lastSeq);
       if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
       // Another request may have moved it at the same time: either way it is read again.
@@ -231,13 +273,114 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return permit('markRead', viewer, await store.conversation(before.id));
     },
 
+    /** Gives the viewer's own message another text; `expectedRev` is the `rev` it is to have. */
+    async editMessage(
+      viewer: Viewer,
+      conversation: string,
+      { seq, text, expectedRev }: { seq: number; text: string; expectedRev?: number | null | undefined },
+    ): Promise<MessageView> {
+      const about = { conversation: requireId(conversation), viewer, seq, expectedRev: expectedRev ?? null };
+      return changeMessage('editMessage', viewer, { kind: 'edit', ...about, text: checkMessageText(text) });
+    },
+
+    /** Takes the texts of a message away for good. */
+    async redactMessage(
+      viewer: Viewer,
+      conversation: string,
+      { seq, reason }: { seq: number; reason: string },
+    ): Promise<MessageView> {
+      const about = { conversation: requireId(conversation), viewer, seq, reason: checkText('reason', reason, 1, 500) };
+      return changeMessage('redactMessage', viewer, { kind: 'redact', ...about });
+    },
+
+    /** Changes a conversation for everybody; what changes nothing writes nothing. */
+    async updateConversation(viewer: Viewer, conversation: string, input: UpdateInput): Promise<Conversation> {
+      const [addMembers, removeMembers] = [distinct(input.addMembers), distinct(input.removeMembers)];
+      const [addLabels, removeLabels] = [checkLabels(input.addLabels), checkLabels(input.removeLabels)];
+      for (const [added, removed] of [
+        [addMembers, removeMembers],
+        [addLabels, removeLabels],
+      ]) {
+        if (added?.some((one) => removed?.includes(one as never)))
+          throw badInput('Something is added and removed at once.');
+      }
+      const lists = { addLabels, removeLabels, addMembers, removeMembers };
+      const about = {
+        conversation: requireId(conversation),
+        viewer,
+        status: input.status ?? null,
+        assignee: input.assignee,
+      };
+      const decided = await change('updateConversation', viewer, { kind: 'update', ...about, ...lists });
+      return decided.conversation;
+    },
+
+    /** Changes how the viewer sees a conversation. */
+    async updateView(
+      viewer: Viewer,
+      conversation: string,
+      view: { readonly [K in keyof View]?: boolean | null | undefined },
+    ): Promise<Conversation> {
+      const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
+      const given = Object.entries(view).filter(([, value]) => value != null);
+      await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
+      return permit('updateView', viewer, await store.conversation(id));
+    },
+
+    /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */
+    async setTyping(viewer: Viewer, conversation: string, typing: boolean): Promise<void> {
+      const { id } = permit('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
+      const hint = { conversation: id, member: viewer.email, typing };
+      if (!typists.isNews(hint)) return;
+      takeHint(viewer.email, 1);
+      typists.say(hint);
+    },
+
+    /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
+    async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
+      const conversation = where === null ? null : requireId(where);
+      if (conversation) permit('searchMessages', viewer, await read('searchMessages', conversation, viewer));
+      return search(viewer, query, conversation, page);
+    },
+
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
-    async follow(viewer: Viewer, conversation: string, afterSeq: number | null, drained: Drained): Promise<Follower> {
-      const id = conversationOf(conversation);
-      if (!id) throw notFound();
+    async follow(
+      viewer: Viewer,
+      conversation: string,
+      afterSeq: number | null,
+      drained: Drained,
+    ): Promise<Follower<MessageView>> {
+      const id = requireId(conversation);
       return feeds.follow(id, viewer, drained, async () => {
-        const { lastSeq } = await readTo('messageAdded', id, viewer, afterSeq);
+        const { lastSeq } = await readTo(
+          'messageAdded',
+          id,
+          viewer,
+          (head) => afterSeq !== null && afterSeq > head.lastSeq,
+        );
         return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
+      });
+    },
+
+    /**
+     * Everything that happens in a conversation: what changed after `afterRev`, each message once, and where everybody has read
+     * to; then that the replay is over, and what follows. Without it, from now. Ends when the viewer leaves.
+     */
+    async followEvents(
+      viewer: Viewer,
+      conversation: string,
+      afterRev: number | null,
+      drained: Drained,
+    ): Promise<Follower<ConversationEvent>> {
+      const id = requireId(conversation);
+      return feeds.followEvents(id, viewer, drained, afterRev !== null, async () => {
+        const { lastRev } = await readTo(
+          'conversationEvents',
+          id,
+          viewer,
+          (head) => afterRev !== null && afterRev > head.lastRev,
+        );
+        return checkPosition('afterRev', afterRev ?? lastRev, lastRev);
       });
     },
 
@@ -254,6 +397,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     close(): void {
       clearInterval(slowPoll);
       unwatch();
+      typists.close();
     },
   };
 }
@@ -262,6 +406,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
 function conversationOf(id: string): ConversationId | null {
   const parsed = parseId(id);
   return parsed && parsed.seq === null ? parsed.conversationId : null;
+}
+
+/** The id of a conversation, whether or not there is one. @throws ChatError NOT_FOUND for anything else */
+function requireId(id: string): ConversationId {
+  const parsed = conversationOf(id);
+  if (!parsed) throw notFound();
+  return parsed;
+}
+
+function distinct(emails: readonly EmailAddress[] | null | undefined): EmailAddress[] {
+  return [...new Set(emails ?? [])];
 }
 
 function checkPosition(name: string, position: number, last: number): number {

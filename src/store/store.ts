@@ -110,7 +110,7 @@ interface MemberMoved {
 }
 
 /** Somebody began to type, still types, or stopped. The one wake-up that is not looked up: it is the news itself. */
-interface Typing {
+export interface Typing {
   readonly kind: 'typing';
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
