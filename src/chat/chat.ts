@@ -1,12 +1,10 @@
 import {
   type Conversation,
   type ConversationId,
-  type ConversationStatus,
   conversationId,
   type EmailAddress,
   type Instant,
   parseId,
-  type View,
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
@@ -14,19 +12,17 @@ import type { ChatListFilter, ChatListPage, ChatListPosition, SearchSlice, Store
 import { may, type Operation, permit } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
-import { badInput, notFound } from './errors.ts';
+import { badInput } from './errors.ts';
 import type { ConversationEvent } from './events.ts';
 import { createFeeds, type Drained, type Follower } from './feed.ts';
-import type { Intent } from './intent.ts';
+import { conversationOf, requireId } from './ids.ts';
+import { createLife } from './life.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { createSearch, type Found } from './search.ts';
 import type { Draft } from './send.ts';
 import { createTypists } from './typing.ts';
-import { checkKey, checkLabels, checkMessageText, checkOptional, checkText } from './values.ts';
+import { checkKey, checkMessageText, checkOptional } from './values.ts';
 import { type MessageView, viewIn } from './view.ts';
-
-/** Hints about typing that a user may give a minute, and at once; those that tell nothing new are not counted. */
-const HINTS = { perMinute: 120, burst: 20 } as const;
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -49,16 +45,6 @@ export interface SendInput {
   }[];
   readonly subject?: string | null | undefined;
   readonly party?: string | null | undefined;
-}
-
-/** What is left out, or null but for the assignee, stays as it is. */
-export interface UpdateInput {
-  readonly status?: ConversationStatus | null | undefined;
-  readonly assignee?: EmailAddress | null | undefined;
-  readonly addLabels?: readonly string[] | null | undefined;
-  readonly removeLabels?: readonly string[] | null | undefined;
-  readonly addMembers?: readonly EmailAddress[] | null | undefined;
-  readonly removeMembers?: readonly EmailAddress[] | null | undefined;
 }
 
 export interface SentView {
@@ -89,7 +75,6 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
-  const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   const unwatch = store.watch((wakeUp) => {
     appender.wake(wakeUp);
@@ -170,23 +155,14 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return ref.key ? conversationId(keyOf(viewer, ref.key)) : conversationOf(ref.id);
   }
 
-  /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
-  async function change(operation: Operation, viewer: Viewer, intent: Exclude<Intent, { kind: 'send' }>) {
-    permit(operation, viewer, appender.known(intent.conversation) ?? (await readOnce(intent.conversation)));
-    takeMessages(viewer.email, 1);
-    return appender.write(intent);
-  }
-
-  async function changeMessage(
-    operation: Operation,
-    viewer: Viewer,
-    intent: Extract<Intent, { seq: number }>,
-  ): Promise<MessageView> {
-    const { messages, conversation } = await change(operation, viewer, intent);
-    const [message] = messages;
-    if (!message) throw new Error('a change of a message came to none');
-    return { ...message, conversation };
-  }
+  const life = createLife({
+    store,
+    typists,
+    read,
+    write: appender.write,
+    known: async (id) => appender.known(id) ?? (await readOnce(id)),
+    take: (viewer) => takeMessages(viewer.email, 1),
+  });
 
   return {
     /** The conversation, or null where the viewer may see none of that name. */
@@ -273,68 +249,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return permit('markRead', viewer, await store.conversation(before.id));
     },
 
-    /** Gives the viewer's own message another text; `expectedRev` is the `rev` it is to have. */
-    async editMessage(
-      viewer: Viewer,
-      conversation: string,
-      { seq, text, expectedRev }: { seq: number; text: string; expectedRev?: number | null | undefined },
-    ): Promise<MessageView> {
-      const about = { conversation: requireId(conversation), viewer, seq, expectedRev: expectedRev ?? null };
-      return changeMessage('editMessage', viewer, { kind: 'edit', ...about, text: checkMessageText(text) });
-    },
-
-    /** Takes the texts of a message away for good. */
-    async redactMessage(
-      viewer: Viewer,
-      conversation: string,
-      { seq, reason }: { seq: number; reason: string },
-    ): Promise<MessageView> {
-      const about = { conversation: requireId(conversation), viewer, seq, reason: checkText('reason', reason, 1, 500) };
-      return changeMessage('redactMessage', viewer, { kind: 'redact', ...about });
-    },
-
-    /** Changes a conversation for everybody; what changes nothing writes nothing. */
-    async updateConversation(viewer: Viewer, conversation: string, input: UpdateInput): Promise<Conversation> {
-      const [addMembers, removeMembers] = [distinct(input.addMembers), distinct(input.removeMembers)];
-      const [addLabels, removeLabels] = [checkLabels(input.addLabels), checkLabels(input.removeLabels)];
-      for (const [added, removed] of [
-        [addMembers, removeMembers],
-        [addLabels, removeLabels],
-      ]) {
-        if (added?.some((one) => removed?.includes(one as never)))
-          throw badInput('Something is added and removed at once.');
-      }
-      const lists = { addLabels, removeLabels, addMembers, removeMembers };
-      const about = {
-        conversation: requireId(conversation),
-        viewer,
-        status: input.status ?? null,
-        assignee: input.assignee,
-      };
-      const decided = await change('updateConversation', viewer, { kind: 'update', ...about, ...lists });
-      return decided.conversation;
-    },
-
-    /** Changes how the viewer sees a conversation. */
-    async updateView(
-      viewer: Viewer,
-      conversation: string,
-      view: { readonly [K in keyof View]?: boolean | null | undefined },
-    ): Promise<Conversation> {
-      const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
-      const given = Object.entries(view).filter(([, value]) => value != null);
-      await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
-      return permit('updateView', viewer, await store.conversation(id));
-    },
-
-    /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */
-    async setTyping(viewer: Viewer, conversation: string, typing: boolean): Promise<void> {
-      const { id } = permit('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
-      const hint = { conversation: id, member: viewer.email, typing };
-      if (!typists.isNews(hint)) return;
-      takeHint(viewer.email, 1);
-      typists.say(hint);
-    },
+    ...life,
 
     /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
     async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
@@ -400,23 +315,6 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       typists.close();
     },
   };
-}
-
-/** Reads the id of a conversation; null for anything else. */
-function conversationOf(id: string): ConversationId | null {
-  const parsed = parseId(id);
-  return parsed && parsed.seq === null ? parsed.conversationId : null;
-}
-
-/** The id of a conversation, whether or not there is one. @throws ChatError NOT_FOUND for anything else */
-function requireId(id: string): ConversationId {
-  const parsed = conversationOf(id);
-  if (!parsed) throw notFound();
-  return parsed;
-}
-
-function distinct(emails: readonly EmailAddress[] | null | undefined): EmailAddress[] {
-  return [...new Set(emails ?? [])];
 }
 
 function checkPosition(name: string, position: number, last: number): number {
