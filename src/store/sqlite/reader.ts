@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
-import { createSearch, SEARCH_SQL } from './search.ts';
+import { SEARCH_SQL } from './search.ts';
 
 /** The reading half of the port, over one connection. Rows cross the native boundary as one JSON text: that is what costs. */
 export type Reader = Pick<
@@ -16,7 +16,6 @@ export type Reader = Pick<
   | 'unreadCount'
   | 'chatList'
   | 'unreadTotal'
-  | 'search'
 >;
 
 const CONVERSATION = `json_array(c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
@@ -77,7 +76,6 @@ export function createReader(db: Database.Database): Reader {
   const messagesByClientId = get<{ json: string }>(SQL.messagesByClientId);
   const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
   const changes = get<{ json: string }>(SQL.changes);
-  const search = createSearch(db);
   const firstUnread = get<{ seq: number }>(SQL.firstUnread);
   const unreadCount = get<{ count: number }>(SQL.unreadCount);
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
@@ -157,9 +155,6 @@ export function createReader(db: Database.Database): Reader {
         hasNextPage: rows.length > first,
         hasPreviousPage: after !== null && chatListHasBefore(params)?.found === 1,
       };
-    },
-    async search(reader, query, page) {
-      return search(reader, query, page);
     },
   };
 }

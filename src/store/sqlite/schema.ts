@@ -1,14 +1,11 @@
 import type Database from 'libsql';
-import { createSearchIndex, SEARCH_TABLE } from './search-index.ts';
+import { SEARCH_TABLE } from './search-index.ts';
 
 /** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
 export const APPLICATION_ID = 0x4b434854;
 
-/** Rows that one statement of a migration takes, so that memory does not grow with the file. */
-const ROWS = 5000;
-
 /** Each entry takes the file one version up; `user_version` in the header counts those done. Never edit one that was released. */
-const MIGRATIONS: readonly (string | ((db: Database.Database) => void))[] = [
+const MIGRATIONS = [
   `
   CREATE TABLE conversations (
     pk INTEGER PRIMARY KEY,
@@ -58,51 +55,29 @@ const MIGRATIONS: readonly (string | ((db: Database.Database) => void))[] = [
   `,
   // Times never go back within a log, so they are found by number; an index of them was written with each message.
   'DROP INDEX messages_by_time;',
-  (db) => {
-    db.exec(`
-    -- Null where it is \`rev\`: what was never changed is in the order of \`rev\` by its number, and needs no index of it.
-    ALTER TABLE messages ADD COLUMN added_rev INTEGER;
-    ALTER TABLE messages ADD COLUMN redaction_reason TEXT;
-    ALTER TABLE messages ADD COLUMN first_text_hash TEXT;
-    CREATE INDEX messages_changed ON messages (conversation, rev) WHERE added_rev IS NOT NULL;
-    CREATE INDEX members_archived ON members (conversation) WHERE archived = 1 AND muted = 0;
-    -- How far the scrubber is, while it has something to do: see scrubber.ts.
-    CREATE TABLE scrub (pk INTEGER PRIMARY KEY CHECK (pk = 1), position INTEGER NOT NULL);
-    ${SEARCH_TABLE}`);
-    fillSearch(db);
-  },
+  `
+  -- Null where it is rev: what was never changed is in the order of rev by its number, and needs no index of it.
+  ALTER TABLE messages ADD COLUMN added_rev INTEGER;
+  ALTER TABLE messages ADD COLUMN redaction_reason TEXT;
+  ALTER TABLE messages ADD COLUMN first_text_hash TEXT;
+  CREATE INDEX messages_changed ON messages (conversation, rev) WHERE added_rev IS NOT NULL;
+  CREATE INDEX members_archived ON members (conversation) WHERE archived = 1 AND muted = 0;
+  -- Up to which number the messages are in the search index: see indexer.ts.
+  ALTER TABLE conversations ADD COLUMN indexed_seq INTEGER NOT NULL DEFAULT 0;
+  -- How far the scrubber is, while it has something to do: see scrubber.ts.
+  CREATE TABLE scrub (pk INTEGER PRIMARY KEY CHECK (pk = 1), position INTEGER NOT NULL);
+  ${SEARCH_TABLE}`,
 ];
-
-/** Makes the messages that are there already searchable. */
-function fillSearch(db: Database.Database): void {
-  const index = createSearchIndex(db);
-  const after = db.prepare(`SELECT conversation, seq, text FROM messages WHERE kind = 'TEXT' AND redacted_at IS NULL
-    AND (conversation, seq) > (?, ?) ORDER BY conversation, seq LIMIT ?`);
-  let [conversation, seq] = [0, 0];
-  for (;;) {
-    const rows = after.all([conversation, seq, ROWS]) as { conversation: number; seq: number; text: string }[];
-    index.add(rows.map((row) => [row.conversation, row.seq, row.text]));
-    const last = rows.at(-1);
-    if (!last) return;
-    ({ conversation, seq } = last);
-  }
-}
 
 /** The version this program writes. */
 export const VERSION = MIGRATIONS.length;
 
 /** Brings the file from one version to another, each step whole or not at all. */
 export function migrate(db: Database.Database, version: number, to = VERSION): void {
-  for (const [index, migration] of MIGRATIONS.entries()) {
+  for (const [index, sql] of MIGRATIONS.entries()) {
     if (index < version || index >= to) continue;
-    db.exec('BEGIN IMMEDIATE');
-    try {
-      if (typeof migration === 'string') db.exec(migration);
-      else migration(db);
-      db.exec(`PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT`);
-    } catch (error) {
-      if (db.inTransaction) db.exec('ROLLBACK');
-      throw error;
-    }
+    db.exec(
+      `BEGIN IMMEDIATE; ${sql} PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT;`,
+    );
   }
 }

@@ -17,6 +17,8 @@ export type IndexRow = readonly [pk: number, seq: number, text: string];
 
 const ROW_ID = '(value ->> 0) << 32 | (value ->> 1)';
 
+export type SearchIndex = ReturnType<typeof createSearchIndex>;
+
 /** The index as the writer sees it. What is removed must be given with the very text it was added with. */
 export function createSearchIndex(db: Database.Database) {
   const insert = db.prepare(`INSERT INTO search (rowid, terms) SELECT ${ROW_ID}, value ->> 2 FROM json_each(?)`);

@@ -11,7 +11,7 @@ const CHUNK = 50;
 
 /** The statements of a search, for tests that look at their query plans. */
 export const SEARCH_SQL = {
-  searched: `SELECT c.pk, c.id FROM members r JOIN conversations c ON c.pk = r.conversation
+  searched: `SELECT c.pk, c.id, c.indexed_seq < c.last_seq AS behind FROM members r JOIN conversations c ON c.pk = r.conversation
     WHERE r.email = @reader AND r.left_at IS NULL AND (@id IS NULL OR c.id = @id)
     ORDER BY c.last_activity_at DESC, c.id LIMIT @limit`,
   matches: `SELECT rowid >> 32 AS pk, rowid & 0xffffffff AS seq FROM search WHERE search MATCH @match
@@ -25,8 +25,15 @@ interface Match {
   readonly seq: number;
 }
 
-/** Searches as the port has it, over one connection. */
-export function createSearch(db: Database.Database) {
+/** A conversation that is looked at; `behind` where not all of it is in the index. */
+interface Searched {
+  readonly pk: number;
+  readonly id: ConversationId;
+  readonly behind: 0 | 1;
+}
+
+/** Searches as the port has it, over one connection. `catchUp` brings conversations into the index that are not there yet. */
+export function createSearch(db: Database.Database, catchUp: (pks: readonly number[]) => Promise<unknown>) {
   const searched = db.prepare(SEARCH_SQL.searched);
   const matches = db.prepare(SEARCH_SQL.matches);
   const matched = db.prepare(SEARCH_SQL.matched);
@@ -48,11 +55,14 @@ export function createSearch(db: Database.Database) {
     return found;
   }
 
-  return function search(reader: EmailAddress, { terms, conversation }: SearchQuery, page: SearchSlice): SearchPage {
-    const where = searched.all({ reader, id: conversation, limit: MAX_SEARCHED }) as {
-      pk: number;
-      id: ConversationId;
-    }[];
+  return async function search(
+    reader: EmailAddress,
+    { terms, conversation }: SearchQuery,
+    page: SearchSlice,
+  ): Promise<SearchPage> {
+    const where = searched.all({ reader, id: conversation, limit: MAX_SEARCHED }) as Searched[];
+    const behind = where.filter((one) => one.behind === 1).map(({ pk }) => pk);
+    if (behind.length > 0) await catchUp(behind);
     const ids = new Map(where.map(({ pk, id }) => [pk, id]));
     const rows = collect([...ids.keys()], terms).map(({ pk, seq }) => [pk, seq]);
     const { json } = matched.get({ rows: JSON.stringify(rows) }) as { json: string };

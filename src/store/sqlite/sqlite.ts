@@ -4,9 +4,10 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
-import { createScrubber } from './scrubber.ts';
+import { createSearch } from './search.ts';
 import { type Command, createWriter, type Outcome } from './writer.ts';
 
 /** How many commands one transaction takes at most, so that the first of them does not wait long. */
@@ -21,7 +22,7 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
-    const write = createWriter(db, createScrubber(db));
+    const write = createWriter(db, createChores(db));
     return createStore(db, { write: async (commands) => write(commands), close: async () => {} });
   }
   // The lock is on the file itself, whatever link leads to it.
@@ -89,6 +90,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
 
   return {
     ...createReader(db),
+    search: createSearch(db, (pks) => execute({ kind: 'index', pks })),
     async write({ roles, ...write }) {
       const written = await execute({ kind: 'write', write, roles: [...roles] });
       if (written) wake({ kind: 'log', conversation: write.conversation });

@@ -1,62 +1,73 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
-import { createScrubber } from './scrubber.ts';
+import { createChores } from './chores.ts';
 import { type Command, createWriter } from './writer.ts';
 
-/** Until the scrubber tries again where something was in its way, in milliseconds. */
-const RETRY_MS = 250;
+/** After a write, or where something is in the way, until what is behind is gone on with, in milliseconds. */
+const PAUSE_MS = 20;
+/** While writes come, what is done behind them takes this part of the time. */
+const SHARE = 1 / 20;
+/** What is done of it at a stop, in milliseconds; the rest is left to the next process. */
+const STOP_MS = 2000;
 
 /** The writer's thread: waits for the disk, so that the event loop does not. */
 const db = new Database(workerData as string);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
 db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000');
-const scrubber = createScrubber(db);
-const write = createWriter(db, scrubber);
-let scrubbing = false;
+const chores = createChores(db);
+const write = createWriter(db, chores);
+let timer: NodeJS.Timeout | null = null;
+let written = false;
 
-function scrub(): void {
-  scrubbing = false;
+/** Does a part of what is behind the writes. True while there is more. */
+function goOn(): boolean {
+  const scrubs = chores.scrubber.step();
+  return chores.indexer.step() || scrubs;
+}
+
+function rest(): void {
+  timer = null;
+  written = false;
+  const began = performance.now();
   try {
-    if (db.open && scrubber.step()) scrubSoon();
+    if (!goOn()) return;
   } catch {
     // The disk may be full, or another program may write: what is left to do stands in the file.
     if (db.inTransaction) db.exec('ROLLBACK');
-    setTimeout(scrubSoon, RETRY_MS).unref();
+    return restIn(PAUSE_MS * 10);
   }
+  const took = performance.now() - began;
+  // What came meanwhile is waiting, and is taken first.
+  setImmediate(() => restIn(written ? took / SHARE : 0));
 }
 
-/** Goes on when the writes that wait have been done. */
-function scrubSoon(): void {
-  if (scrubbing) return;
-  scrubbing = true;
-  setImmediate(scrub);
+function restIn(milliseconds: number): void {
+  timer ??= setTimeout(rest, milliseconds);
 }
 
 parentPort?.on('message', (message: string) => {
   if (message === 'close') {
+    if (timer) clearTimeout(timer);
+    // Nothing is begun any more.
+    timer = setTimeout(() => {}, 0);
     scrubAll();
     // A clean stop leaves everything in the one file, for whoever copies it.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     db.close();
     parentPort?.close();
   } else {
-    const commands = JSON.parse(message) as Command[];
-    parentPort?.postMessage(write(commands));
-    if (commands.some(redacts)) scrubSoon();
+    parentPort?.postMessage(write(JSON.parse(message) as Command[]));
+    written = true;
+    restIn(PAUSE_MS);
   }
 });
 // What an earlier process left undone.
-scrubSoon();
+restIn(0);
 
-function redacts(command: Command): boolean {
-  return command.kind === 'write' && command.write.changed.some(({ redactedAt }) => redactedAt !== null);
-}
-
-/** At a stop, as far as it gets in time. */
 function scrubAll(): void {
-  const deadline = performance.now() + 2000;
+  const deadline = performance.now() + STOP_MS;
   try {
-    while (performance.now() < deadline && scrubber.step());
+    while (performance.now() < deadline && chores.scrubber.step());
   } catch {
     if (db.inTransaction) db.exec('ROLLBACK');
   }

@@ -1,9 +1,10 @@
 import type Database from 'libsql';
 import type { ConversationId, EmailAddress, Message, Role, View } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
+import type { Indexer } from './indexer.ts';
 import { VERSION } from './schema.ts';
 import type { Scrubber } from './scrubber.ts';
-import { createSearchIndex, type IndexRow } from './search-index.ts';
+import type { SearchIndex } from './search-index.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
@@ -21,7 +22,15 @@ export type Command =
       readonly reader: EmailAddress;
       readonly view: Partial<View>;
     }
+  | { readonly kind: 'index'; readonly pks: readonly number[] }
   | { readonly kind: 'ping' };
+
+/** What is kept beside the tables, or done behind the writes. */
+export interface Chores {
+  readonly index: SearchIndex;
+  readonly indexer: Indexer;
+  readonly scrubber: Scrubber;
+}
 
 /** What came of a command: whether it changed something, or why it failed. */
 export type Outcome = { readonly changed: boolean } | { readonly failed: string; readonly nothingWritten: boolean };
@@ -30,7 +39,10 @@ export type Outcome = { readonly changed: boolean } | { readonly failed: string;
  * Applies commands in order, all in one transaction: one fsync for however many came together.
  * Where one of them breaks the transaction, each is tried again alone, so that it fails alone.
  */
-export function createWriter(db: Database.Database, scrubber: Scrubber): (commands: readonly Command[]) => Outcome[] {
+export function createWriter(
+  db: Database.Database,
+  { index, indexer, scrubber }: Chores,
+): (commands: readonly Command[]) => Outcome[] {
   const open = db.prepare(`INSERT INTO conversations
     (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING`);
@@ -60,26 +72,21 @@ export function createWriter(db: Database.Database, scrubber: Scrubber): (comman
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
-  const index = createSearchIndex(db);
 
   /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
   let rows: unknown[][] = [];
-  /** What of them is searchable. */
-  let indexRows: IndexRow[] = [];
   /** Conversations with a new text. */
   let spokenIn = new Set<number>();
 
   function flush(): void {
     if (rows.length === 0) return;
     insert.run([JSON.stringify(rows)]);
-    index.add(indexRows);
     if (spokenIn.size > 0) bringBack.run([JSON.stringify([...spokenIn])]);
     discard();
   }
 
   function discard(): void {
     rows = [];
-    indexRows = [];
     spokenIn = new Set();
   }
 
@@ -105,10 +112,9 @@ export function createWriter(db: Database.Database, scrubber: Scrubber): (comman
     }
     for (const message of messages) {
       rows.push(rowOf(pk, message));
-      if (!isText(message)) continue;
-      indexRows.push([pk, message.seq, message.text]);
-      spokenIn.add(pk);
+      if (isText(message)) spokenIn.add(pk);
     }
+    indexer.note(pk);
     if (changed.length > 0) flush();
     for (const message of changed) changeMessage(pk, message);
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
@@ -125,9 +131,11 @@ export function createWriter(db: Database.Database, scrubber: Scrubber): (comman
     const before = textOf.get([pk, seq]) as { text: string } | undefined;
     if (!before) throw new Error(`there is no message ${seq} to change`);
     const values = [text, editedAt, redactedAt, JSON.stringify(revisions), addedRev, redactionReason, firstTextHash];
-    index.remove([[pk, seq, before.text]]);
     change.run([rev, ...values, pk, seq]);
-    if (isText(message)) index.add([[pk, seq, text]]);
+    if (seq <= indexer.indexedSeq(pk)) {
+      index.remove([[pk, seq, before.text]]);
+      if (isText(message)) index.add([[pk, seq, text]]);
+    }
     if (redactedAt !== null) scrubber.begin();
   }
 
@@ -145,6 +153,10 @@ export function createWriter(db: Database.Database, scrubber: Scrubber): (comman
         const values = [muted, pinned, archived].map((value) => (value === undefined ? null : Number(value)));
         return setView.run([...values, pkOfConversation(command.id), command.reader]).changes > 0;
       }
+      case 'index':
+        flush();
+        indexer.catchUp(command.pks);
+        return true;
       case 'ping':
         // Writes a page of the file, so that it fails when the next write would.
         db.exec(`PRAGMA user_version = ${VERSION}`);
