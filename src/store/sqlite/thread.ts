@@ -3,7 +3,7 @@ import Database from 'libsql';
 import { createChores } from './chores.ts';
 import { type Command, createWriter } from './writer.ts';
 
-/** After a write, or where something is in the way, until what is behind is gone on with, in milliseconds. */
+/** After a write, until what is behind it is gone on with, in milliseconds; five times that long without one is a rest. */
 const PAUSE_MS = 20;
 /** While writes come, what is done behind them takes this part of the time. */
 const SHARE = 1 / 20;
@@ -17,7 +17,7 @@ db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autoch
 const chores = createChores(db);
 const write = createWriter(db, chores);
 let timer: NodeJS.Timeout | null = null;
-let written = false;
+let lastWrite = 0;
 
 /** Does a part of what is behind the writes. True while there is more. */
 function goOn(): boolean {
@@ -27,18 +27,16 @@ function goOn(): boolean {
 
 function rest(): void {
   timer = null;
-  written = false;
   const began = performance.now();
   try {
     if (!goOn()) return;
   } catch {
     // The disk may be full, or another program may write: what is left to do stands in the file.
     if (db.inTransaction) db.exec('ROLLBACK');
-    return restIn(PAUSE_MS * 10);
+    return restIn(PAUSE_MS * 5);
   }
-  const took = performance.now() - began;
-  // What came meanwhile is waiting, and is taken first.
-  setImmediate(() => restIn(written ? took / SHARE : 0));
+  const now = performance.now();
+  restIn(now - lastWrite > PAUSE_MS * 5 ? 0 : (now - began) / SHARE);
 }
 
 function restIn(milliseconds: number): void {
@@ -57,7 +55,7 @@ parentPort?.on('message', (message: string) => {
     parentPort?.close();
   } else {
     parentPort?.postMessage(write(JSON.parse(message) as Command[]));
-    written = true;
+    lastWrite = performance.now();
     restIn(PAUSE_MS);
   }
 });
