@@ -7,8 +7,15 @@ export const MAX_SEARCHED = 1000;
 /** Matches that are ranked. */
 export const MAX_RANKED = 1000;
 
+/** What of a message it is ranked by. */
+export type Ranked = Pick<Message, 'conversationId' | 'seq' | 'sentAt' | 'text'>;
+
 /** Puts what a store found in the order of the port, and takes a page of it. What does not match is left out. */
-export function rank(found: readonly Message[], terms: readonly Term[], { first, after }: SearchSlice): SearchPage {
+export function rank<M extends Ranked>(
+  found: readonly M[],
+  terms: readonly Term[],
+  { first, after }: SearchSlice,
+): SearchPage<M> {
   const hits = found
     .map((message) => ({ message, position: positionOf(message, terms) }))
     .filter(({ position }) => position.score > 0)
@@ -21,7 +28,13 @@ export function rank(found: readonly Message[], terms: readonly Term[], { first,
   };
 }
 
-function positionOf({ text, sentAt, conversationId, seq }: Message, terms: readonly Term[]): SearchPosition {
+/** Those of the matches that are ranked, given the place of each one's conversation in the order of activity. */
+export function choose<M extends Pick<Message, 'seq'>>(matches: readonly M[], placeOf: (match: M) => number): M[] {
+  if (matches.length <= MAX_RANKED) return [...matches];
+  return [...matches].sort((a, b) => placeOf(a) - placeOf(b) || b.seq - a.seq).slice(0, MAX_RANKED);
+}
+
+function positionOf({ text, sentAt, conversationId, seq }: Ranked, terms: readonly Term[]): SearchPosition {
   return { score: countMatches(wordsOf(text), terms), sentAt, conversationId, seq };
 }
 

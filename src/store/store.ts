@@ -208,8 +208,8 @@ export interface SearchSlice {
   readonly after: SearchPosition | null;
 }
 
-export interface SearchPage {
-  readonly hits: readonly { readonly message: Message; readonly position: SearchPosition }[];
+export interface SearchPage<M = Message> {
+  readonly hits: readonly { readonly message: M; readonly position: SearchPosition }[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
 }

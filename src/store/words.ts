@@ -9,6 +9,8 @@
 const MAX_WORD = 64;
 
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
+const ASCII = /^[\0-\x7f]*$/;
+const ASCII_WORD = /[a-z0-9]+/g;
 /** Accents as they stand apart after decomposition; the marks that other scripts write vowels with are kept. */
 const ACCENT = /[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/g;
 
@@ -20,6 +22,8 @@ export interface Term {
 
 /** The words of a text, folded, in their order, repeats included. */
 export function wordsOf(text: string): string[] {
+  // Most texts need no folding but that of case.
+  if (ASCII.test(text)) return (text.toLowerCase().match(ASCII_WORD) ?? []).map(cut);
   return (fold(text).match(WORD) ?? []).map(cut);
 }
 
@@ -38,10 +42,18 @@ export function termsOf(query: string): Term[] {
 
 /** How many of the words the terms match; 0 where one of the terms matches none. */
 export function countMatches(words: readonly string[], terms: readonly Term[]): number {
-  const matches = ({ word, prefix }: Term, candidate: string) =>
-    prefix ? candidate.startsWith(word) : candidate === word;
-  if (!terms.every((term) => words.some((word) => matches(term, word)))) return 0;
-  return words.filter((word) => terms.some((term) => matches(term, word))).length;
+  const found = new Set<Term>();
+  let count = 0;
+  for (const candidate of words) {
+    let matches = false;
+    for (const term of terms) {
+      if (term.prefix ? !candidate.startsWith(term.word) : candidate !== term.word) continue;
+      found.add(term);
+      matches = true;
+    }
+    if (matches) count++;
+  }
+  return found.size === terms.length ? count : 0;
 }
 
 function fold(text: string): string {

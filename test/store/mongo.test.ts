@@ -82,6 +82,24 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.stop();
   });
 
+  test('hints about typing reach other instances', async () => {
+    const url = freshUrl();
+    const [one, two] = [await openMongo(url), await openMongo(url)];
+    const told: unknown[] = [];
+    two.watch((wakeUp) => wakeUp?.kind === 'typing' && told.push(wakeUp));
+    await one.write(writeOf('c', [ANN, BOB], 0));
+    const { conversation } = writeOf('c', [ANN, BOB], 0);
+    const hint = { kind: 'typing' as const, conversation, member: BOB, typing: true };
+    // A stream that is not open yet misses hints, as it may.
+    await expect
+      .poll(async () => {
+        await one.tellTyping(hint);
+        return told;
+      })
+      .toContainEqual(hint);
+    await Promise.all([one.close(), two.close()]);
+  });
+
   describe('what was changed', () => {
     /** Three instances, and what is stored, of a conversation with six messages. */
     async function open() {
@@ -222,6 +240,8 @@ describe.runIf(replicaSet)('on a replica set', () => {
     expect(await store.messagesByClientId(conversation, [{ sender: ANN, clientId: 'none' }])).toEqual([]);
     expect(await store.firstUnread(conversation, BOB)).toBe(1);
     const page = await store.chatList(BOB, EVERYTHING, { first: 20, after: null });
+    const query = { terms: termsOf('m1000'), conversation: null };
+    expect((await store.search(BOB, query, { first: 20, after: null })).hits).toHaveLength(1);
     const last = page.conversations.at(-1);
     if (!last) throw new Error('there are 201');
     await store.chatList(BOB, EVERYTHING, { first: 20, after: { ...last, pinned: false } });

@@ -17,6 +17,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import type { ConversationId } from '../../src/model.ts';
 import { SQL } from '../../src/store/sqlite/reader.ts';
 import { migrate, VERSION } from '../../src/store/sqlite/schema.ts';
+import { matchOf } from '../../src/store/sqlite/search-index.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { storeContract } from './contract.ts';
@@ -241,6 +242,10 @@ test('a file of an earlier version is brought up to this one, with what is in it
   await store.write(writeOn({ id, lastRev: 2 }, { changed: [redacted(message(id, 2, { text: 'Überweisung' }), 3)] }));
   expect((await find('uber*')).hits).toEqual([]);
   await store.close();
+});
+
+test('a search asks the index for words of the conversations it is in, and for no others', () => {
+  expect(matchOf([10, 36], termsOf('inv* Due'))).toBe('("a_inv" * AND "a_due") OR ("10_inv" * AND "10_due")');
 });
 
 describe('every query goes by index', () => {

@@ -1,6 +1,6 @@
 import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
-import { MAX_RANKED, rank } from '../ranking.ts';
+import { choose, MAX_RANKED, rank } from '../ranking.ts';
 import type { Store } from '../store.ts';
 import { countMatches, type Term, wordsOf } from '../words.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
@@ -46,16 +46,10 @@ export function createSearch(
     const matching = [...newest.values()].filter(
       ({ counts, text }) => counts && countMatches(wordsOf(text), terms) > 0,
     );
-    return rank(ranked(matching, ids).map(toMessage), terms, page);
+    const places = new Map(ids.map((id, place) => [id, place]));
+    const chosen = choose(matching, (document) => places.get(document.conversation) ?? 0);
+    return rank(chosen.map(toMessage), terms, page);
   };
-}
-
-/** Those that are ranked. */
-function ranked(matching: MessageDocument[], ids: readonly ConversationId[]): MessageDocument[] {
-  if (matching.length <= MAX_RANKED) return matching;
-  const places = new Map(ids.map((id, place) => [id, place]));
-  const place = ({ conversation }: MessageDocument) => places.get(conversation) ?? ids.length;
-  return matching.sort((a, b) => place(a) - place(b) || b.seq - a.seq).slice(0, MAX_RANKED);
 }
 
 function condition({ word, prefix }: Term): Filter<MessageDocument> {
