@@ -82,6 +82,22 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.stop();
   });
 
+  test('messages of a version without search are found after a while', async () => {
+    const url = freshUrl();
+    const before = await openMongo(url);
+    await before.write(writeOf('c', [ANN, BOB], 0, 3));
+    await before.write(writeOf('c', [ANN, BOB], 3));
+    await before.close();
+    const client = await MongoClient.connect(url);
+    const db = client.db(new URL(url).pathname.slice(1));
+    await db.collection('messages').updateMany({}, { $unset: { words: '' } });
+    await db.collection('probes').deleteMany({});
+    const store = await openMongo(url);
+    const search = () => store.search(BOB, { terms: termsOf('m2'), conversation: null }, { first: 9, after: null });
+    await expect.poll(async () => (await search()).hits.length).toBe(1);
+    await Promise.all([store.close(), client.close()]);
+  });
+
   test('hints about typing reach other instances', async () => {
     const url = freshUrl();
     const [one, two] = [await openMongo(url), await openMongo(url)];

@@ -65,7 +65,7 @@ export function collections(db: Db) {
   return {
     conversations: db.collection<ConversationDocument>('conversations'),
     messages: db.collection<MessageDocument>('messages'),
-    /** One document that `ping` writes. */
+    /** One document that `ping` writes, and one that says that `backfillWords` is done. */
     probes: db.collection<{ _id: string; at: Date }>('probes'),
   };
 }

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
 import { revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { backfillWords } from './backfill.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createReader } from './reader.ts';
 import { watchConversations } from './watch.ts';
@@ -43,11 +44,8 @@ export async function openMongo(url: string, onError: (error: unknown) => void =
   }
 }
 
-function createStore(
-  client: MongoClient,
-  { conversations, messages, probes }: Collections,
-  onError: (error: unknown) => void,
-): Store {
+function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Store {
+  const { conversations, messages, probes } = all;
   const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   /** Positions that listeners were told of: by the write itself or by the change stream, whichever came first. */
   const told = new LRUCache<string, true>({ max: 10_000 });
@@ -73,6 +71,9 @@ function createStore(
   };
   const stream = watchConversations(conversations, wake, lost, onError);
   const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
+
+  let closing = false;
+  const filling = backfillWords(all, () => closing).catch(onError);
 
   const store: Store = {
     ...reads,
@@ -128,6 +129,8 @@ function createStore(
     },
 
     async close() {
+      closing = true;
+      await filling;
       await writer.moved();
       await stream.close();
       await session.endSession();
