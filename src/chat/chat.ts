@@ -121,12 +121,12 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return conversation;
   }
 
-  /** Makes sure that somebody may send before the send waits for others: how long that takes is not for everybody. */
-  async function admit(id: ConversationId, viewer: Viewer, opens: boolean): Promise<void> {
+  /** Makes sure that somebody may write before the write waits for others: how long that takes is not for everybody. */
+  async function admit(operation: Operation, id: ConversationId, viewer: Viewer, opens = false): Promise<void> {
     const known = appender.known(id);
-    if (known && may('sendMessage', viewer, known)) return;
+    if (known && may(operation, viewer, known)) return;
     const conversation = await readOnce(id);
-    if (conversation || !opens) permit('sendMessage', viewer, conversation);
+    if (conversation || !opens) permit(operation, viewer, conversation);
   }
 
   /** Reads that are asked for at the same time are one, so that sends go on in the order in which they came. */
@@ -160,7 +160,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     typists,
     read,
     write: appender.write,
-    known: async (id) => appender.known(id) ?? (await readOnce(id)),
+    admit,
     take: (viewer) => takeMessages(viewer.email, 1),
   });
 
@@ -225,7 +225,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const about = { subject: checkOptional('subject', subject, 0, 200), party: checkOptional('party', party, 0, 64) };
       const key = to.key && keyOf(viewer, to.key);
       const id = key ? conversationId(key) : requireId(to.id ?? '');
-      await admit(id, viewer, key != null);
+      await admit('sendMessage', id, viewer, key != null);
       takeMessages(viewer.email, drafts.length);
       const sent = await appender.write({
         kind: 'send',
@@ -267,13 +267,8 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     ): Promise<Follower<MessageView>> {
       const id = requireId(conversation);
       return feeds.follow(id, viewer, drained, async () => {
-        const { lastSeq } = await readTo(
-          'messageAdded',
-          id,
-          viewer,
-          (head) => afterSeq !== null && afterSeq > head.lastSeq,
-        );
-        return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
+        const { lastSeq, lastRev } = await readTo('messageAdded', id, viewer, (head) => (afterSeq ?? 0) > head.lastSeq);
+        return { position: checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq), lastRev };
       });
     },
 
@@ -289,13 +284,8 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     ): Promise<Follower<ConversationEvent>> {
       const id = requireId(conversation);
       return feeds.followEvents(id, viewer, drained, afterRev !== null, async () => {
-        const { lastRev } = await readTo(
-          'conversationEvents',
-          id,
-          viewer,
-          (head) => afterRev !== null && afterRev > head.lastRev,
-        );
-        return checkPosition('afterRev', afterRev ?? lastRev, lastRev);
+        const { lastRev } = await readTo('conversationEvents', id, viewer, (head) => (afterRev ?? 0) > head.lastRev);
+        return { position: checkPosition('afterRev', afterRev ?? lastRev, lastRev), lastRev };
       });
     },
 

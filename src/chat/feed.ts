@@ -36,7 +36,8 @@ export interface Feed {
   events: ConversationEvent[];
   /** How many events are not kept any more. */
   eventsBefore: number;
-  reading: boolean;
+  /** The reading under way. */
+  reading: Promise<void> | null;
   /** A wake-up came while reading: read once more. */
   again: boolean;
   readonly followers: Set<Place>;
@@ -46,6 +47,12 @@ export interface Feed {
 
 /** Somebody who is told when there may be something new. */
 type Place = Cursor | EventCursor;
+
+/** Where somebody begins, and the state in which they were found to be a member. */
+export interface Start {
+  readonly position: number;
+  readonly lastRev: number;
+}
 
 /** What all cursors need of their surroundings. */
 export interface Feeds {
@@ -70,10 +77,14 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     },
   };
 
+  /** Makes a feed look again; resolves when it has. */
   async function read(feed: Feed): Promise<void> {
     feed.again = true;
-    if (feed.reading) return;
-    feed.reading = true;
+    feed.reading ??= readOn(feed);
+    await feed.reading;
+  }
+
+  async function readOn(feed: Feed): Promise<void> {
     try {
       let looks = 0;
       while (feed.again) {
@@ -94,7 +105,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       // The slow poll tries again.
       onError(error);
     } finally {
-      feed.reading = false;
+      feed.reading = null;
     }
   }
 
@@ -152,17 +163,18 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
   async function enter<F extends Place>(
     id: ConversationId,
     make: (feed: Feed) => F,
-    start: (follower: F) => Promise<void>,
+    start: (follower: F) => Promise<Start>,
   ): Promise<F> {
-    const empty = { head: null, tail: [], events: [], eventsBefore: 0, reading: false, again: false };
+    const empty = { head: null, tail: [], events: [], eventsBefore: 0, reading: null, again: false };
     const feed: Feed = feeds.get(id) ?? { id, ...empty, followers: new Set(), eventCursors: 0 };
     feeds.set(id, feed);
     const follower = make(feed);
     feed.followers.add(follower);
     if (follower instanceof EventCursor) feed.eventCursors++;
     try {
-      await start(follower);
-      if (!feed.head) await read(feed);
+      const { lastRev } = await start(follower);
+      // In an older state they may not be a member yet.
+      if (!feed.head || feed.head.lastRev < lastRev) await read(feed);
       return follower;
     } catch (error) {
       await follower.return();
@@ -201,13 +213,15 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       id: ConversationId,
       viewer: Viewer,
       drained: Drained,
-      start: () => Promise<number>,
+      start: () => Promise<Start>,
     ): Promise<Follower<MessageView>> {
       return enter(
         id,
         (feed) => new Cursor(surroundings, feed, viewer, drained),
         async (follower) => {
-          follower.seq = await start();
+          const begun = await start();
+          follower.seq = begun.position;
+          return begun;
         },
       );
     },
@@ -217,14 +231,16 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       viewer: Viewer,
       drained: Drained,
       resumes: boolean,
-      start: () => Promise<number>,
+      start: () => Promise<Start>,
     ): Promise<Follower<ConversationEvent>> {
       return enter(
         id,
         (feed) => new EventCursor(surroundings, feed, viewer, drained),
         async (follower) => {
+          const begun = await start();
           follower.resumes = resumes;
-          follower.rev = await start();
+          follower.rev = begun.position;
+          return begun;
         },
       );
     },

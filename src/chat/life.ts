@@ -30,19 +30,19 @@ export interface LifeOptions {
   readonly read: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation | null>;
   /** Decides an intent, and resolves once what comes of it is durable. */
   readonly write: (intent: Intent) => Promise<Decided>;
-  /** A state that is not old. */
-  readonly known: (id: ConversationId) => Promise<Conversation | null>;
+  /** Makes sure that the viewer may do this, before it waits for others. @throws ChatError NOT_FOUND */
+  readonly admit: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<void>;
   /** Counts a message. @throws ChatError RATE_LIMITED */
   readonly take: (viewer: Viewer) => void;
 }
 
 /** What can be done to a conversation and its messages once they are there. */
-export function createLife({ store, typists, read, write, known, take }: LifeOptions) {
+export function createLife({ store, typists, read, write, admit, take }: LifeOptions) {
   const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
   async function change(operation: Operation, viewer: Viewer, intent: Exclude<Intent, { kind: 'send' }>) {
-    permit(operation, viewer, await known(intent.conversation));
+    await admit(operation, intent.conversation, viewer);
     take(viewer);
     return write(intent);
   }

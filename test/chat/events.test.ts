@@ -24,7 +24,7 @@ async function started() {
       { email: BOB, role: null },
       async () => {},
       true,
-      async () => afterRev,
+      async () => ({ position: afterRev, lastRev: afterRev }),
     );
   /** Waits until the feed has seen the newest state. */
   const wake = async () => {
@@ -95,7 +95,7 @@ test('a message that was changed is as it is now for whoever resumes by number, 
     id,
     viewer,
     async () => {},
-    async () => 10,
+    async () => ({ position: 10, lastRev: 10 }),
   );
   expect((await resumed.next()).value.text).toBe('changed');
 });
