@@ -15,6 +15,8 @@ export interface Mongo {
   readonly note: string;
   /** What is measured in a part, each server on an empty database. */
   servers(part: Part): readonly ServerKind[];
+  /** A connection string of a database of its own. */
+  url(database: string): string;
   stop(): Promise<void>;
 }
 
@@ -47,6 +49,7 @@ export async function startMongo(died: (error: Error) => void): Promise<Mongo> {
       }
       return [textbook({ MONGO_URL: set.getUri('bench_textbook') }), kredichat(() => set.getUri('bench_kredichat'))];
     },
+    url: (database) => set.getUri(`bench_${database}`),
     async stop() {
       stopping = true;
       await set.stop();

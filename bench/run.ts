@@ -2,8 +2,8 @@
  * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, and which goals
  * are met.
  *
- *     npm run bench -- [--quick] [--only sends|fanout|history|idle]
- *     npm run bench -- --store mongo [--quick] [--only sends|delivery]
+ *     npm run bench -- [--quick] [--only sends|fanout|history|idle|search]
+ *     npm run bench -- --store mongo [--quick] [--only sends|delivery|search]
  *
  * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine: where clients take
  * what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Answer, Job, Load, Values } from './clients.ts';
 import { type Mongo, startMongo } from './mongo.ts';
+import { measureSearch } from './search.ts';
 import { asPair, makeFolder, own, type RunningServer, removeFolder, sqliteServers, startServers } from './servers.ts';
 import { type Effort, FULL, MEASUREMENTS, type Measurement, MONGO_MEASUREMENTS, QUICK } from './settings.ts';
 import { align, judge, type Row, table } from './table.ts';
@@ -43,11 +44,13 @@ try {
   if (values.store !== undefined && values.store !== 'mongo') throw new Error('--store takes mongo');
   const all = values.store ? MONGO_MEASUREMENTS : MEASUREMENTS;
   const measurements = all.filter(({ part }) => values.only === undefined || values.only === part);
-  if (measurements.length === 0) {
-    throw new Error(`--only takes one of ${[...new Set(all.map(({ part }) => part))].join(', ')}`);
+  const searches = values.only === undefined || values.only === 'search';
+  if (measurements.length === 0 && !searches) {
+    throw new Error(`--only takes one of ${[...new Set(all.map(({ part }) => part)), 'search'].join(', ')}`);
   }
   const mongo = values.store ? await startMongo(fail) : null;
   await run(values.quick ? QUICK : FULL, measurements, mongo);
+  if (searches) console.log(await measureSearch(values.quick ?? false, mongo?.url('search') ?? null));
   await mongo?.stop();
   process.exit(0);
 } catch (error) {

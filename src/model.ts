@@ -30,7 +30,14 @@ export interface ConversationKey {
   readonly members: readonly EmailAddress[];
 }
 
-export interface Member {
+/** A member's own view of a conversation, never shown to others. */
+export interface View {
+  readonly muted: boolean;
+  readonly pinned: boolean;
+  readonly archived: boolean;
+}
+
+export interface Member extends View {
   readonly email: EmailAddress;
   /** The role last seen in a credential of this member; null while unknown. */
   readonly role: Role | null;
@@ -39,22 +46,24 @@ export interface Member {
   readonly joinedAt: Instant;
   /** Null for present members. */
   readonly leftAt: Instant | null;
-  /** The member's own view, never shown to others. */
-  readonly muted: boolean;
-  readonly pinned: boolean;
-  readonly archived: boolean;
 }
 
-export interface Conversation {
+/** Where a conversation stands, for everybody. */
+export interface ConversationState {
+  readonly status: ConversationStatus;
+  /** Without repeats, sorted. */
+  readonly labels: readonly string[];
+  /** A present member. */
+  readonly assignee: EmailAddress | null;
+}
+
+export interface Conversation extends ConversationState {
   readonly id: ConversationId;
   readonly configId: string;
   readonly subject: string | null;
   readonly party: string | null;
   /** Those who left included; in the order of `joinedAt`, then address. */
   readonly members: ReadonlyMap<EmailAddress, Member>;
-  readonly status: ConversationStatus;
-  readonly labels: readonly string[];
-  readonly assignee: EmailAddress | null;
   readonly createdAt: Instant;
   readonly lastActivityAt: Instant;
   /** Number of the newest message, at least 1: a conversation without messages does not exist. */
@@ -75,6 +84,8 @@ export interface Message {
   readonly seq: number;
   /** The conversation's `lastRev` when this message last changed. */
   readonly rev: number;
+  /** The `rev` it was added at: grows with `seq`, and differs from `rev` once the message was changed. */
+  readonly addedRev: number;
   readonly kind: MessageKind;
   readonly sender: EmailAddress;
   readonly text: string;
@@ -83,6 +94,10 @@ export interface Message {
   readonly sentAt: Instant;
   readonly editedAt: Instant | null;
   readonly redactedAt: Instant | null;
+  /** Why the text was taken away; null for a message that has its text. */
+  readonly redactionReason: string | null;
+  /** `hashText` of the text it was sent with, kept when that is gone; null for a message that has its text. */
+  readonly firstTextHash: string | null;
   readonly revisions: readonly Revision[];
 }
 
@@ -105,6 +120,13 @@ export function conversationId(key: ConversationKey): ConversationId {
 /** The id of a message, which is also its cursor: the conversation's id, a colon, the number. */
 export function messageId(message: { conversationId: ConversationId; seq: number }): string {
   return `${message.conversationId}:${message.seq}`;
+}
+
+/** What is kept of the first text of a message that is taken away: enough to know a repeat, and bound to the one message. */
+export function hashText(message: { conversationId: ConversationId; seq: number }, text: string): string {
+  return createHash('sha256')
+    .update(`${messageId(message)}\n${text}`)
+    .digest('base64url');
 }
 
 const ID = /^(c_[A-Za-z0-9_-]{43})(?::([1-9]\d{0,9}))?$/;

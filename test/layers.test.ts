@@ -12,7 +12,7 @@ const LAYERS = [
   /^operations\//,
   /^chat\//,
   /^store\/(sqlite|mongo)\//,
-  /^store\/store\.ts$/,
+  /^store\/(store|ranking|words)\.ts$/,
   /^(config|observe)\.ts$/,
   /^model\.ts$/,
 ];

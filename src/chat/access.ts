@@ -1,5 +1,5 @@
-import type { Conversation, Viewer } from '../model.ts';
-import { notFound } from './errors.ts';
+import type { Conversation, EmailAddress, Message, Viewer } from '../model.ts';
+import { forbidden, notFound } from './errors.ts';
 
 /** What has to hold of a viewer and a conversation. */
 type Requirement = (viewer: Viewer, conversation: Conversation) => boolean;
@@ -24,7 +24,15 @@ export const ACCESS = {
   sendMessage: [member],
   sendMessages: [member],
   markRead: [member],
+  editMessage: [member],
+  redactMessage: [member],
+  updateConversation: [member],
+  updateView: [member],
+  setTyping: [member],
+  /** Of each conversation that is searched, and of the one that is named. */
+  searchMessages: [member],
   messageAdded: [member],
+  conversationEvents: [member],
   /** Of each conversation that is told of. */
   chatListChanged: [member],
 } satisfies Record<string, readonly Requirement[]>;
@@ -40,4 +48,30 @@ export function may(operation: Operation, viewer: Viewer, conversation: Conversa
 export function permit(operation: Operation, viewer: Viewer, conversation: Conversation | null): Conversation {
   if (!conversation || !may(operation, viewer, conversation)) throw notFound();
   return conversation;
+}
+
+/** What an operation that a viewer may run does to something in particular. */
+interface Deeds {
+  readonly edit: Message;
+  readonly redact: Message;
+  /** To close a conversation, and to open one that is closed. */
+  readonly close: Conversation;
+  /** To remove somebody from a conversation. */
+  readonly remove: EmailAddress;
+}
+
+const isBank = ({ role }: Pick<Viewer, 'role'>): boolean => role === 'BANK';
+
+/** Who of the members may do what is not for all of them. A role is what the viewer's own credential says. */
+const RIGHTS: { readonly [D in keyof Deeds]: (viewer: Viewer, subject: Deeds[D]) => boolean } = {
+  edit: ({ email }, { kind, sender }) => kind === 'TEXT' && sender === email,
+  redact: (viewer, { kind, sender }) => kind === 'TEXT' && (sender === viewer.email || isBank(viewer)),
+  close: (viewer, { members }) =>
+    isBank(viewer) || ![...members.values()].some((one) => one.leftAt === null && isBank(one)),
+  remove: (viewer, email) => email === viewer.email || isBank(viewer),
+};
+
+/** Makes sure that the viewer may do this. @throws ChatError FORBIDDEN */
+export function entitle<D extends keyof Deeds>(deed: D, viewer: Viewer, subject: Deeds[D]): void {
+  if (!RIGHTS[deed](viewer, subject)) throw forbidden(deed);
 }

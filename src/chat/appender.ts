@@ -4,7 +4,8 @@ import type { Conversation, ConversationId, EmailAddress, Instant, Message } fro
 import type { Metrics } from '../observe.ts';
 import { type Store, StoreUnavailable, type WakeUp } from '../store/store.ts';
 import { ChatError, outcomeUnknown } from './errors.ts';
-import { clientKey, decide, type Plan, type Send, type Sent } from './plan.ts';
+import { decide, type Intent, weightOf } from './intent.ts';
+import { clientKey, type Decided, startPlan, writeOf } from './plan.ts';
 
 /** Messages one store write holds at most; what waits beyond that goes into the next. */
 const MAX_BATCH = 500;
@@ -38,10 +39,10 @@ interface Head {
 }
 
 interface Waiting {
-  readonly send: Send;
+  readonly intent: Intent;
   /** When it was accepted, in milliseconds of the process's clock. */
   readonly since: number;
-  readonly resolve: (sent: Sent) => void;
+  readonly resolve: (decided: Decided) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -82,19 +83,13 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
         conversation: await store.conversation(id),
       };
       queue.head = conversation;
-      const plan: Plan = {
-        head: conversation,
-        opening: null,
-        messages: [],
-        roles: new Map(),
-        byClientId: await known(id, batch),
-      };
+      const plan = startPlan(conversation, await knownByClientId(id, batch), await knownBySeq(id, batch));
       const afterRev = plan.head?.lastRev ?? 0;
       const now = clock();
       let allWritten = true;
-      const settlements = batch.map(({ send, resolve, reject }) => {
+      const settlements = batch.map(({ intent, resolve, reject }) => {
         try {
-          const decided = decide(plan, send, now);
+          const decided = decide(plan, intent, now);
           allWritten &&= !decided.deduplicated;
           return () => resolve({ ...decided, conversation: plan.head ?? decided.conversation });
         } catch (error) {
@@ -104,40 +99,51 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       });
       // Only what is written has the store's word that the state was the newest.
       if (kept && !allWritten) continue;
-      const { opening, messages, roles } = plan;
-      if (messages.length === 0) return settlements;
-      if (await store.append({ conversation: id, afterRev, opening, messages, roles })) {
-        metrics.appended(messages.length);
+      const write = writeOf(plan, id, afterRev);
+      if (!write) return settlements;
+      if (await store.write(write)) {
+        metrics.appended(write.messages.length);
         if (plan.head && !queue.stale) heads.set(id, { conversation: plan.head, readAt });
         return settlements;
       }
     }
   }
 
-  async function known(id: ConversationId, batch: readonly Waiting[]): Promise<Map<string, Message>> {
-    const keys = batch.flatMap(({ send }) =>
-      send.drafts.flatMap(({ clientId }) => (clientId === null ? [] : [{ sender: send.viewer.email, clientId }])),
+  async function knownByClientId(id: ConversationId, batch: readonly Waiting[]): Promise<Map<string, Message>> {
+    const keys = batch.flatMap(({ intent }) =>
+      intent.kind === 'send'
+        ? intent.drafts.flatMap(({ clientId }) =>
+            clientId === null ? [] : [{ sender: intent.viewer.email, clientId }],
+          )
+        : [],
     );
     const found = keys.length === 0 ? [] : await store.messagesByClientId(id, keys);
     return new Map(found.map((message) => [clientKey(message.sender, message.clientId ?? ''), message]));
   }
 
+  /** Read after the state: what is newer than that makes the write fail, and is decided on again. */
+  async function knownBySeq(id: ConversationId, batch: readonly Waiting[]): Promise<Map<number, Message>> {
+    const seqs = new Set(batch.flatMap(({ intent }) => ('seq' in intent ? [intent.seq] : [])));
+    const found = await Promise.all([...seqs].map((seq) => store.messages(id, seq, seq)));
+    return new Map(found.flat().map((message) => [message.seq, message]));
+  }
+
   return {
-    /** Resolves once the messages are durable. @throws ChatError, and nothing of this send was stored unless it is UNAVAILABLE and says so */
-    send(send: Send): Promise<Sent> {
-      const { conversation: id } = send;
+    /** Resolves once it is durable. @throws ChatError, and nothing of this was stored unless it is UNAVAILABLE and says so */
+    write(intent: Intent): Promise<Decided> {
+      const { conversation: id } = intent;
       const { conversation: head = null } = heads.get(id) ?? {};
-      const openers = send.opening?.members ?? [];
+      const openers = intent.kind === 'send' ? (intent.opening?.members ?? []) : [];
       const queue = queues.get(id) ?? { waiting: [], head, openers, last: Promise.resolve(), stale: false };
-      const sent = new Promise<Sent>((resolve, reject) => {
-        queue.waiting.push({ send, since: performance.now(), resolve, reject });
+      const done = new Promise<Decided>((resolve, reject) => {
+        queue.waiting.push({ intent, since: performance.now(), resolve, reject });
       });
-      queue.last = sent.catch(() => {});
+      queue.last = done.catch(() => {});
       if (!queues.has(id)) {
         queues.set(id, queue);
         void writeAll(id, queue);
       }
-      return sent;
+      return done;
     },
     /** Something may have changed: nothing that is kept of it is relied on. */
     wake(wakeUp: WakeUp | null): void {
@@ -145,10 +151,10 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
         for (const queue of queues.values()) queue.stale = true;
         return heads.clear();
       }
-      const { conversation: id, reader } = wakeUp;
+      const { kind, conversation: id } = wakeUp;
       const queue = queues.get(id);
       // Whether the log is longer a write under way finds out by itself, as its own wake-up comes here too.
-      if (queue && !reader) return;
+      if (kind === 'typing' || (queue && kind === 'log')) return;
       if (queue) queue.stale = true;
       heads.delete(id);
     },
@@ -169,14 +175,15 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
   };
 }
 
-/** How many of the sends fit into one write; at least one. */
+/** How many of those that wait fit into one write; at least one. */
 function batchLength(waiting: readonly Waiting[]): number {
   let messages = 0;
   let text = 0;
   let length = 0;
-  for (const { send } of waiting) {
-    messages += send.drafts.length;
-    for (const draft of send.drafts) text += draft.text.length;
+  for (const { intent } of waiting) {
+    const weight = weightOf(intent);
+    messages += weight.messages;
+    text += weight.text;
     if (length > 0 && (messages > MAX_BATCH || text > MAX_BATCH_TEXT)) break;
     length++;
   }

@@ -29,9 +29,10 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     }
   }
 
-  async function wake({ conversation: id, reader }: WakeUp): Promise<void> {
-    if (followers.size === 0) return;
-    if (reader) return mark(reader, id);
+  async function wake(wakeUp: WakeUp): Promise<void> {
+    if (followers.size === 0 || wakeUp.kind === 'typing') return;
+    const { conversation: id } = wakeUp;
+    if (wakeUp.kind !== 'log') return mark(wakeUp.member, id);
     try {
       const conversation = await store.conversation(id);
       for (const email of conversation?.members.keys() ?? []) mark(email, id);
@@ -72,7 +73,7 @@ export function createChatListFeeds(store: Store, onError: (error: unknown) => v
     async wakeAll(): Promise<void> {
       const ids = [...missed];
       missed.clear();
-      await Promise.all([tellTops(), ...ids.map((conversation) => wake({ conversation }))]);
+      await Promise.all([tellTops(), ...ids.map((conversation) => wake({ kind: 'log', conversation }))]);
       for (const set of followers.values()) for (const { news } of set) news.notify();
     },
     /** Followers now registered. */

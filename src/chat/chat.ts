@@ -8,15 +8,21 @@ import {
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
-import type { ChatListFilter, ChatListPage, ChatListPosition, Store } from '../store/store.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, SearchSlice, Store } from '../store/store.ts';
 import { may, type Operation, permit } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
-import { badInput, notFound } from './errors.ts';
-import { createFeeds, type Drained, type Follower, type MessageView, viewIn } from './feed.ts';
-import type { Draft } from './plan.ts';
+import { badInput } from './errors.ts';
+import type { ConversationEvent } from './events.ts';
+import { createFeeds, type Drained, type Follower } from './feed.ts';
+import { conversationOf, requireId } from './ids.ts';
+import { createLife } from './life.ts';
 import { createRateLimit } from './rate-limit.ts';
+import { createSearch, type Found } from './search.ts';
+import type { Draft } from './send.ts';
+import { createTypists } from './typing.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
+import { type MessageView, viewIn } from './view.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -66,11 +72,14 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const appender = createAppender(store, clock, metrics);
   const feeds = createFeeds(store, onError);
   const chatLists = createChatListFeeds(store, onError);
+  const typists = createTypists(store, feeds.tellTyping, onError);
+  const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
 
   const unwatch = store.watch((wakeUp) => {
     appender.wake(wakeUp);
-    if (wakeUp) {
+    if (wakeUp?.kind === 'typing') typists.wake(wakeUp);
+    else if (wakeUp) {
       feeds.wake(wakeUp.conversation);
       void chatLists.wake(wakeUp);
     } else {
@@ -102,22 +111,22 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     operation: Operation,
     id: ConversationId | null,
     viewer: Viewer,
-    position: number | null,
+    isBeyond: (conversation: Conversation) => boolean,
   ): Promise<Conversation> {
     let conversation = permit(operation, viewer, id && (await read(operation, id, viewer)));
-    if (position !== null && position > conversation.lastSeq) {
+    if (isBeyond(conversation)) {
       await store.ping();
       conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
     }
     return conversation;
   }
 
-  /** Makes sure that somebody may send before the send waits for others: how long that takes is not for everybody. */
-  async function admit(id: ConversationId, viewer: Viewer, opens: boolean): Promise<void> {
+  /** Makes sure that somebody may write before the write waits for others: how long that takes is not for everybody. */
+  async function admit(operation: Operation, id: ConversationId, viewer: Viewer, opens = false): Promise<void> {
     const known = appender.known(id);
-    if (known && may('sendMessage', viewer, known)) return;
+    if (known && may(operation, viewer, known)) return;
     const conversation = await readOnce(id);
-    if (conversation || !opens) permit('sendMessage', viewer, conversation);
+    if (conversation || !opens) permit(operation, viewer, conversation);
   }
 
   /** Reads that are asked for at the same time are one, so that sends go on in the order in which they came. */
@@ -145,6 +154,15 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   function idOf(viewer: Viewer, ref: ConversationRef): ConversationId | null {
     return ref.key ? conversationId(keyOf(viewer, ref.key)) : conversationOf(ref.id);
   }
+
+  const life = createLife({
+    store,
+    typists,
+    read,
+    write: appender.write,
+    admit,
+    take: (viewer) => takeMessages(viewer.email, 1),
+  });
 
   return {
     /** The conversation, or null where the viewer may see none of that name. */
@@ -206,11 +224,11 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       if (new Set(ids).size < ids.length) throw badInput('A clientId is given twice in one batch.');
       const about = { subject: checkOptional('subject', subject, 0, 200), party: checkOptional('party', party, 0, 64) };
       const key = to.key && keyOf(viewer, to.key);
-      const id = key ? conversationId(key) : conversationOf(to.id ?? '');
-      if (!id) throw notFound();
-      await admit(id, viewer, key != null);
+      const id = key ? conversationId(key) : requireId(to.id ?? '');
+      await admit('sendMessage', id, viewer, key != null);
       takeMessages(viewer.email, drafts.length);
-      const sent = await appender.send({
+      const sent = await appender.write({
+        kind: 'send',
         conversation: id,
         viewer,
         opening: key ? { ...key, ...about } : null,
@@ -223,7 +241,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Moves the viewer's read position forward to `seq`. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
-      const before = await readTo('markRead', id, viewer, seq);
+      const before = await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq);
       checkPosition('seq', seq, before.lastSeq);
       if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
       // Another request may have moved it at the same time: either way it is read again.
@@ -231,13 +249,43 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return permit('markRead', viewer, await store.conversation(before.id));
     },
 
+    ...life,
+
+    /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
+    async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
+      const conversation = where === null ? null : requireId(where);
+      if (conversation) permit('searchMessages', viewer, await read('searchMessages', conversation, viewer));
+      return search(viewer, query, conversation, page);
+    },
+
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */
-    async follow(viewer: Viewer, conversation: string, afterSeq: number | null, drained: Drained): Promise<Follower> {
-      const id = conversationOf(conversation);
-      if (!id) throw notFound();
+    async follow(
+      viewer: Viewer,
+      conversation: string,
+      afterSeq: number | null,
+      drained: Drained,
+    ): Promise<Follower<MessageView>> {
+      const id = requireId(conversation);
       return feeds.follow(id, viewer, drained, async () => {
-        const { lastSeq } = await readTo('messageAdded', id, viewer, afterSeq);
-        return checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq);
+        const { lastSeq, lastRev } = await readTo('messageAdded', id, viewer, (head) => (afterSeq ?? 0) > head.lastSeq);
+        return { position: checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq), lastRev };
+      });
+    },
+
+    /**
+     * Everything that happens in a conversation: what changed after `afterRev`, each message once, and where everybody has read
+     * to; then that the replay is over, and what follows. Without it, from now. Ends when the viewer leaves.
+     */
+    async followEvents(
+      viewer: Viewer,
+      conversation: string,
+      afterRev: number | null,
+      drained: Drained,
+    ): Promise<Follower<ConversationEvent>> {
+      const id = requireId(conversation);
+      return feeds.followEvents(id, viewer, drained, afterRev !== null, async () => {
+        const { lastRev } = await readTo('conversationEvents', id, viewer, (head) => (afterRev ?? 0) > head.lastRev);
+        return { position: checkPosition('afterRev', afterRev ?? lastRev, lastRev), lastRev };
       });
     },
 
@@ -254,14 +302,9 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     close(): void {
       clearInterval(slowPoll);
       unwatch();
+      typists.close();
     },
   };
-}
-
-/** Reads the id of a conversation; null for anything else. */
-function conversationOf(id: string): ConversationId | null {
-  const parsed = parseId(id);
-  return parsed && parsed.seq === null ? parsed.conversationId : null;
 }
 
 function checkPosition(name: string, position: number, last: number): number {

@@ -36,6 +36,21 @@ export function notFound(): ChatError {
   return new ChatError('NOT_FOUND', 'No such conversation, or you are not a member of it.');
 }
 
+/** What contradicts what is stored. */
+export function conflict(message: string): ChatError {
+  return new ChatError('CONFLICT', message);
+}
+
+/** A conversation that is read and no longer written. */
+export function closed(): ChatError {
+  return new ChatError('CONVERSATION_CLOSED', 'The conversation is closed.');
+}
+
+/** What a member may see, but not do. */
+export function forbidden(deed: string): ChatError {
+  return new ChatError('FORBIDDEN', `You may not ${deed} this.`);
+}
+
 /** A write of which nobody knows what became of it. */
 export function outcomeUnknown(): ChatError {
   return new ChatError(

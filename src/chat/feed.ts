@@ -1,29 +1,23 @@
-import type { Conversation, ConversationId, Message, Viewer } from '../model.ts';
-import type { Store } from '../store/store.ts';
-import { may } from './access.ts';
-import { Signal } from './signal.ts';
+import type { Conversation, ConversationId, Viewer } from '../model.ts';
+import type { Store, Typing } from '../store/store.ts';
+import { Cursor } from './cursor.ts';
+import { EventCursor } from './event-cursor.ts';
+import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
+import { type MessageView, viewIn } from './view.ts';
 
-/** Messages a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
+/** Messages, and events, that a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
 const TAIL = 256;
 /** UTF-16 units of text that they hold at most, but for the newest. */
 const TAIL_TEXT = 500_000;
 /** Messages one read of the store brings. */
-const PAGE = 100;
+export const PAGE = 100;
+/** How often a feed tries to read what belongs to one state. */
+const LOOKS = 5;
 
-/** A message with the state of its conversation it was read with. */
-export interface MessageView extends Message {
-  readonly conversation: Conversation;
-}
-
-/** Messages just read from the store are nobody else's: they are made views where they stand. */
-export function viewIn(conversation: Conversation): (message: Message) => MessageView {
-  return (message) => Object.assign(message, { conversation });
-}
-
-/** Somebody's place in a log. Ends when the viewer is no member any more. */
-export interface Follower extends AsyncIterableIterator<MessageView> {
-  /** The next message, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
-  take(): MessageView | undefined;
+/** Somebody's place in what happens in a conversation. Ends when the viewer is no member any more. */
+export interface Follower<Event> extends AsyncIterableIterator<Event> {
+  /** The next event, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
+  take(): Event | undefined;
   /** Calls back when there may be something to take; false, and it never does, where `next` is to be asked instead. */
   onNews(listener: () => void): boolean;
 }
@@ -32,109 +26,39 @@ export interface Follower extends AsyncIterableIterator<MessageView> {
 export type Drained = () => Promise<void>;
 
 /** One conversation's log as seen by this process while somebody here follows it. */
-interface Feed {
+export interface Feed {
   readonly id: ConversationId;
   /** The conversation as of the last read; null before the first. */
   head: Conversation | null;
-  /** The newest messages up to `head.lastSeq`, ascending, without holes. */
+  /** The newest messages up to `head.lastSeq` as they are at `head.lastRev`, ascending, without holes. */
   tail: MessageView[];
-  reading: boolean;
+  /** What happened last, up to `head`; kept while somebody follows all of it. */
+  events: ConversationEvent[];
+  /** How many events are not kept any more. */
+  eventsBefore: number;
+  /** The reading under way. */
+  reading: Promise<void> | null;
   /** A wake-up came while reading: read once more. */
   again: boolean;
-  readonly followers: Set<Cursor>;
+  readonly followers: Set<Place>;
+  /** How many of them follow all that happens. */
+  eventCursors: number;
+}
+
+/** Somebody who is told when there may be something new. */
+type Place = Cursor | EventCursor;
+
+/** Where somebody begins, and the state in which they were found to be a member. */
+export interface Start {
+  readonly position: number;
+  readonly lastRev: number;
 }
 
 /** What all cursors need of their surroundings. */
-interface Feeds {
+export interface Feeds {
   readonly store: Store;
   readonly onError: (error: unknown) => void;
-  readonly leave: (feed: Feed, follower: Cursor) => void;
-}
-
-/** A class, because there are many: one for each subscriber. */
-class Cursor implements Follower {
-  readonly #feeds: Feeds;
-  readonly #feed: Feed;
-  readonly #viewer: Viewer;
-  readonly #drained: Drained;
-  readonly news = new Signal();
-  /** The newest message the subscriber has. */
-  seq = 0;
-  /** Messages after it that the tail no longer holds. */
-  #page: MessageView[] = [];
-  /** Whether the viewer is a member changes with the head alone. */
-  #judged: Conversation | null = null;
-  #present = false;
-
-  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, drained: Drained) {
-    this.#feeds = feeds;
-    this.#feed = feed;
-    this.#viewer = viewer;
-    this.#drained = drained;
-  }
-
-  take(): MessageView | undefined {
-    const { head, tail } = this.#feed;
-    if (this.news.closed || this.#page.length > 0 || !head || !this.#mayRead(head)) return undefined;
-    return this.#advance(tail[this.seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
-  }
-
-  onNews(listener: () => void): boolean {
-    const { head } = this.#feed;
-    if (this.news.closed || this.#page.length > 0 || !head || !this.#mayRead(head) || this.seq < head.lastSeq)
-      return false;
-    this.news.once(listener);
-    return true;
-  }
-
-  async next(): Promise<IteratorResult<MessageView>> {
-    while (!this.news.closed) {
-      const { head } = this.#feed;
-      if (head && !this.#mayRead(head)) break;
-      if (this.#page.length > 0) await this.#drained();
-      if (this.news.closed) break;
-      const message = this.#advance(this.#page.shift()) ?? this.take();
-      if (message) return { done: false, value: message };
-      if (head && head.lastSeq > this.seq) this.#page = await this.#readPage(head);
-      // Nothing to read, or a store that is away: the next wake-up, or the slow poll, tries again.
-      if (this.#page.length === 0) await this.news.wait();
-    }
-    return this.return();
-  }
-
-  async return(): Promise<IteratorReturnResult<undefined>> {
-    this.#feeds.leave(this.#feed, this);
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  #mayRead(head: Conversation): boolean {
-    if (head !== this.#judged) {
-      this.#judged = head;
-      this.#present = may('messageAdded', this.#viewer, head);
-    }
-    return this.#present;
-  }
-
-  #advance(message: MessageView | undefined): MessageView | undefined {
-    if (message) this.seq = message.seq;
-    return message;
-  }
-
-  /** A page of what the tail no longer holds; empty when there is none to be had now. */
-  async #readPage(head: Conversation): Promise<MessageView[]> {
-    const { store, onError } = this.#feeds;
-    try {
-      const messages = await store.messages(head.id, this.seq + 1, Math.min(this.seq + PAGE, head.lastSeq));
-      return messages.map(viewIn(head));
-    } catch (error) {
-      onError(error);
-      return [];
-    }
-  }
+  readonly leave: (feed: Feed, follower: Place) => void;
 }
 
 /**
@@ -147,34 +71,114 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     store,
     onError,
     leave(feed, follower) {
-      feed.followers.delete(follower);
+      if (feed.followers.delete(follower) && follower instanceof EventCursor) feed.eventCursors--;
       if (feed.followers.size === 0 && feeds.get(feed.id) === feed) feeds.delete(feed.id);
       follower.news.close();
     },
   };
 
+  /** Makes a feed look again; resolves when it has. */
   async function read(feed: Feed): Promise<void> {
     feed.again = true;
-    if (feed.reading) return;
-    feed.reading = true;
+    feed.reading ??= readOn(feed);
+    await feed.reading;
+  }
+
+  async function readOn(feed: Feed): Promise<void> {
     try {
+      let looks = 0;
       while (feed.again) {
         feed.again = false;
         const head = await store.conversation(feed.id);
         // A store that was away may show an older state for a moment.
         if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) continue;
-        // What a tail of this length cannot hold is not read for it.
-        const from = Math.max((feed.head ?? head).lastSeq + 1, head.lastSeq - TAIL + 1);
-        const news = from > head.lastSeq ? [] : await store.messages(feed.id, from, head.lastSeq);
-        if (news.length > 0) feed.tail = newest([...feed.tail, ...news.map(viewIn(head))]);
-        feed.head = head;
-        for (const { news } of feed.followers) news.notify();
+        const news = feed.head && (await newsBetween(feed.head, head));
+        // What was changed again meanwhile belongs to a later state: then that is read.
+        if (news?.some(({ rev }) => rev > head.lastRev) && ++looks < LOOKS) {
+          feed.again = true;
+          continue;
+        }
+        looks = 0;
+        await advance(feed, head, news);
       }
     } catch (error) {
       // The slow poll tries again.
       onError(error);
     } finally {
-      feed.reading = false;
+      feed.reading = null;
+    }
+  }
+
+  /** What was added or changed, ascending by `rev`; null where that is more than is kept at hand. */
+  async function newsBetween(before: Conversation, head: Conversation): Promise<MessageView[] | null> {
+    const steps = head.lastRev - before.lastRev;
+    if (steps === 0) return [];
+    if (steps > TAIL) return null;
+    // Where nothing was changed, the new ones are a range of numbers.
+    const added = head.lastSeq - before.lastSeq === steps;
+    const news = await (added
+      ? store.messages(head.id, before.lastSeq + 1, head.lastSeq)
+      : store.changes(head.id, before.lastRev, TAIL));
+    return news.map(viewIn(head));
+  }
+
+  async function advance(feed: Feed, head: Conversation, news: MessageView[] | null): Promise<void> {
+    const before = feed.head;
+    if (!before || !news || news.some(({ rev }) => rev > head.lastRev)) {
+      // What came before is only read where somebody missed it.
+      const from = before ? Math.max(1, head.lastSeq - TAIL + 1) : head.lastSeq + 1;
+      const messages = from > head.lastSeq ? [] : await store.messages(head.id, from, head.lastSeq);
+      feed.tail = newest(messages.map(viewIn(head)));
+      // One that nobody has taken, so that all go to the store.
+      forget(feed, 1);
+    } else {
+      const known = before.lastSeq;
+      const changed = new Map(news.filter(({ seq }) => seq <= known).map((message) => [message.seq, message]));
+      const tail = changed.size > 0 ? feed.tail.map((message) => changed.get(message.seq) ?? message) : feed.tail;
+      const added = news.filter(({ seq }) => seq > known).sort((a, b) => a.seq - b.seq);
+      if (news.length > 0) feed.tail = newest([...tail, ...added]);
+      const events = [...news.map((message) => messageEvent(message, before.lastRev)), ...readsMoved(before, head)];
+      tell(feed, changed.size > 0, events);
+    }
+    feed.head = head;
+    for (const { news } of feed.followers) news.notify();
+  }
+
+  /** @param changes whether messages are changed: whoever has not taken the events before gets those anew from the store */
+  function tell(feed: Feed, changes: boolean, events: readonly ConversationEvent[]): void {
+    if (changes || feed.eventCursors === 0) forget(feed, 0);
+    if (feed.eventCursors === 0) return;
+    const kept = newest([...feed.events, ...events]);
+    feed.eventsBefore += feed.events.length + events.length - kept.length;
+    feed.events = kept;
+  }
+
+  /** Keeps no events: who has not taken them all, and `more` that were not kept, goes to the store. */
+  function forget(feed: Feed, more: number): void {
+    feed.eventsBefore += feed.events.length + more;
+    feed.events = [];
+  }
+
+  /** Puts somebody in a feed. `start` is called once they are registered; what it throws takes them out again. */
+  async function enter<F extends Place>(
+    id: ConversationId,
+    make: (feed: Feed) => F,
+    start: (follower: F) => Promise<Start>,
+  ): Promise<F> {
+    const empty = { head: null, tail: [], events: [], eventsBefore: 0, reading: null, again: false };
+    const feed: Feed = feeds.get(id) ?? { id, ...empty, followers: new Set(), eventCursors: 0 };
+    feeds.set(id, feed);
+    const follower = make(feed);
+    feed.followers.add(follower);
+    if (follower instanceof EventCursor) feed.eventCursors++;
+    try {
+      const { lastRev } = await start(follower);
+      // In an older state they may not be a member yet.
+      if (!feed.head || feed.head.lastRev < lastRev) await read(feed);
+      return follower;
+    } catch (error) {
+      await follower.return();
+      throw error;
     }
   }
 
@@ -183,6 +187,13 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     wake(id: ConversationId): void {
       const feed = feeds.get(id);
       if (feed) void read(feed);
+    },
+    /** Tells of somebody who types. */
+    tellTyping({ conversation, member, typing }: Omit<Typing, 'kind'>): void {
+      const feed = feeds.get(conversation);
+      if (!feed) return;
+      tell(feed, false, [{ __typename: 'Typing', member, typing }]);
+      for (const { news } of feed.followers) news.notify();
     },
     /** The slow poll: makes every feed look again, for wake-ups that got lost. */
     wakeAll(): void {
@@ -198,34 +209,56 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
      * Every message after a position once, in order, then live. `start` is called once the follower is registered, so
      * that nothing falls between the position it returns and the first wake-up; what it throws ends the follower.
      */
-    async follow(
+    follow(
       id: ConversationId,
       viewer: Viewer,
       drained: Drained,
-      start: () => Promise<number>,
-    ): Promise<Follower> {
-      const feed = feeds.get(id) ?? { id, head: null, tail: [], reading: false, again: false, followers: new Set() };
-      feeds.set(id, feed);
-      const follower = new Cursor(surroundings, feed, viewer, drained);
-      feed.followers.add(follower);
-      try {
-        follower.seq = await start();
-        if (!feed.head) await read(feed);
-        return follower;
-      } catch (error) {
-        await follower.return();
-        throw error;
-      }
+      start: () => Promise<Start>,
+    ): Promise<Follower<MessageView>> {
+      return enter(
+        id,
+        (feed) => new Cursor(surroundings, feed, viewer, drained),
+        async (follower) => {
+          const begun = await start();
+          follower.seq = begun.position;
+          return begun;
+        },
+      );
+    },
+    /** Everything after a position, then live; with `resumes`, where everybody has read to, too. `start` as for `follow`. */
+    followEvents(
+      id: ConversationId,
+      viewer: Viewer,
+      drained: Drained,
+      resumes: boolean,
+      start: () => Promise<Start>,
+    ): Promise<Follower<ConversationEvent>> {
+      return enter(
+        id,
+        (feed) => new EventCursor(surroundings, feed, viewer, drained),
+        async (follower) => {
+          const begun = await start();
+          follower.resumes = resumes;
+          follower.rev = begun.position;
+          return begun;
+        },
+      );
     },
   };
 }
 
-/** The end of a list of messages that a feed keeps. */
-function newest(messages: readonly MessageView[]): MessageView[] {
-  let from = messages.length;
-  for (let text = 0; from > Math.max(0, messages.length - TAIL); from--) {
-    text += messages[from - 1]?.text.length ?? 0;
-    if (text > TAIL_TEXT && from < messages.length) break;
+/** The end of a list that a feed keeps. */
+function newest<T extends MessageView | ConversationEvent>(entries: readonly T[]): T[] {
+  let from = entries.length;
+  for (let text = 0; from > Math.max(0, entries.length - TAIL); from--) {
+    text += textLength(entries[from - 1]);
+    if (text > TAIL_TEXT && from < entries.length) break;
   }
-  return messages.slice(from);
+  return entries.slice(from);
+}
+
+function textLength(entry: MessageView | ConversationEvent | undefined): number {
+  if (!entry) return 0;
+  if ('__typename' in entry) return 'message' in entry ? entry.message.text.length : 0;
+  return entry.text.length;
 }

@@ -1,147 +1,128 @@
-import type { Conversation, ConversationId, EmailAddress, Instant, Member, Message, Role, Viewer } from '../model.ts';
-import type { Opening } from '../store/store.ts';
-import { permit } from './access.ts';
-import { badInput, ChatError, notFound } from './errors.ts';
+import type {
+  Conversation,
+  ConversationId,
+  ConversationState,
+  EmailAddress,
+  Instant,
+  Message,
+  Role,
+  Viewer,
+} from '../model.ts';
+import type { MemberChange, Opening, Write } from '../store/store.ts';
 
-/** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
-export interface Send {
-  readonly conversation: ConversationId;
-  readonly viewer: Viewer;
-  /** What to open the conversation with where it does not exist; null where it must. */
-  readonly opening: Opening | null;
-  /** At least one. */
-  readonly drafts: readonly Draft[];
-}
-
-export interface Draft {
-  readonly text: string;
-  readonly clientId: string | null;
-  readonly replyToSeq: number | null;
-}
-
-/** What came of a send, once it is durable. */
-export interface Sent {
-  readonly messages: readonly Message[];
-  /** The conversation after the write. */
-  readonly conversation: Conversation;
-  /** True when all of it had been stored before. */
-  readonly deduplicated: boolean;
-}
-
-/** The decided part of a batch: what the log is going to be. */
+/** The decided part of a batch: what the conversation is going to be. */
 export interface Plan {
+  /** As it is after what was decided; null while there is none. */
   head: Conversation | null;
   opening: Opening | null;
   readonly messages: Message[];
+  /** Messages of the log that are changed, by number. */
+  readonly changed: Map<number, Message>;
+  state: ConversationState | null;
+  readonly members: Map<EmailAddress, MemberChange>;
   readonly roles: Map<EmailAddress, Role>;
+  /** The messages that the batch is about, as they are stored: those with its client ids, and those it names by number. */
   readonly byClientId: Map<string, Message>;
+  readonly bySeq: ReadonlyMap<number, Message>;
 }
 
-/** Decides one send on top of the plan so far, and adds it to the plan. */
-export function decide(plan: Plan, { viewer, opening, drafts, conversation: id }: Send, now: Instant): Sent {
-  if (plan.head) permit('sendMessage', viewer, plan.head);
-  else if (!opening) throw notFound();
+/** What came of an intent, once it is durable. */
+export interface Decided {
+  /** The messages it was about, as they are after it. */
+  readonly messages: readonly Message[];
+  /** The conversation after the write. */
+  readonly conversation: Conversation;
+  /** True when it changed nothing: all of it had been done before. */
+  readonly deduplicated: boolean;
+}
 
-  const repeated = repeats(plan, viewer.email, drafts);
-  if (repeated && plan.head) return { messages: repeated, conversation: plan.head, deduplicated: true };
+export function startPlan(
+  head: Conversation | null,
+  byClientId: Map<string, Message>,
+  bySeq: ReadonlyMap<number, Message>,
+): Plan {
+  const empty = { opening: null, messages: [], changed: new Map(), state: null, members: new Map(), roles: new Map() };
+  return { head, ...empty, byClientId, bySeq };
+}
 
-  if (plan.head?.status === 'CLOSED') throw new ChatError('CONVERSATION_CLOSED', 'The conversation is closed.');
-  const { lastSeq, lastRev, lastActivityAt } = plan.head ?? { lastSeq: 0, lastRev: 0, lastActivityAt: 0 };
-  for (const { replyToSeq } of drafts) {
-    if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq))
-      throw badInput('replyToSeq names no message of this conversation.');
-  }
-
-  // The clock may step back; what people read as the order of events must not.
-  const sentAt = Math.max(now, lastActivityAt);
-  const messages = drafts.map(
-    ({ text, clientId, replyToSeq }, index): Message => ({
-      conversationId: id,
-      seq: lastSeq + 1 + index,
-      rev: lastRev + 1 + index,
-      kind: 'TEXT',
-      sender: viewer.email,
-      text,
-      clientId,
-      replyToSeq,
-      sentAt,
-      editedAt: null,
-      redactedAt: null,
-      revisions: [],
-    }),
-  );
-  const head = plan.head ?? (opening && open(id, opening, sentAt));
-  if (!head) throw notFound();
-  if (!plan.head) plan.opening = opening;
-  let { members } = head;
-  const member = members.get(viewer.email);
-  if (member && viewer.role && member.role !== viewer.role) {
-    plan.roles.set(viewer.email, viewer.role);
-    members = new Map(members).set(viewer.email, { ...member, role: viewer.role });
-  }
-  plan.head = {
-    ...head,
-    members,
-    lastSeq: lastSeq + messages.length,
-    lastRev: lastRev + messages.length,
-    lastActivityAt: sentAt,
+/** The plan as the store is given it; null where it changes nothing. */
+export function writeOf(plan: Plan, conversation: ConversationId, afterRev: number): Write | null {
+  const { opening, messages, changed, state, members, roles } = plan;
+  if (messages.length === 0 && changed.size === 0) return null;
+  return {
+    ...{ conversation, afterRev, opening, messages, state, roles },
+    changed: [...changed.values()],
+    members: [...members.values()],
   };
+}
+
+/** A message of the log as the plan has it so far; undefined where there is none. */
+export function messageIn({ messages, changed, bySeq }: Plan, seq: number): Message | undefined {
+  return messages[seq - (messages[0]?.seq ?? Number.POSITIVE_INFINITY)] ?? changed.get(seq) ?? bySeq.get(seq);
+}
+
+/** Puts a changed message in its place, be it stored or yet to be, and gives the conversation after it. */
+export function replaceIn(plan: Plan, head: Conversation, message: Message): Conversation {
+  const index = message.seq - (plan.messages[0]?.seq ?? Number.POSITIVE_INFINITY);
+  if (index >= 0) plan.messages[index] = message;
+  else plan.changed.set(message.seq, message);
+  if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
+  plan.head = { ...head, lastRev: message.rev };
+  return plan.head;
+}
+
+/** Adds new messages, and gives the conversation after them. */
+export function append(plan: Plan, head: Conversation, messages: readonly Message[]): Conversation {
+  const newest = messages.at(-1);
+  if (!newest) return head;
   plan.messages.push(...messages);
   for (const message of messages) {
-    if (message.clientId !== null) plan.byClientId.set(clientKey(viewer.email, message.clientId), message);
+    if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
   }
-  return { messages, conversation: plan.head, deduplicated: false };
+  const { seq: lastSeq, rev: lastRev, sentAt: lastActivityAt } = newest;
+  const after = { ...head, lastSeq, lastRev, lastActivityAt };
+  plan.head = messages.some(({ kind }) => kind === 'TEXT') ? broughtBack(after) : after;
+  return plan.head;
 }
 
-/** The stored messages where all of the drafts are a repeat; null where none is. @throws ChatError CONFLICT in between */
-function repeats(plan: Plan, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
-  const stored = drafts.map(({ clientId }) =>
-    clientId === null ? undefined : plan.byClientId.get(clientKey(sender, clientId)),
-  );
-  if (stored.every((message) => message === undefined)) return null;
-  return stored.map((message, index) => {
-    if (!message) throw new ChatError('CONFLICT', 'A part of this batch was stored before.');
-    if (firstText(message) !== drafts[index]?.text)
-      throw new ChatError('CONFLICT', 'The clientId was used before, with another text.');
-    if (message.seq !== (stored[0]?.seq ?? 0) + index)
-      throw new ChatError('CONFLICT', 'The messages of this batch were stored apart.');
-    return message;
-  });
+/** The conversation as the store leaves it for those who had archived it, when somebody has spoken. */
+function broughtBack(head: Conversation): Conversation {
+  const archived = [...head.members.values()].filter(({ archived, muted }) => archived && !muted);
+  if (archived.length === 0) return head;
+  const members = new Map(head.members);
+  for (const member of archived) members.set(member.email, { ...member, archived: false });
+  return { ...head, members };
 }
 
-function firstText(message: Message): string {
-  return message.revisions[0]?.text ?? message.text;
+/** Remembers the role that the viewer's credential names. */
+export function learnRole(plan: Plan, head: Conversation, { email, role }: Viewer): Conversation {
+  const member = head.members.get(email);
+  if (!member || !role || member.role === role) return head;
+  plan.roles.set(email, role);
+  plan.head = { ...head, members: new Map(head.members).set(email, { ...member, role }) };
+  return plan.head;
+}
+
+/** When what is decided now happens. The clock may step back; what people read as the order of events must not. */
+export function momentIn(head: Conversation, now: Instant): Instant {
+  return Math.max(now, head.lastActivityAt);
+}
+
+/** A new message that goes on from the conversation as it is; `ahead` others go before it. */
+export function newMessage(
+  { id, lastSeq, lastRev }: Conversation,
+  ahead: number,
+  values: Pick<Message, 'kind' | 'sender' | 'text' | 'sentAt'> & Partial<Message>,
+): Message {
+  const rev = lastRev + 1 + ahead;
+  return {
+    ...{ conversationId: id, seq: lastSeq + 1 + ahead, rev, addedRev: rev, clientId: null, replyToSeq: null },
+    ...{ editedAt: null, redactedAt: null, redactionReason: null, firstTextHash: null, revisions: [] },
+    ...values,
+  };
 }
 
 /** What a message is known by to its sender, within a conversation. */
 export function clientKey(sender: EmailAddress, clientId: string): string {
   return `${sender}\n${clientId}`;
-}
-
-function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
-  const { configId, subject, party, members } = opening;
-  const member = (email: EmailAddress): Member => ({
-    email,
-    role: null,
-    readSeq: 0,
-    joinedAt: at,
-    leftAt: null,
-    muted: false,
-    pinned: false,
-    archived: false,
-  });
-  return {
-    id,
-    configId,
-    subject,
-    party,
-    members: new Map(members.map((email) => [email, member(email)])),
-    status: 'OPEN',
-    labels: [],
-    assignee: null,
-    createdAt: at,
-    lastActivityAt: at,
-    lastSeq: 0,
-    lastRev: 0,
-  };
 }

@@ -15,7 +15,7 @@ export function codePoints(text: string): number {
  * Text that every store keeps byte for byte: well-formed Unicode without U+0000, `min` to `max` code points.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
-function checkText(name: string, text: string, min: number, max: number): string {
+export function checkText(name: string, text: string, min: number, max: number): string {
   if (!text.isWellFormed()) throw badInput(`${name} is not well-formed Unicode: it holds a lone surrogate.`);
   if (text.includes('\0')) throw badInput(`${name} holds the character U+0000.`);
   const length = codePoints(text);
@@ -43,4 +43,12 @@ export function checkKey(configId: string, members: readonly EmailAddress[]): Co
     throw badInput(`members are to be 2 to 1024 different addresses; they are ${distinct.length}.`);
   }
   return { configId, members: distinct };
+}
+
+/** Labels as they are stored, without repeats. */
+export function checkLabels(labels: readonly string[] | null | undefined): string[] {
+  for (const label of labels ?? []) {
+    if (checkText('A label', label, 1, 40).trim() === '') throw badInput('A label is only white space.');
+  }
+  return [...new Set(labels ?? [])];
 }

@@ -13,6 +13,7 @@ const REFUSAL_MS = 10;
 interface Naming {
   readonly id?: string;
   readonly conversationId?: string;
+  readonly in?: string | null;
   readonly key?: ConversationKey;
   readonly by?: Naming;
   readonly to?: Naming;
@@ -76,11 +77,11 @@ function codeOf(error: unknown): ErrorCode {
 }
 
 /** The id of the conversation that is named, whether or not it exists; undefined where the name is none. */
-function nameIn({ id, conversationId, key, by, to, input }: Naming): string | undefined {
+function nameIn({ id, conversationId, in: where, key, by, to, input }: Naming): string | undefined {
   const inner = by ?? to ?? input;
   if (inner) return nameIn(inner);
   if (key) return idOf(key);
-  return parseId(id ?? conversationId ?? '')?.conversationId;
+  return parseId(id ?? conversationId ?? where ?? '')?.conversationId;
 }
 
 function idOf({ configId, members }: ConversationKey): string | undefined {

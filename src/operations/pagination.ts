@@ -1,17 +1,23 @@
 import type { Chat } from '../chat/chat.ts';
 import { badInput } from '../chat/errors.ts';
-import type { MessageView } from '../chat/feed.ts';
+import type { MessageView } from '../chat/view.ts';
 import { type Conversation, messageId, parseId, type Viewer } from '../model.ts';
-import type { ChatListFilter, ChatListPosition, ChatListPage as Page } from '../store/store.ts';
+import type { ChatListFilter, ChatListPosition, ChatListPage as Page, SearchPosition } from '../store/store.ts';
 import { type Context, signedIn } from './context.ts';
-import type { ConversationMessagesArgs, PageInfo, QueryChatListArgs } from './generated/resolvers.ts';
+import type {
+  ConversationMessagesArgs,
+  PageInfo,
+  QueryChatListArgs,
+  QuerySearchMessagesArgs,
+} from './generated/resolvers.ts';
 
-/** The numbers `from` to `to` of a log that ends at `lastSeq`; empty where `from` is past `to`. */
+/** A page of messages, of a log or of what was found. */
 export interface MessagePage {
   readonly messages: readonly MessageView[];
-  readonly from: number;
-  readonly to: number;
-  readonly lastSeq: number;
+  readonly hasNextPage: boolean;
+  readonly hasPreviousPage: boolean;
+  /** The position of one of the messages in the list that this is a page of. */
+  readonly cursorOf: (message: MessageView) => string;
 }
 
 /** A page of the chat list and what it was asked with, for the fields that look at the whole list. */
@@ -27,7 +33,8 @@ export async function messagePage(
 ): Promise<MessagePage> {
   const { lastSeq } = conversation;
   const [from, to] = await range(context, conversation, args);
-  return { messages: await context.chat.messages(conversation, from, to), from, to, lastSeq };
+  const messages = await context.chat.messages(conversation, from, to);
+  return { messages, hasNextPage: to < lastSeq, hasPreviousPage: from > 1, cursorOf: messageId };
 }
 
 async function range(
@@ -87,14 +94,36 @@ function seqOf(name: string, cursor: string, conversation: Conversation): number
   return position.seq;
 }
 
-export function messagePageInfo({ messages, from, to, lastSeq }: MessagePage): PageInfo {
+export function messagePageInfo({ messages, hasNextPage, hasPreviousPage, cursorOf }: MessagePage): PageInfo {
   const [start, end] = [messages[0], messages.at(-1)];
   return {
-    hasNextPage: to < lastSeq,
-    hasPreviousPage: from > 1,
-    startCursor: start ? messageId(start) : null,
-    endCursor: end ? messageId(end) : null,
+    hasNextPage,
+    hasPreviousPage,
+    startCursor: start ? cursorOf(start) : null,
+    endCursor: end ? cursorOf(end) : null,
   };
+}
+
+/** Finds the page that `Query.searchMessages` is asked for. */
+export async function searchPage(chat: Chat, viewer: Viewer, args: QuerySearchMessagesArgs): Promise<MessagePage> {
+  const first = pageSize('first', args.first ?? 20);
+  const after = args.after == null ? null : searchPositionOf(args.after);
+  const { hits, ...page } = await chat.searchMessages(viewer, args.query, args.in ?? null, { first, after });
+  const positions = new Map(hits.map(({ message, position }) => [message, position]));
+  const cursorOf = (message: MessageView): string => {
+    const { score = 0, sentAt = 0 } = positions.get(message) ?? {};
+    return Buffer.from(`${score}:${sentAt}:${messageId(message)}`).toString('base64url');
+  };
+  return { messages: hits.map(({ message }) => message), ...page, cursorOf };
+}
+
+/** Where a cursor of a search points: a place in its order, which need not be taken. */
+function searchPositionOf(cursor: string): SearchPosition {
+  const match = /^(\d{1,9}):(\d{1,16}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
+  const message = match && parseId(match[3] ?? '');
+  if (!message || message.seq === null) throw badInput('after is no cursor of a search.');
+  const { conversationId, seq } = message;
+  return { score: Number(match[1]), sentAt: Number(match[2]), conversationId, seq };
 }
 
 /** Finds the page that `Query.chatList` is asked for. */

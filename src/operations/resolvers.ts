@@ -1,15 +1,24 @@
 import type { SendInput } from '../chat/chat.ts';
-import type { MessageView } from '../chat/feed.ts';
+import type { ConversationEvent } from '../chat/events.ts';
+import type { MessageView } from '../chat/view.ts';
 import { type Conversation, messageId } from '../model.ts';
 import { type Context, signedIn } from './context.ts';
 import type { ConversationRef, Resolvers } from './generated/resolvers.ts';
-import { chatListCursor, chatListPage, chatListPageInfo, messagePage, messagePageInfo } from './pagination.ts';
+import {
+  chatListCursor,
+  chatListPage,
+  chatListPageInfo,
+  messagePage,
+  messagePageInfo,
+  searchPage,
+} from './pagination.ts';
 
 /** Values that a member counts as in a list of unknown length. */
 const MEMBER_VALUES = 5;
 
 export const resolvers: Resolvers = {
   Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
+  ConversationEvent: { __resolveType: ({ __typename }) => __typename },
 
   Query: {
     viewer: (_, _args, context) => signedIn(context),
@@ -24,6 +33,7 @@ export const resolvers: Resolvers = {
       return conversation;
     },
     chatList: (_, args, context) => chatListPage(context.chat, signedIn(context), args),
+    searchMessages: (_, args, context) => searchPage(context.chat, signedIn(context), args),
   },
 
   Mutation: {
@@ -44,6 +54,22 @@ export const resolvers: Resolvers = {
     async markRead(_, { input: { conversationId, seq } }, context) {
       return { conversation: await context.chat.markRead(signedIn(context), conversationId, seq) };
     },
+    async editMessage(_, { input: { conversationId, ...edit } }, context) {
+      return { message: await context.chat.editMessage(signedIn(context), conversationId, edit) };
+    },
+    async redactMessage(_, { input: { conversationId, ...redaction } }, context) {
+      return { message: await context.chat.redactMessage(signedIn(context), conversationId, redaction) };
+    },
+    async updateConversation(_, { input: { conversationId, ...update } }, context) {
+      return { conversation: await context.chat.updateConversation(signedIn(context), conversationId, update) };
+    },
+    async updateView(_, { input: { conversationId, ...view } }, context) {
+      return { conversation: await context.chat.updateView(signedIn(context), conversationId, view) };
+    },
+    async setTyping(_, { conversationId, typing }, context) {
+      await context.chat.setTyping(signedIn(context), conversationId, typing);
+      return true;
+    },
   },
 
   Subscription: {
@@ -51,6 +77,11 @@ export const resolvers: Resolvers = {
       subscribe: (_, { conversationId, afterSeq }, context) =>
         context.chat.follow(signedIn(context), conversationId, afterSeq ?? null, context.drained),
       resolve: (message: MessageView) => message,
+    },
+    conversationEvents: {
+      subscribe: (_, { conversationId, afterRev }, context) =>
+        context.chat.followEvents(signedIn(context), conversationId, afterRev ?? null, context.drained),
+      resolve: (event: ConversationEvent) => event,
     },
     chatListChanged: {
       subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context)),
@@ -90,7 +121,7 @@ export const resolvers: Resolvers = {
   },
 
   MessageConnection: {
-    edges: ({ messages }) => messages.map((node) => ({ cursor: messageId(node), node })),
+    edges: ({ messages, cursorOf }) => messages.map((node) => ({ cursor: cursorOf(node), node })),
     nodes: ({ messages }) => [...messages],
     pageInfo: messagePageInfo,
   },

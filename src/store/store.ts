@@ -1,12 +1,15 @@
 import type {
   Conversation,
   ConversationId,
+  ConversationState,
   ConversationStatus,
   EmailAddress,
   Instant,
   Message,
   Role,
+  View,
 } from '../model.ts';
+import type { Term } from './words.ts';
 
 /**
  * The port every store implements. Its laws, which the conformance suite tests on each adapter:
@@ -29,6 +32,13 @@ export interface Store {
     keys: readonly { readonly sender: EmailAddress; readonly clientId: string }[],
   ): Promise<Message[]>;
 
+  /**
+   * The messages with a `rev` after `afterRev`, ascending by `rev`, at most `limit`; each once, in its present state.
+   * Complete up to the last of them, and where they are fewer than `limit`, up to the `lastRev` of a state of the
+   * conversation not older than what was read before.
+   */
+  changes(id: ConversationId, afterRev: number, limit: number): Promise<Message[]>;
+
   /** Number of the first message that counts as unread for this member (see `unreadCount`); null when there is none. */
   firstUnread(id: ConversationId, reader: EmailAddress): Promise<number | null>;
 
@@ -42,16 +52,35 @@ export interface Store {
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
   /**
-   * Appends messages to one conversation in one atomic, durable write, provided its `lastRev` is still `afterRev`.
-   * False, and nothing written, when it is not. Resolves only once the write is durable.
+   * A page of the TEXT messages that hold all terms (see `words.ts`) in the conversations the reader is a present member
+   * of, or in one of them: those with the most matching words first, then by `sentAt` descending, then conversation
+   * ascending, then `seq` descending. A message is found from when it is written, by its present text alone.
+   *
+   * The work is bounded. Of more than 1,000 conversations the most recently active are looked at; of more than 1,000
+   * matches those in the most recently active conversations are ranked, and there the newest. Nothing is read of
+   * conversations the reader is not in.
    */
-  append(append: Append): Promise<boolean>;
+  search(reader: EmailAddress, query: SearchQuery, page: SearchSlice): Promise<SearchPage>;
+
+  /**
+   * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and nothing
+   * written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
+   *
+   * With a new TEXT message the conversation is archived no more for those who have not muted it.
+   */
+  write(write: Write): Promise<boolean>;
 
   /**
    * Moves a member's `readSeq` forward to `seq`, and remembers the role if one is given. Durable when it resolves.
    * Moving backward, or a stranger, changes nothing. True when the position moved.
    */
   moveRead(id: ConversationId, reader: EmailAddress, seq: number, role: Role | null): Promise<boolean>;
+
+  /** Changes a present member's own view; what is left out stays. Durable when it resolves. True when something changed. */
+  setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): Promise<boolean>;
+
+  /** Tells listeners in every process that a member types, or no longer does. A hint like a wake-up, and kept no longer. */
+  tellTyping(typing: Typing): Promise<void>;
 
   /**
    * Calls the listener after a conversation changed, in this process or another. A hint: it may come late, twice or
@@ -67,23 +96,57 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** "Look again": the log of `conversation` grew, or, with `reader`, only that member's `readSeq` moved. */
-export interface WakeUp {
+/** "Look again": the log of the conversation grew or changed. */
+interface Changed {
+  readonly kind: 'log';
   readonly conversation: ConversationId;
-  readonly reader?: EmailAddress;
 }
 
-/** What to append, decided on the state at `afterRev`. */
-export interface Append {
+/** "Look again": a member's `readSeq` moved, or their own view changed, and nothing else. */
+interface MemberMoved {
+  readonly kind: 'read' | 'view';
+  readonly conversation: ConversationId;
+  readonly member: EmailAddress;
+}
+
+/** Somebody began to type, still types, or stopped. The one wake-up that is not looked up: it is the news itself. */
+export interface Typing {
+  readonly kind: 'typing';
+  readonly conversation: ConversationId;
+  readonly member: EmailAddress;
+  readonly typing: boolean;
+}
+
+export type WakeUp = Changed | MemberMoved | Typing;
+
+/**
+ * What becomes of a conversation, decided on the state at `afterRev`. `rev` goes on from there: its values are given to
+ * the changes in their order, and a message that is changed twice has the last. So the greatest is the new `lastRev`.
+ */
+export interface Write {
   readonly conversation: ConversationId;
   /** The `lastRev` the decision was made on; 0 when the conversation is to be opened. */
   readonly afterRev: number;
   /** Given exactly when `afterRev` is 0. */
   readonly opening: Opening | null;
-  /** At least one; `seq` and `rev` go on densely from the state at `afterRev`. */
+  /** New messages; `seq` goes on densely. They, or `changed`, hold at least one. */
   readonly messages: readonly Message[];
-  /** Roles that became known with these messages, of present members. */
+  /** Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. */
+  readonly changed: readonly Message[];
+  /** The new state; null where it stays. */
+  readonly state: ConversationState | null;
+  /** Who joins or leaves, each once. */
+  readonly members: readonly MemberChange[];
+  /** Roles that became known with this write, of members. */
   readonly roles: ReadonlyMap<EmailAddress, Role>;
+}
+
+/** What becomes of somebody's membership. */
+export interface MemberChange {
+  readonly email: EmailAddress;
+  /** Where they join, again perhaps: with everything up to `readSeq` read and no view of their own. Null where they only leave. */
+  readonly joined: { readonly at: Instant; readonly readSeq: number } | null;
+  readonly leftAt: Instant | null;
 }
 
 export interface Opening {
@@ -120,6 +183,40 @@ export interface ChatListPage {
   readonly conversations: readonly Conversation[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
+}
+
+export interface SearchQuery {
+  /** At least one. */
+  readonly terms: readonly Term[];
+  /** Where to look; null for everywhere. */
+  readonly conversation: ConversationId | null;
+}
+
+/** Where a match stands among the others. */
+export interface SearchPosition {
+  /** Words of the text that match a term. */
+  readonly score: number;
+  readonly sentAt: Instant;
+  readonly conversationId: ConversationId;
+  readonly seq: number;
+}
+
+export interface SearchSlice {
+  /** 1 to 100. */
+  readonly first: number;
+  /** Null for the best; the position need not be taken. */
+  readonly after: SearchPosition | null;
+}
+
+export interface SearchPage<M = Message> {
+  readonly hits: readonly { readonly message: M; readonly position: SearchPosition }[];
+  readonly hasNextPage: boolean;
+  readonly hasPreviousPage: boolean;
+}
+
+/** The `lastRev` that a write leaves. */
+export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
+  return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
 }
 
 /** The store did not do what it was asked. */

@@ -227,8 +227,16 @@ describe('a store that is away', () => {
     const found = await store.conversation(id as ConversationId);
     const message = (await store.messages(id as ConversationId, 1, 1))[0];
     if (!found || !message) throw new Error('both were just written');
-    await store.append({
-      ...{ conversation: found.id, afterRev: 1, opening: null, roles: new Map() },
+    await store.write({
+      ...{
+        conversation: found.id,
+        afterRev: 1,
+        opening: null,
+        roles: new Map(),
+        changed: [],
+        state: null,
+        members: [],
+      },
       messages: [{ ...message, seq: 2, rev: 2 }],
     });
     away = false;
@@ -238,10 +246,10 @@ describe('a store that is away', () => {
   test('makes a send UNAVAILABLE, and says whether anything was stored', async () => {
     const store = await openSqlite(':memory:');
     let nothingWritten = true;
-    const append = async () => {
+    const write = async () => {
       throw new StoreUnavailable(nothingWritten, new Error('away'));
     };
-    const { ws } = await startServer({}, { store: { ...store, append } });
+    const { ws } = await startServer({}, { store: { ...store, write } });
     const line = await connectGraphql(ws, ANN);
     const send = () =>
       line.run('mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }', {
@@ -258,7 +266,7 @@ describe('a store that is away', () => {
   test('leaves no operation and no readiness unanswered for 10 s', { timeout: 40_000 }, async () => {
     const store = await openSqlite(':memory:');
     const never = () => new Promise<never>(() => {});
-    const { ws, url } = await startServer({}, { store: { ...store, conversation: never, append: never, ping: never } });
+    const { ws, url } = await startServer({}, { store: { ...store, conversation: never, write: never, ping: never } });
     const line = await connectGraphql(ws, ANN);
     const key = { configId: 'c', members: [ANN, BOB] };
     const at = performance.now();

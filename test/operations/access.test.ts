@@ -32,6 +32,10 @@ interface Row {
   readonly query: string;
   /** How it refuses those who may not; `nothing` where it is about the viewer alone and shows them nothing of the conversation. */
   readonly refusal: Refusal;
+  /** Those of the members who may, where not all may; the others hear FORBIDDEN. */
+  readonly entitled?: readonly string[];
+  /** False where the answer shows nothing of the conversation. */
+  readonly tells?: boolean;
 }
 
 const SENT = '{ messages { text } conversation { ID } }'.replace('ID', 'configId members { email }');
@@ -70,6 +74,59 @@ const ROWS: Record<Operation, readonly Row[]> = {
   markRead: [
     {
       query: `mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { ${NESTED} } } }`,
+      refusal: 'NOT_FOUND',
+    },
+  ],
+  editMessage: [
+    {
+      query:
+        'mutation ($id: ID!) { editMessage(input: { conversationId: $id, seq: 2, text: "secret 2" }) { message { text } } }',
+      refusal: 'NOT_FOUND',
+      entitled: [],
+    },
+  ],
+  redactMessage: [
+    {
+      query:
+        'mutation ($id: ID!) { redactMessage(input: { conversationId: $id, seq: 4, reason: "secret" }) { message { id text } } }',
+      refusal: 'NOT_FOUND',
+      entitled: ['bank'],
+    },
+  ],
+  updateConversation: [
+    {
+      query: `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, addLabels: ["secret"] }) { conversation { labels ${NESTED} } } }`,
+      refusal: 'NOT_FOUND',
+    },
+    {
+      query: `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, removeMembers: ["zed@example.com"] }) { conversation { id } } }`,
+      refusal: 'NOT_FOUND',
+    },
+  ],
+  updateView: [
+    {
+      query: `mutation ($id: ID!) { updateView(input: { conversationId: $id, pinned: true }) { conversation { ${NESTED} } } }`,
+      refusal: 'NOT_FOUND',
+    },
+  ],
+  setTyping: [
+    {
+      query: 'mutation ($id: ID!) { setTyping(conversationId: $id, typing: true) }',
+      refusal: 'NOT_FOUND',
+      tells: false,
+    },
+  ],
+  searchMessages: [
+    {
+      query: `query ($id: ID!) { searchMessages(query: "secret", in: $id) { nodes { id text replyTo { text } readBy } edges { cursor } } }`,
+      refusal: 'NOT_FOUND',
+    },
+    { query: 'query { searchMessages(query: "secret") { nodes { id text } } }', refusal: 'nothing' },
+  ],
+  conversationEvents: [
+    {
+      query:
+        'subscription ($id: ID!) { conversationEvents(conversationId: $id, afterRev: 0) { ... on MessageAdded { message { text } } } }',
       refusal: 'NOT_FOUND',
     },
   ],
@@ -113,12 +170,12 @@ test('every operation that is served has a row here, and in the access table', (
   expect(Object.keys(ACCESS).sort()).toEqual(served);
 });
 
-describe.each(Object.entries(PEOPLE))('a %s', (_, { credential, is }) => {
+describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
   test('may do what the table says with every operation', async () => {
     const { url, ws, id } = await started();
     const line = await connectGraphql(ws, credential);
     const all = Object.entries(ROWS).flatMap(([operation, rows]) => rows.map((row) => ({ operation, ...row })));
-    for (const { operation, query, refusal } of all) {
+    for (const { operation, query, refusal, entitled, tells = true } of all) {
       const subscription = query.startsWith('subscription');
       const variables = {
         ...(query.includes('$id') && { id }),
@@ -153,9 +210,11 @@ describe.each(Object.entries(PEOPLE))('a %s', (_, { credential, is }) => {
       for (const answer of answers) {
         const shown = JSON.stringify(answer);
         if (is === 'nobody') expect(codeOf(answer), query).toBe('UNAUTHENTICATED');
+        else if (is === 'member' && entitled && !entitled.includes(name))
+          expect(codeOf(answer), query).toBe('FORBIDDEN');
         else if (is === 'member') {
           expect(answer.errors, query).toBeUndefined();
-          if (operation !== 'viewer') expect(shown, query).toMatch(/secret|by id|"a"|"id"/);
+          if (operation !== 'viewer' && tells) expect(shown, query).toMatch(/secret|by id|"a"|"id"/);
         } else if (refusal === 'NOT_FOUND') expect(codeOf(answer), query).toBe('NOT_FOUND');
         else if (refusal === 'null') expect(Object.values(answer.data), query).toEqual([null]);
         else expect(answer.errors, query).toBeUndefined();

@@ -15,6 +15,16 @@ const ATTEMPTS: Record<string, string> = {
   node: 'query ($id: ID!) { node(id: $id) { id } }',
   sendMessage: 'mutation ($id: ID!) { sendMessage(input: { to: { id: $id }, text: "x" }) { deduplicated } }',
   markRead: 'mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { id } } }',
+  editMessage:
+    'mutation ($id: ID!) { editMessage(input: { conversationId: $id, seq: 1, text: "x" }) { message { seq } } }',
+  redactMessage:
+    'mutation ($id: ID!) { redactMessage(input: { conversationId: $id, seq: 1, reason: "x" }) { message { seq } } }',
+  updateConversation:
+    'mutation ($id: ID!) { updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }',
+  updateView: 'mutation ($id: ID!) { updateView(input: { conversationId: $id, muted: true }) { conversation { id } } }',
+  setTyping: 'mutation ($id: ID!) { setTyping(conversationId: $id, typing: true) }',
+  searchMessages: 'query ($id: ID!) { searchMessages(query: "x", in: $id) { nodes { seq } } }',
+  conversationEvents: 'subscription ($id: ID!) { conversationEvents(conversationId: $id) { __typename } }',
   messageAdded: 'subscription ($id: ID!) { messageAdded(conversationId: $id) { text } }',
 };
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
-import { appendOf, email } from '../store/contract.ts';
+import { email, writeOf } from '../store/writes.ts';
 import { type Answer, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -82,10 +82,10 @@ describe('Conversation.messages', () => {
   test('50 deep in 200,000 messages is what a full read gives, from either side', async () => {
     const store = await openSqlite(':memory:');
     for (let seq = 0; seq < 200_000; seq += 1000)
-      await store.append(appendOf('c1', [email('ann'), email('bob')], seq, 1000));
+      await store.write(writeOf('c1', [email('ann'), email('bob')], seq, 1000));
     const server = {
       ...(await startServer({}, { store })),
-      id: appendOf('c1', [email('ann'), email('bob')], 0).conversation,
+      id: writeOf('c1', [email('ann'), email('bob')], 0).conversation,
     };
     for (const middle of [51, 100_000, 199_950]) {
       const at = (await page(server, { around: { seq: middle }, first: 1 })).pageInfo.startCursor;

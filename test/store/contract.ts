@@ -1,50 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type ConversationId, conversationId, type EmailAddress, type Message, parseEmail } from '../../src/model.ts';
-import type { Append, ChatListFilter, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
-
-export function email(name: string): EmailAddress {
-  const parsed = parseEmail(`${name}@example.com`);
-  if (!parsed) throw new Error(`${name} makes no address`);
-  return parsed;
-}
-
-const CAT = email('cat');
-export const [ANN, BOB] = [email('ann'), email('bob')];
-export const EVERYTHING: ChatListFilter = {
-  configId: null,
-  status: null,
-  label: null,
-  unreadOnly: false,
-  archived: false,
-};
-
-/** A message as the appender would build it. */
-export function message(conversation: ConversationId, seq: number, values: Partial<Message> = {}): Message {
-  return {
-    ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, clientId: null },
-    ...{ replyToSeq: null, sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
-    ...values,
-  };
-}
-
-/** An append of `count` messages after `after`; with 0, one that opens the conversation of `configId`. */
-export function appendOf(
-  configId: string,
-  members: EmailAddress[],
-  after: number,
-  count = 1,
-  values: Partial<Message> = {},
-): Append {
-  const conversation = conversationId({ configId, members: [...members].sort() });
-  return {
-    conversation,
-    afterRev: after,
-    opening: after === 0 ? { configId, subject: null, party: null, members: [...members].sort() } : null,
-    messages: Array.from({ length: count }, (_, i) => message(conversation, after + i + 1, values)),
-    roles: new Map(),
-  };
-}
+import type { ConversationId, EmailAddress } from '../../src/model.ts';
+import type { ChatListFilter, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
+import { lifeContract } from './life-contract.ts';
+import { ANN, BOB, CAT, EVERYTHING, email, writeOf } from './writes.ts';
 
 /** The laws of the store port, for every adapter alike. `open` gives a fresh, empty store. */
 export function storeContract(name: string, open: () => Promise<Store>): void {
@@ -58,19 +17,19 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     const texts = async (id: ConversationId, from: number, to: number) =>
       (await store.messages(id, from, to)).map(({ text }) => text);
 
-    describe('append', () => {
+    describe('a write', () => {
       test('opens a conversation with its first messages, as one', async () => {
-        const opening = appendOf('c', pair, 0, 2);
-        const append = {
+        const opening = writeOf('c', pair, 0, 2);
+        const write = {
           ...opening,
           opening: { configId: 'c', subject: 'S', party: '23', members: pair },
           roles: new Map([[ANN, 'BANK' as const]]),
         };
-        expect(await store.append(append)).toBe(true);
+        expect(await store.write(write)).toBe(true);
         const member = { readSeq: 0, joinedAt: 1001, leftAt: null, muted: false, pinned: false, archived: false };
-        expect(await store.conversation(append.conversation)).toEqual({
+        expect(await store.conversation(write.conversation)).toEqual({
           ...{
-            id: append.conversation,
+            id: write.conversation,
             configId: 'c',
             subject: 'S',
             party: '23',
@@ -84,35 +43,35 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
             [BOB, { email: BOB, role: null, ...member }],
           ]),
         });
-        expect(await store.messages(append.conversation, 1, 2)).toEqual(append.messages);
+        expect(await store.messages(write.conversation, 1, 2)).toEqual(write.messages);
       });
 
       test('keeps every value of a message byte for byte', async () => {
         const text =
           '\u{1F600}e\u0301\u202e "\\/\b\f\n\r\t\u0001\u2028{"$ne":null} \'; DROP TABLE messages; --\ufffd\uffff';
         const values = { text, clientId: text, kind: 'SYSTEM' as const, replyToSeq: 1, sentAt: 8_640_000_000_000_000 };
-        const append = appendOf(text, pair, 0, 1, values);
-        await store.append({ ...append, opening: { configId: text, subject: text, party: text, members: pair } });
-        expect(await store.messages(append.conversation, 1, 1)).toEqual(append.messages);
-        expect(await store.conversation(append.conversation)).toMatchObject({
+        const write = writeOf(text, pair, 0, 1, values);
+        await store.write({ ...write, opening: { configId: text, subject: text, party: text, members: pair } });
+        expect(await store.messages(write.conversation, 1, 1)).toEqual(write.messages);
+        expect(await store.conversation(write.conversation)).toMatchObject({
           configId: text,
           subject: text,
           party: text,
         });
-        expect(await store.messagesByClientId(append.conversation, [{ sender: ANN, clientId: text }])).toEqual(
-          append.messages,
+        expect(await store.messagesByClientId(write.conversation, [{ sender: ANN, clientId: text }])).toEqual(
+          write.messages,
         );
       });
 
       test('goes on from the state it was decided on, and writes nothing on any other', async () => {
-        const { conversation: id } = appendOf('c', pair, 0);
-        expect(await store.append(appendOf('c', pair, 1))).toBe(false);
+        const { conversation: id } = writeOf('c', pair, 0);
+        expect(await store.write(writeOf('c', pair, 1))).toBe(false);
         expect(await store.conversation(id)).toBeNull();
-        expect(await store.append(appendOf('c', pair, 0))).toBe(true);
-        expect(await store.append(appendOf('c', pair, 0))).toBe(false);
-        expect(await store.append(appendOf('c', pair, 2))).toBe(false);
-        expect(await store.append(appendOf('c', pair, 1, 3))).toBe(true);
-        expect(await store.append(appendOf('c', pair, 1, 1, { text: 'late' }))).toBe(false);
+        expect(await store.write(writeOf('c', pair, 0))).toBe(true);
+        expect(await store.write(writeOf('c', pair, 0))).toBe(false);
+        expect(await store.write(writeOf('c', pair, 2))).toBe(false);
+        expect(await store.write(writeOf('c', pair, 1, 3))).toBe(true);
+        expect(await store.write(writeOf('c', pair, 1, 1, { text: 'late' }))).toBe(false);
         expect(await texts(id, 0, 100)).toEqual(['m1', 'm2', 'm3', 'm4']);
         expect(await store.conversation(id)).toMatchObject({
           lastSeq: 4,
@@ -125,41 +84,41 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       test('is won by one of many that were decided on the same state', async () => {
         for (const after of [0, 1, 2]) {
           const wins = await Promise.all(
-            Array.from({ length: 20 }, (_, i) => store.append(appendOf('c', pair, after, 1, { text: `w${i}` }))),
+            Array.from({ length: 20 }, (_, i) => store.write(writeOf('c', pair, after, 1, { text: `w${i}` }))),
           );
           expect(wins.filter(Boolean)).toHaveLength(1);
         }
-        const { conversation: id } = appendOf('c', pair, 0);
+        const { conversation: id } = writeOf('c', pair, 0);
         expect((await store.messages(id, 1, 9)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
       });
 
       test('remembers roles that became known', async () => {
-        await store.append(appendOf('c', pair, 0));
-        await store.append({ ...appendOf('c', pair, 1), roles: new Map([[BOB, 'SELLER']]) });
-        const conversation = await store.conversation(appendOf('c', pair, 0).conversation);
+        await store.write(writeOf('c', pair, 0));
+        await store.write({ ...writeOf('c', pair, 1), roles: new Map([[BOB, 'SELLER']]) });
+        const conversation = await store.conversation(writeOf('c', pair, 0).conversation);
         expect([...(conversation?.members.values() ?? [])].map(({ role }) => role)).toEqual([null, 'SELLER']);
       });
     });
 
     describe('messages', () => {
       test('are a range by number, clipped to the log', async () => {
-        const append = appendOf('c', pair, 0, 5);
-        await store.append(append);
-        await store.append(appendOf('other', pair, 0, 5, { text: 'other' }));
-        const { conversation: id } = append;
+        const write = writeOf('c', pair, 0, 5);
+        await store.write(write);
+        await store.write(writeOf('other', pair, 0, 5, { text: 'other' }));
+        const { conversation: id } = write;
         expect(await texts(id, 2, 4)).toEqual(['m2', 'm3', 'm4']);
         expect(await texts(id, -5, 1)).toEqual(['m1']);
         expect(await texts(id, 5, 99)).toEqual(['m5']);
         expect(await texts(id, 6, 99)).toEqual([]);
         expect(await texts(id, 4, 2)).toEqual([]);
-        expect(await texts(appendOf('none', pair, 0).conversation, 1, 9)).toEqual([]);
+        expect(await texts(writeOf('none', pair, 0).conversation, 1, 9)).toEqual([]);
       });
 
       test('are found by client id per sender and conversation', async () => {
-        const { conversation: id } = appendOf('c', pair, 0);
-        await store.append(appendOf('c', pair, 0, 1, { clientId: 'x' }));
-        await store.append(appendOf('c', pair, 1, 1, { clientId: 'x', sender: BOB }));
-        await store.append(appendOf('other', pair, 0, 1, { clientId: 'y' }));
+        const { conversation: id } = writeOf('c', pair, 0);
+        await store.write(writeOf('c', pair, 0, 1, { clientId: 'x' }));
+        await store.write(writeOf('c', pair, 1, 1, { clientId: 'x', sender: BOB }));
+        await store.write(writeOf('other', pair, 0, 1, { clientId: 'y' }));
         const find = async (...keys: [EmailAddress, string][]) =>
           (
             await store.messagesByClientId(
@@ -177,8 +136,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
 
     describe('reading', () => {
       test('moves forward only, for members only', async () => {
-        const { conversation: id } = appendOf('c', pair, 0);
-        await store.append(appendOf('c', pair, 0, 5));
+        const { conversation: id } = writeOf('c', pair, 0);
+        await store.write(writeOf('c', pair, 0, 5));
         const readSeq = async () => (await store.conversation(id))?.members.get(BOB)?.readSeq;
         expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
         expect(await store.moveRead(id, BOB, 3, null)).toBe(false);
@@ -186,7 +145,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await readSeq()).toBe(3);
         expect(await store.moveRead(id, BOB, 5, null)).toBe(true);
         expect(await store.moveRead(id, CAT, 5, null)).toBe(false);
-        expect(await store.moveRead(appendOf('none', pair, 0).conversation, BOB, 1, null)).toBe(false);
+        expect(await store.moveRead(writeOf('none', pair, 0).conversation, BOB, 1, null)).toBe(false);
         const members = (await store.conversation(id))?.members;
         expect(members?.get(BOB)).toMatchObject({ readSeq: 5, role: 'SELLER' });
         expect(members?.has(CAT)).toBe(false);
@@ -202,11 +161,11 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         await fc.assert(
           fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
             const configId = `run ${++run}`;
-            const { conversation: id } = appendOf(configId, members, 0);
+            const { conversation: id } = writeOf(configId, members, 0);
             const log: { sender: EmailAddress; kind: string }[] = [];
             const readSeq = new Map<EmailAddress, number>();
             for (const entry of steps) {
-              if ('sender' in entry) await store.append(appendOf(configId, members, log.push(entry) - 1, 1, entry));
+              if ('sender' in entry) await store.write(writeOf(configId, members, log.push(entry) - 1, 1, entry));
               else {
                 const seq = Math.floor(entry.share * log.length);
                 await store.moveRead(id, entry.reader, seq, null);
@@ -234,9 +193,9 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         await fc.assert(
           fc.asyncProperty(activity, fc.integer({ min: 1, max: 7 }), async (times, first) => {
             const me = email(`me${++run}`);
-            const appends = times.map((sentAt, i) => appendOf(`c${i}`, [me, BOB], 0, 1, { sentAt }));
-            await Promise.all(appends.map((append) => store.append(append)));
-            const expected = appends
+            const writes = times.map((sentAt, i) => writeOf(`c${i}`, [me, BOB], 0, 1, { sentAt }));
+            await Promise.all(writes.map((write) => store.write(write)));
+            const expected = writes
               .map(({ conversation: id, messages }) => ({
                 id,
                 lastActivityAt: messages[0]?.sentAt ?? 0,
@@ -260,9 +219,9 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       });
 
       test('holds what matches every filter, for members only', async () => {
-        await store.append(appendOf('a', pair, 0, 2));
-        await store.append(appendOf('b', pair, 0, 1, { sender: BOB }));
-        await store.append(appendOf('c', [BOB, CAT], 0, 1, { sender: CAT }));
+        await store.write(writeOf('a', pair, 0, 2));
+        await store.write(writeOf('b', pair, 0, 1, { sender: BOB }));
+        await store.write(writeOf('c', [BOB, CAT], 0, 1, { sender: CAT }));
         const list = async (reader: EmailAddress, filter: Partial<ChatListFilter> = {}) => {
           const narrowed = { ...EVERYTHING, ...filter };
           const { conversations } = await store.chatList(reader, narrowed, { first: 10, after: null });
@@ -287,25 +246,30 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       });
     });
 
+    lifeContract(open);
+
     test('watch tells of what changed, at least once each, until it is ended', async () => {
       const told = new Set<string>();
-      const { conversation } = appendOf('c', pair, 0);
+      const { conversation } = writeOf('c', pair, 0);
       const unwatch = store.watch((wakeUp: WakeUp | null) => told.add(JSON.stringify(wakeUp)));
-      await store.append(appendOf('c', pair, 0));
-      await store.append(appendOf('c', pair, 0));
+      await store.write(writeOf('c', pair, 0));
+      await store.write(writeOf('c', pair, 0));
       await store.moveRead(conversation, BOB, 1, null);
-      const expected = [{ conversation }, { conversation, reader: BOB }].map((wakeUp) => JSON.stringify(wakeUp));
+      const expected = [
+        { kind: 'log', conversation },
+        { kind: 'read', conversation, member: BOB },
+      ].map((wakeUp) => JSON.stringify(wakeUp));
       await expect.poll(() => [...told].sort(), { timeout: 5000 }).toEqual(expected.sort());
       unwatch();
-      await store.append(appendOf('other', pair, 0));
+      await store.write(writeOf('other', pair, 0));
       expect(told.size).toBe(2);
     });
 
     test('close finishes what was accepted, can be repeated, and refuses what comes later', async () => {
-      const accepted = Promise.all(Array.from({ length: 50 }, (_, i) => store.append(appendOf(`c${i}`, pair, 0))));
+      const accepted = Promise.all(Array.from({ length: 50 }, (_, i) => store.write(writeOf(`c${i}`, pair, 0))));
       await Promise.all([store.close(), store.close()]);
       expect((await accepted).every(Boolean)).toBe(true);
-      await expect(store.append(appendOf('late', pair, 0))).rejects.toThrow();
+      await expect(store.write(writeOf('late', pair, 0))).rejects.toThrow();
       await expect(store.ping()).rejects.toThrow();
     });
   });

@@ -1,14 +1,27 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { ConversationId } from '../../src/model.ts';
 import { SQL } from '../../src/store/sqlite/reader.ts';
 import { migrate, VERSION } from '../../src/store/sqlite/schema.ts';
+import { matchOf } from '../../src/store/sqlite/search-index.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
-import { ANN, appendOf, BOB, EVERYTHING, message, storeContract } from './contract.ts';
+import { termsOf } from '../../src/store/words.ts';
+import { storeContract } from './contract.ts';
+import { ANN, BOB, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'kredichat-sqlite-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -30,7 +43,7 @@ describe('opening a file', () => {
   async function filled(): Promise<string> {
     const file = freshFile();
     const store = await openSqlite(file);
-    for (let i = 0; i < 200; i++) await store.append(appendOf('c', [ANN, BOB], i, 1, { text: 'x'.repeat(500) }));
+    for (let i = 0; i < 200; i++) await store.write(writeOf('c', [ANN, BOB], i, 1, { text: 'x'.repeat(500) }));
     await store.close();
     return file;
   }
@@ -50,7 +63,7 @@ describe('opening a file', () => {
     const file = await filled();
     for (const end of ['-wal', '-shm', '-lock']) rmSync(`${file}${end}`, { force: true });
     const store = await openSqlite(file);
-    expect(await store.conversation(appendOf('c', [ANN, BOB], 0).conversation)).toMatchObject({ lastSeq: 200 });
+    expect(await store.conversation(writeOf('c', [ANN, BOB], 0).conversation)).toMatchObject({ lastSeq: 200 });
     await store.close();
   });
 
@@ -98,7 +111,7 @@ describe('opening a file', () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     const store = await openSqlite(file);
-    expect(await store.conversation(appendOf('c', [ANN, BOB], 0).conversation)).toMatchObject({ lastSeq: 200 });
+    expect(await store.conversation(writeOf('c', [ANN, BOB], 0).conversation)).toMatchObject({ lastSeq: 200 });
     await store.close();
   });
 
@@ -115,33 +128,33 @@ describe('opening a file', () => {
     const store = await openSqlite(file);
     const other = new Database(file);
     other.exec('BEGIN IMMEDIATE');
-    const failed = await store.append(appendOf('c', [ANN, BOB], 0)).catch((error: unknown) => error);
+    const failed = await store.write(writeOf('c', [ANN, BOB], 0)).catch((error: unknown) => error);
     expect(failed).toMatchObject({ nothingWritten: true });
     await expect(store.ping()).rejects.toThrow();
     other.exec('ROLLBACK');
     other.close();
     await store.ping();
-    expect(await store.append(appendOf('c', [ANN, BOB], 0))).toBe(true);
+    expect(await store.write(writeOf('c', [ANN, BOB], 0))).toBe(true);
     await store.close();
   });
 
   test('recovers from a write-ahead log whose end is torn, with every whole transaction', async () => {
     const file = freshFile();
-    const appends = JSON.stringify(
-      Array.from({ length: 20 }, (_, i) => appendOf('c', [ANN, BOB], i, 1, { text: 'x'.repeat(500) })),
+    const writes = JSON.stringify(
+      Array.from({ length: 20 }, (_, i) => writeOf('c', [ANN, BOB], i, 1, { text: 'x'.repeat(500) })),
     );
     const child = run(`const store = await openSqlite(${JSON.stringify(file)});
-      for (const append of ${appends}) await store.append({ ...append, roles: new Map() });
+      for (const write of ${writes}) await store.write({ ...write, roles: new Map() });
       process.kill(process.pid, 'SIGKILL');`);
     await once(child, 'exit');
     const wal = `${file}-wal`;
     truncateSync(wal, readFileSync(wal).length - 100);
     const store = await openSqlite(file);
-    const { conversation } = appendOf('c', [ANN, BOB], 0);
+    const { conversation } = writeOf('c', [ANN, BOB], 0);
     const lastSeq = (await store.conversation(conversation))?.lastSeq ?? 0;
     expect(lastSeq).toBe(19);
     expect(await store.messages(conversation, 1, 20)).toHaveLength(19);
-    expect(await store.append(appendOf('c', [ANN, BOB], 19))).toBe(true);
+    expect(await store.write(writeOf('c', [ANN, BOB], 19))).toBe(true);
     await store.close();
   });
 });
@@ -149,16 +162,90 @@ describe('opening a file', () => {
 test('a write that breaks a law of the tables fails alone, and takes no other of its group with it', async () => {
   const store = await openSqlite(freshFile());
   const pair = [ANN, BOB];
-  await store.append(appendOf('c', pair, 0, 1, { clientId: 'once' }));
+  await store.write(writeOf('c', pair, 0, 1, { clientId: 'once' }));
   const outcomes = await Promise.allSettled([
-    store.append(appendOf('before', pair, 0)),
-    store.append(appendOf('c', pair, 1, 1, { clientId: 'once' })),
-    store.append(appendOf('after', pair, 0)),
+    store.write(writeOf('before', pair, 0)),
+    store.write(writeOf('c', pair, 1, 1, { clientId: 'once' })),
+    store.write(writeOf('after', pair, 0)),
   ]);
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
-  expect(await store.conversation(appendOf('c', pair, 0).conversation)).toMatchObject({ lastSeq: 1 });
-  expect(await store.messages(appendOf('after', pair, 0).conversation, 1, 9)).toHaveLength(1);
+  expect(await store.conversation(writeOf('c', pair, 0).conversation)).toMatchObject({ lastSeq: 1 });
+  expect(await store.messages(writeOf('after', pair, 0).conversation, 1, 9)).toHaveLength(1);
   await store.close();
+});
+
+test('what is redacted is nowhere in the file, wherever its page has been', async () => {
+  const file = freshFile();
+  const store = await openSqlite(file);
+  const configs = Array.from({ length: 12 }, (_, i) => `c${i}`);
+  const ids = configs.map((configId) => writeOf(configId, [ANN, BOB], 0).conversation);
+  const name = (which: number, seq: number) => `secret${which}q${seq}z`;
+  // Long and short texts in turns over many conversations: pages are split in their middle.
+  for (let seq = 1; seq <= 120; seq++) {
+    await Promise.all(
+      configs.map((configId, which) => {
+        const text = `${name(which, seq)} ${'x'.repeat((seq * 37 + which * 101) % (seq % 11 === 0 ? 6000 : 300))}`;
+        return store.write(writeOf(configId, [ANN, BOB], seq - 1, 1, { text }));
+      }),
+    );
+  }
+  const gone: string[] = [];
+  for (const [which, id] of ids.entries()) {
+    for (let seq = 1; seq <= 120; seq += 3) {
+      const { lastRev = 0 } = (await store.conversation(id)) ?? {};
+      const [before] = await store.messages(id, seq, seq);
+      if (!before) throw new Error('it was written');
+      const second = edited(before, lastRev + 1, `${name(which, seq)} again`);
+      await store.write(writeOn({ id, lastRev }, { changed: [second] }));
+      await store.write(writeOn({ id, lastRev: lastRev + 1 }, { changed: [redacted(second, lastRev + 2)] }));
+      gone.push(name(which, seq));
+    }
+  }
+  const left = () => {
+    const bytes = [file, `${file}-wal`].map((path) => readFileSync(path, 'latin1')).join('');
+    return gone.filter((text) => bytes.includes(text));
+  };
+  // Without a stop: the scrubber works as soon as it has been answered.
+  await expect.poll(left, { timeout: 10_000 }).toEqual([]);
+  await store.close();
+  const db = new Database(file);
+  expect(db.prepare('PRAGMA integrity_check').raw().get()).toEqual(['ok']);
+  db.exec("INSERT INTO search (search) VALUES ('integrity-check')");
+  db.close();
+  const again = await openSqlite(file);
+  const query = { terms: termsOf('secret0*'), conversation: null };
+  expect((await again.search(BOB, query, { first: 1, after: null })).hits).toHaveLength(1);
+  expect(await again.messages(ids[0] as ConversationId, 2, 2)).toMatchObject([{ seq: 2, rev: 2 }]);
+  await again.close();
+});
+
+test('a file of an earlier version is brought up to this one, with what is in it', async () => {
+  const file = freshFile();
+  mkdirSync(join(file, '..'));
+  const old = new Database(file);
+  old.exec('PRAGMA journal_mode = WAL');
+  migrate(old, 0, 2);
+  old.exec(`INSERT INTO conversations (id, config_id, created_at, last_activity_at, last_seq, last_rev)
+      VALUES ('${writeOf('c', [ANN, BOB], 0).conversation}', 'c', 1001, 1002, 2, 2);
+    INSERT INTO members (conversation, email, joined_at) VALUES (1, '${ANN}', 1001), (1, '${BOB}', 1001);
+    INSERT INTO messages (conversation, seq, rev, kind, sender, text, sent_at)
+      VALUES (1, 1, 1, 'TEXT', '${ANN}', 'm1', 1001), (1, 2, 2, 'TEXT', '${ANN}', 'Überweisung', 1002);`);
+  old.close();
+  const store = await openSqlite(file);
+  const { conversation: id } = writeOf('c', [ANN, BOB], 0);
+  const expected = [message(id, 1), message(id, 2, { text: 'Überweisung' })];
+  expect(await store.messages(id, 1, 9)).toEqual(expected);
+  expect(await store.changes(id, 1, 9)).toEqual(expected.slice(1));
+  const find = (text: string) =>
+    store.search(BOB, { terms: termsOf(text), conversation: null }, { first: 9, after: null });
+  expect((await find('uber*')).hits).toHaveLength(1);
+  await store.write(writeOn({ id, lastRev: 2 }, { changed: [redacted(message(id, 2, { text: 'Überweisung' }), 3)] }));
+  expect((await find('uber*')).hits).toEqual([]);
+  await store.close();
+});
+
+test('a search asks the index for words of the conversations it is in, and for no others', () => {
+  expect(matchOf([10, 36], termsOf('inv* Due'))).toBe('("a_inv" * AND "a_due") OR ("10_inv" * AND "10_due")');
 });
 
 describe('every query goes by index', () => {
@@ -177,7 +264,7 @@ describe('every query goes by index', () => {
     );
     expect(scans, plan.join('\n')).toEqual([]);
     expect(
-      plan.some((detail) => /^SEARCH .*USING/.test(detail)),
+      plan.some((detail) => /^SEARCH .*USING|^SCAN search VIRTUAL TABLE INDEX \d+:M/.test(detail)),
       plan.join('\n'),
     ).toBe(true);
   });
@@ -185,8 +272,8 @@ describe('every query goes by index', () => {
 
 test('a page deep in 200,000 messages is found by index, and is what brute force gives', async () => {
   const store = await openSqlite(':memory:');
-  const { conversation } = appendOf('c', [ANN, BOB], 0);
-  for (let seq = 0; seq < 200_000; seq += 1000) await store.append(appendOf('c', [ANN, BOB], seq, 1000));
+  const { conversation } = writeOf('c', [ANN, BOB], 0);
+  for (let seq = 0; seq < 200_000; seq += 1000) await store.write(writeOf('c', [ANN, BOB], seq, 1000));
   for (const from of [1, 99_951, 100_000, 199_951]) {
     const page = await store.messages(conversation, from, from + 49);
     expect(page).toEqual(Array.from({ length: 50 }, (_, i) => message(conversation, from + i)));

@@ -103,6 +103,29 @@ describe('execution that is shared', () => {
     expect(replies).toBe(1);
   });
 
+  test('is the same for everything that happens in a conversation', async () => {
+    const store = await openSqlite(':memory:');
+    let replies = 0;
+    const messages: typeof store.messages = (id, from, to) => {
+      if (to === 1) replies++;
+      return store.messages(id, from, to);
+    };
+    const { ws } = await startServer({}, { store: { ...store, messages } });
+    const ann = await connectGraphql(ws, ANN);
+    const { id } = await say(ann, { text: 'first' });
+    const query = `subscription ($id: ID!, $after: Int) { conversationEvents(conversationId: $id, afterRev: $after) {
+      __typename ... on MessageAdded { message { seq replyTo { text } } } } }`;
+    const lines = await Promise.all(Array.from({ length: 20 }, (_, i) => connectGraphql(ws, i % 2 ? ANN : BOB)));
+    const streams = lines.map((line, i) => line.subscribe(query, { id, after: i < 10 ? 1 : undefined }));
+    for (const stream of streams) {
+      while ((await stream.next())?.data.conversationEvents.__typename !== 'CaughtUp');
+    }
+    await say(ann, { text: 'second', replyToSeq: 1 });
+    const expected = { __typename: 'MessageAdded', message: { seq: 2, replyTo: { text: 'first' } } };
+    for (const stream of streams) expect((await stream.next())?.data.conversationEvents).toEqual(expected);
+    expect(replies).toBe(1);
+  });
+
   test('is decided from the schema: not where a field depends on the viewer, and apart where a variable matters', () => {
     const sharing = createSharing(createSchema());
     const join = (query: string, variableValues: Record<string, unknown> = {}) =>

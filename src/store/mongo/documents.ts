@@ -7,10 +7,11 @@ import {
   type Message,
   messageId,
 } from '../../model.ts';
+import { wordsOf } from '../words.ts';
 
 /**
- * A conversation: its state, and the end of its log. Writing this one document is what commits an append; everything
- * before the tail is in `messages`. So a batch is stored whole or not at all, without a transaction.
+ * A conversation: its state, and what is new in its log. Writing this one document is what commits a write; everything
+ * else is in `messages`. So a batch is stored whole or not at all, without a transaction.
  */
 export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels'> {
   readonly _id: ConversationId;
@@ -19,20 +20,43 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   readonly members: Member[];
   /** The newest messages, ascending; at least the newest batch. They may or may not be in `messages` already. */
   readonly tail: MessageDocument[];
+  /**
+   * Messages that were changed, as they are now, ascending by `rev`. In `messages`, where each of them is, they may still be as
+   * they were before; that version is marked as `changing`.
+   */
+  readonly changed?: MessageDocument[];
   /** The last read position that moved, for the change stream to name. */
   readonly read?: { readonly by: EmailAddress; readonly seq: number };
+  /** Whose own view changed last, for the change stream. */
+  readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
+  /** Who typed last, for the change stream: no reader of the conversation looks at it. */
+  readonly typing?: { readonly by: EmailAddress; readonly on: boolean; readonly mark: ObjectId };
 }
 
 /** One entry of a log. */
-export interface MessageDocument extends Omit<Message, 'conversationId' | 'clientId' | 'revisions'> {
+export interface MessageDocument
+  extends Omit<
+    Message,
+    'conversationId' | 'clientId' | 'revisions' | 'addedRev' | 'redactionReason' | 'firstTextHash'
+  > {
   /** The message's id: one place for each number of a conversation. */
   readonly _id: string;
   readonly conversation: ConversationId;
   /** Absent where there is none, so that the unique index passes it over. */
   readonly clientId?: string;
   readonly revisions: Message['revisions'][number][];
-  /** The append that wrote it: how a writer that lost sight of its write knows it again. */
+  /** Absent where it is `rev`. */
+  readonly addedRev?: number;
+  readonly redactionReason?: string;
+  readonly firstTextHash?: string;
+  /** The write that added it: how a writer that lost sight of its write knows it again. */
   readonly append: ObjectId;
+  /** The writes that changed it. */
+  readonly changes?: ObjectId[];
+  /** In `messages` only: a newer version may be in its conversation's document, which is to be looked at too. */
+  readonly changing?: true;
+  /** In `messages` only: what a search finds it by, without repeats; absent where nothing. */
+  readonly words?: string[];
   /** True while the message counts as unread for others: a TEXT that is not redacted. */
   readonly counts: boolean;
 }
@@ -41,7 +65,7 @@ export function collections(db: Db) {
   return {
     conversations: db.collection<ConversationDocument>('conversations'),
     messages: db.collection<MessageDocument>('messages'),
-    /** One document that `ping` writes. */
+    /** One document that `ping` writes, and one that says that `backfillWords` is done. */
     probes: db.collection<{ _id: string; at: Date }>('probes'),
   };
 }
@@ -59,6 +83,7 @@ export async function createIndexes({ conversations, messages }: Collections): P
       partialFilterExpression: { clientId: { $exists: true } },
     },
     { key: { conversation: 1, counts: 1, seq: 1, sender: 1 } },
+    { key: { conversation: 1, words: 1 } },
   ]);
   await conversations.createIndexes([
     {
@@ -68,25 +93,44 @@ export async function createIndexes({ conversations, messages }: Collections): P
   ]);
 }
 
-export function toDocument(
-  { conversationId, clientId, revisions, ...message }: Message,
-  append: ObjectId,
-): MessageDocument {
+/** The document of a message that a write adds, or, with the document it was, changes. */
+export function toDocument(message: Message, write: ObjectId, before?: MessageDocument): MessageDocument {
+  const { conversationId, clientId, revisions, addedRev, redactionReason, firstTextHash, ...rest } = message;
   return {
-    _id: messageId({ conversationId, seq: message.seq }),
+    _id: messageId(message),
     conversation: conversationId,
-    ...message,
+    ...rest,
     ...(clientId !== null && { clientId }),
+    ...(addedRev !== message.rev && { addedRev }),
+    ...(redactionReason !== null && { redactionReason }),
+    ...(firstTextHash !== null && { firstTextHash }),
     revisions: [...revisions],
-    append,
+    append: before?.append ?? write,
+    ...(before && { changes: [...(before.changes ?? []), write] }),
     counts: message.kind === 'TEXT' && message.redactedAt === null,
   };
 }
 
-export function toMessage({ _id, append, counts, conversation, clientId = '', ...document }: MessageDocument): Message {
-  return { ...document, conversationId: conversation, clientId: clientId === '' ? null : clientId };
+export function toMessage(document: MessageDocument): Message {
+  const { _id, append, changes, changing, words, counts, conversation, ...rest } = document;
+  const { clientId = null, addedRev = rest.rev, redactionReason = null, firstTextHash = null, ...message } = rest;
+  return { ...message, conversationId: conversation, clientId, addedRev, redactionReason, firstTextHash };
 }
 
-export function toConversation({ _id, tail, read, members, ...document }: ConversationDocument): Conversation {
-  return { ...document, id: _id, members: new Map(members.map((member) => [member.email, member])) };
+/** The document as it is kept in `messages`. */
+export function searchable(document: MessageDocument): MessageDocument {
+  const words = document.counts ? [...new Set(wordsOf(document.text))] : [];
+  return words.length > 0 ? { ...document, words } : document;
+}
+
+/** Whether this write is what added or changed the message. */
+export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 'changes'>, write: ObjectId): boolean {
+  return [append, ...changes].some((mark) => mark.equals(write));
+}
+
+export function toConversation(document: ConversationDocument): Conversation {
+  const { _id, tail, changed, read, view, typing, members, ...rest } = document;
+  // Who comes back joins anew, in the place in which the address stands already.
+  const inOrder = [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
+  return { ...rest, id: _id, members: new Map(inOrder.map((member) => [member.email, member])) };
 }

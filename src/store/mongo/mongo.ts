@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import { MongoClient, type MongoClientOptions, MongoError, ReadConcern, ReadPreference } from 'mongodb';
-import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
+import { revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { backfillWords } from './backfill.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createReader } from './reader.ts';
 import { watchConversations } from './watch.ts';
-import { createWriter, type Write } from './writer.ts';
+import { createWriter, type InSession } from './writer.ts';
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds
@@ -43,11 +44,8 @@ export async function openMongo(url: string, onError: (error: unknown) => void =
   }
 }
 
-function createStore(
-  client: MongoClient,
-  { conversations, messages, probes }: Collections,
-  onError: (error: unknown) => void,
-): Store {
+function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Store {
+  const { conversations, messages, probes } = all;
   const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   /** Positions that listeners were told of: by the write itself or by the change stream, whichever came first. */
   const told = new LRUCache<string, true>({ max: 10_000 });
@@ -59,7 +57,7 @@ function createStore(
   };
   const session = client.startSession({ causalConsistency: true });
   /** Runs a write; reads that begin after it see it, or wait until they can, whichever member is primary then. */
-  const write: Write = (work) =>
+  const inSession: InSession = (work) =>
     client.withSession(async (own) => {
       try {
         return await work(own);
@@ -67,31 +65,57 @@ function createStore(
         if (own.operationTime) session.advanceOperationTime(own.operationTime);
       }
     });
-  const { documents, tailOf, ...reads } = createReader({ conversations, messages }, session);
+  const { documents, pendingOf, ...reads } = createReader({ conversations, messages }, session);
   const lost = () => {
     for (const listener of listeners) listener(null);
   };
   const stream = watchConversations(conversations, wake, lost, onError);
-  const writer = createWriter({ conversations, messages }, { documents, tailOf }, session, write, onError);
+  const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
+
+  let closing = false;
+  const filling = backfillWords(all, () => closing).catch(onError);
 
   const store: Store = {
     ...reads,
 
-    async append(append) {
-      const appended = await writer.append(append);
-      if (appended) wake({ conversation: append.conversation }, String(append.messages.at(-1)?.rev));
-      return appended;
+    async write(write) {
+      const written = await writer.write(write);
+      if (written) wake({ kind: 'log', conversation: write.conversation }, String(revAfter(write)));
+      return written;
     },
 
     async moveRead(id, reader, seq, role) {
       const filter = { _id: id, members: { $elemMatch: { email: reader, readSeq: { $lt: seq } } } };
       const set = { 'members.$.readSeq': seq, ...(role !== null && { 'members.$.role': role }) };
-      const { modifiedCount } = await write((session) =>
+      const { modifiedCount } = await inSession((session) =>
         conversations.updateOne(filter, { $set: { ...set, read: { by: reader, seq } } }, { session }),
       );
       if (modifiedCount === 0) return false;
-      wake({ conversation: id, reader }, `${reader} ${seq}`);
+      wake({ kind: 'read', conversation: id, member: reader }, `${reader} ${seq}`);
       return true;
+    },
+
+    async setView(id, reader, view) {
+      const entries = Object.entries(view).filter(([, value]) => value !== undefined);
+      if (entries.length === 0) return false;
+      const differs = { $or: entries.map(([name, value]) => ({ [name]: { $ne: value } })) };
+      const filter = { _id: id, members: { $elemMatch: { email: reader, leftAt: null, ...differs } } };
+      const set = Object.fromEntries(entries.map(([name, value]) => [`members.$.${name}`, value]));
+      const mark = new ObjectId();
+      const { modifiedCount } = await inSession((session) =>
+        conversations.updateOne(filter, { $set: { ...set, view: { by: reader, mark } } }, { session }),
+      );
+      if (modifiedCount > 0) wake({ kind: 'view', conversation: id, member: reader }, String(mark));
+      return modifiedCount > 0;
+    },
+
+    async tellTyping(typing) {
+      const { conversation: _id, member: by, typing: on } = typing;
+      const mark = new ObjectId();
+      wake(typing, String(mark));
+      // In the document that the change stream follows already. It need not last: no majority and no disk is waited for.
+      const writeConcern = { w: 1, journal: false };
+      await conversations.updateOne({ _id }, { $set: { typing: { by, on, mark } } }, { writeConcern });
     },
 
     watch(listener) {
@@ -101,10 +125,12 @@ function createStore(
 
     async ping() {
       const set = { $set: { at: new Date() } };
-      await write((session) => probes.updateOne({ _id: 'ping' }, set, { upsert: true, session }));
+      await inSession((session) => probes.updateOne({ _id: 'ping' }, set, { upsert: true, session }));
     },
 
     async close() {
+      closing = true;
+      await filling;
       await writer.moved();
       await stream.close();
       await session.endSession();
@@ -116,7 +142,7 @@ function createStore(
 
 /** The store with the driver's errors as the port's, which closes once the calls under way have ended. */
 function guarded(store: Store): Store {
-  const writes: readonly string[] = ['append', 'moveRead'];
+  const writes: readonly string[] = ['write', 'moveRead', 'setView', 'tellTyping'];
   const running = new Set<Promise<unknown>>();
   let closed: Promise<void> | null = null;
 

@@ -1,5 +1,6 @@
 import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
+import { MAX_SEARCHED } from '../ranking.ts';
 import type { ChatListFilter, ChatListPosition, Store } from '../store.ts';
 import {
   type Collections,
@@ -8,11 +9,18 @@ import {
   toConversation,
   toMessage,
 } from './documents.ts';
+import { createSearch } from './search.ts';
+
+/** What a conversation's document holds of its log. */
+export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
+
+/** Of a conversation's document, what its state is. */
+const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, typing: 0 } as const;
 
 /** How often a page is looked for while the tail moves on under it. */
 const LOOKS = 20;
 
-type Reads = Omit<Store, 'append' | 'moveRead' | 'watch' | 'ping' | 'close'>;
+type Reads = Omit<Store, 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'ping' | 'close'>;
 
 /**
  * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:
@@ -22,10 +30,11 @@ export function createReader(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   session: ClientSession,
 ) {
-  /** The tail of the log, and where the log ends. */
-  async function tailOf(id: ConversationId): Promise<{ tail: MessageDocument[]; lastSeq: number }> {
-    const found = await conversations.findOne({ _id: id }, { session, projection: { tail: 1, lastSeq: 1 } });
-    return { tail: found?.tail ?? [], lastSeq: found?.lastSeq ?? 0 };
+  /** What the conversation's document holds of the log, and where the log ends. */
+  async function pendingOf(id: ConversationId): Promise<Pending> {
+    const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1 };
+    const found = await conversations.findOne({ _id: id }, { session, projection });
+    return { tail: [], lastSeq: 0, lastRev: 0, ...found, changed: found?.changed ?? [] };
   }
 
   async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
@@ -34,28 +43,36 @@ export function createReader(
         .find({ conversation: id, seq: { $gte: from, $lte: to } }, { session })
         .sort({ seq: 1 })
         .toArray();
-      if (found.length === to - from + 1) return found;
+      const marked = found.filter(({ changing }) => changing);
+      if (found.length === to - from + 1 && marked.length === 0) return found;
       // What is missing is in the tail, or does not exist; if the tail has moved on meanwhile, it is there now.
-      const { tail, lastSeq } = await tailOf(id);
-      const present = new Set(found.map(({ seq }) => seq));
-      found.push(...tail.filter(({ seq }) => seq >= from && seq <= to && !present.has(seq)));
-      found.sort((a, b) => a.seq - b.seq);
-      if (found.length >= Math.min(to, lastSeq) - Math.max(from, 1) + 1) return found;
+      const { tail, changed, lastSeq } = await pendingOf(id);
+      const newest = bySeq([...found, ...[...tail, ...changed].filter(({ seq }) => seq >= from && seq <= to)]);
+      const unsure = marked.filter((document) => newest.get(document.seq) === document).map(({ _id }) => _id);
+      if (unsure.length > 0) {
+        // Nothing came of that change, or it has been moved since.
+        const again = await messages.find({ conversation: id, _id: { $in: unsure } }, { session }).toArray();
+        for (const document of again) newest.set(document.seq, document);
+      }
+      if (newest.size >= Math.min(to, lastSeq) - Math.max(from, 1) + 1)
+        return [...newest.values()].sort((a, b) => a.seq - b.seq);
       if (look === LOOKS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
     }
   }
 
-  /** Counts what `reader` has not read after `readSeq`: in the log before the tail, and in the tail. */
+  /** Counts what `reader` has not read: in the log before the tail, but for what was changed, and in what is pending. */
   async function countUnread(
     reader: EmailAddress,
-    { _id, members, tail, lastSeq }: Pick<ConversationDocument, '_id' | 'members' | 'tail' | 'lastSeq'>,
+    document: Pick<ConversationDocument, '_id' | 'members' | 'tail' | 'changed' | 'lastSeq'>,
   ): Promise<number> {
+    const { _id, members, tail, changed = [], lastSeq } = document;
     const readSeq = members.find(({ email }) => email === reader)?.readSeq ?? lastSeq;
     const tailFrom = tail[0]?.seq ?? lastSeq + 1;
-    const inTail = tail.filter(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader).length;
-    if (readSeq >= tailFrom - 1) return inTail;
-    const before = { conversation: _id, counts: true, seq: { $gt: readSeq, $lt: tailFrom }, sender: { $ne: reader } };
-    return inTail + (await messages.countDocuments(before, { session }));
+    const pending = [...tail, ...changed].filter(isUnread(reader, readSeq)).length;
+    if (readSeq >= tailFrom - 1) return pending;
+    const seq = { $gt: readSeq, $lt: tailFrom, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
+    const before = { conversation: _id, counts: true, seq, sender: { $ne: reader } };
+    return pending + (await messages.countDocuments(before, { session }));
   }
 
   function listed(
@@ -95,9 +112,23 @@ export function createReader(
     }
   }
 
+  /** The conversations a search looks at, most recently active first. */
+  async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
+    if (id)
+      return conversations
+        .find({ _id: id, members: { $elemMatch: { email: reader, leftAt: null } } }, { session })
+        .toArray();
+    const found: ConversationDocument[] = [];
+    for (const archived of [false, true]) {
+      const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
+      for await (const conversation of list(reader, filter, null, MAX_SEARCHED)) found.push(conversation);
+    }
+    return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
+  }
+
   const reads: Reads = {
     async conversation(id) {
-      const found = await conversations.findOne({ _id: id }, { session, projection: { tail: 0, read: 0 } });
+      const found = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_LOG });
       return found && toConversation(found);
     },
 
@@ -109,25 +140,48 @@ export function createReader(
       if (keys.length === 0) return [];
       const either = keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId }));
       // In this order, what leaves the tail meanwhile is found in `messages`.
-      const { tail } = await tailOf(id);
+      const { tail, changed } = await pendingOf(id);
       const found = await messages.find({ $or: either }, { session }).toArray();
-      const inTail = tail.filter(
-        (message) =>
-          keys.some(({ sender, clientId }) => message.sender === sender && message.clientId === clientId) &&
-          !found.some(({ seq }) => seq === message.seq),
+      const pending = [...tail, ...changed].filter((message) =>
+        keys.some(({ sender, clientId }) => message.sender === sender && message.clientId === clientId),
       );
-      return [...found, ...inTail].map(toMessage);
+      return [...bySeq([...found, ...pending]).values()].map(toMessage);
+    },
+
+    async changes(id, afterRev, limit) {
+      const { tail, changed, lastRev } = await pendingOf(id);
+      const pending = [...tail, ...changed].filter(({ rev }) => rev > afterRev);
+      // Who follows closely finds all of it here.
+      const known = pending.length >= lastRev - afterRev;
+      // Later changes than the ones that are pending are left out, as what came before them might be missing.
+      const rev = { $gt: afterRev, $lte: lastRev };
+      const found = known
+        ? []
+        : await messages
+            .find({ conversation: id, rev }, { session })
+            .sort({ rev: 1 })
+            // So many more, because so many may be as they were before.
+            .limit(limit + changed.length)
+            .toArray();
+      return [...bySeq([...found, ...pending]).values()]
+        .sort((a, b) => a.rev - b.rev)
+        .slice(0, limit)
+        .map(toMessage);
     },
 
     async firstUnread(id, reader) {
-      const found = await conversations.findOne({ _id: id }, { session, projection: { members: 1, tail: 1 } });
-      const readSeq = found?.members.find(({ email }) => email === reader)?.readSeq;
-      if (!found || readSeq === undefined) return null;
-      const unread = { conversation: id, counts: true, seq: { $gt: readSeq }, sender: { $ne: reader } };
+      const projection = { members: 1, tail: 1, changed: 1 };
+      const document = await conversations.findOne({ _id: id }, { session, projection });
+      const readSeq = document?.members.find(({ email }) => email === reader)?.readSeq;
+      if (!document || readSeq === undefined) return null;
+      const { tail, changed = [] } = document;
+      const seq = { $gt: readSeq, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
+      const unread = { conversation: id, counts: true, seq, sender: { $ne: reader } };
       const first = await messages.find(unread, { session }).sort({ seq: 1 }).limit(1).next();
-      const inTail = found.tail.find(({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader);
       // Of the tail any part may be in `messages` already.
-      return first && inTail ? Math.min(first.seq, inTail.seq) : (first?.seq ?? inTail?.seq ?? null);
+      const pending = [...tail, ...changed].filter(isUnread(reader, readSeq));
+      const seqs = [...pending, ...(first ? [first] : [])].map(({ seq }) => seq);
+      return seqs.length > 0 ? Math.min(...seqs) : null;
     },
 
     async unreadCount(id, reader) {
@@ -143,6 +197,8 @@ export function createReader(
       }
       return total;
     },
+
+    search: createSearch(messages, session, searched),
 
     async chatList(reader, filter, { first, after }) {
       const page: ConversationDocument[] = [];
@@ -161,7 +217,20 @@ export function createReader(
       };
     },
   };
-  return { ...reads, documents, tailOf };
+  return { ...reads, documents, pendingOf };
+}
+
+/** The newest version of each message. */
+function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocument> {
+  const newest = new Map<number, MessageDocument>();
+  for (const document of documents) {
+    if (document.rev > (newest.get(document.seq)?.rev ?? 0)) newest.set(document.seq, document);
+  }
+  return newest;
+}
+
+function isUnread(reader: EmailAddress, readSeq: number): (message: MessageDocument) => boolean {
+  return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
 }
 
 function past({ lastActivityAt, id }: ChatListPosition): Filter<ConversationDocument> {

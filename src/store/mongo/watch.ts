@@ -11,7 +11,7 @@ const AWAIT_MS = 200;
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
  * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
- * change: the new `lastRev`, or who read how far.
+ * change: the new `lastRev`, who read how far, or a mark that is its own.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
@@ -23,13 +23,15 @@ export function watchConversations(
   let stream: ChangeStream<ConversationDocument> | null = null;
 
   function tell(change: ChangeStreamDocument<ConversationDocument>): void {
-    if (change.operationType === 'insert') {
-      wake({ conversation: change.documentKey._id }, String(change.fullDocument.lastRev));
+    if (change.operationType === 'insert' || change.operationType === 'replace') {
+      wake({ kind: 'log', conversation: change.documentKey._id }, String(change.fullDocument.lastRev));
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
-      const { read, lastRev } = change.updateDescription.updatedFields ?? {};
-      if (read) wake({ conversation, reader: read.by }, `${read.by} ${read.seq}`);
-      if (lastRev) wake({ conversation }, String(lastRev));
+      const { read, view, typing, lastRev } = change.updateDescription.updatedFields ?? {};
+      if (read) wake({ kind: 'read', conversation, member: read.by }, `${read.by} ${read.seq}`);
+      if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
+      if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
+      if (lastRev) wake({ kind: 'log', conversation }, String(lastRev));
     }
   }
 
@@ -38,7 +40,8 @@ export function watchConversations(
       try {
         stream = conversations.watch(
           [
-            { $match: { operationType: { $in: ['insert', 'update'] } } },
+            // An update that is computed from the document is told of as a replacement.
+            { $match: { operationType: { $in: ['insert', 'update', 'replace'] } } },
             {
               $project: {
                 documentKey: 1,
@@ -46,6 +49,8 @@ export function watchConversations(
                 'fullDocument.lastRev': 1,
                 'updateDescription.updatedFields.lastRev': 1,
                 'updateDescription.updatedFields.read': 1,
+                'updateDescription.updatedFields.view': 1,
+                'updateDescription.updatedFields.typing': 1,
               },
             },
           ],

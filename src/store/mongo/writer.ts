@@ -1,18 +1,19 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type AnyBulkWriteOperation, type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
+import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
-import type { Append } from '../store.ts';
-import { type Collections, type ConversationDocument, type MessageDocument, toDocument } from './documents.ts';
+import { revAfter, type Write } from '../store.ts';
+import { type Collections, isBy, type MessageDocument, searchable, toDocument } from './documents.ts';
+import { operation } from './operation.ts';
 import type { createReader } from './reader.ts';
 
-/** How long an append goes on finding out what became of it, in milliseconds. */
-const APPEND_MS = 8000;
+/** How long a write goes on finding out what became of it, in milliseconds. */
+const WRITE_MS = 8000;
 /** Between two attempts. */
 const RETRY_MS = 100;
 /** Commands under way at once: more do not gain anything, as what waits goes into the next one together. */
 const MAX_COMMANDS = 2;
-/** Appends that one command takes at most. */
+/** Writes that one command takes at most. */
 const MAX_GROUP = 500;
 /** Messages that are moved with one command, but for those of one conversation, which go together. */
 const MAX_MOVED = 500;
@@ -22,39 +23,52 @@ const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
 const DUPLICATE_KEY = 11_000;
 
 /** Runs a write in a session of its own, so that later reads see it. */
-export type Write = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
+export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
 
 /** What this process knows of a log it wrote to. */
 interface Log {
-  /** The newest message this process wrote. */
+  /** The `lastRev` that this process wrote. */
   rev: number;
-  /** The tail as it was written then, without what was moved since. */
+  /** The tail, and what was changed, as they were written then, without what was moved since. */
   tail: readonly MessageDocument[];
-  /** A majority has all messages up to this number in `messages`. */
-  movedSeq: number;
+  changed: readonly MessageDocument[];
+  /** A majority has in `messages` all that was written up to this `rev`. */
+  movedRev: number;
 }
 
 interface Waiting {
-  readonly append: Append;
+  readonly write: Write;
+  /** The new messages. */
   readonly documents: readonly MessageDocument[];
-  /** Identifies the append in the log. */
+  /** Those of the log that are changed, as they are to be. */
+  changed: readonly MessageDocument[];
+  /** Identifies the write in the log. */
   readonly mark: ObjectId;
-  /** What the tail holds before these messages. */
-  carried: readonly MessageDocument[];
+  /** What the conversation's document holds before these. */
+  carried: Pick<Log, 'tail' | 'changed'>;
   readonly deadline: number;
-  readonly resolve: (appended: boolean) => void;
+  readonly resolve: (written: boolean) => void;
   readonly reject: (error: unknown) => void;
 }
 
+const NOTHING: Waiting['carried'] = { tail: [], changed: [] };
+
 /**
- * Appends, with one command for however many conversations wait. Writing a conversation's document is what commits;
- * its tail carries the messages that are not known to be in `messages` yet, so nobody waits for them to be moved there.
+ * Writes, with one command for however many conversations wait. Writing a conversation's document is what commits; it
+ * carries the messages that are not known to be in `messages` yet, so nobody waits for them to be moved there.
+ *
+ * A message that is changed is committed in the same way, in its conversation's document, and moved later over the one in
+ * `messages`. So that readers of `messages` need not look at that document each time, the old version is marked before
+ * the commit, and the move takes the mark away: whoever finds a mark looks there, and takes the newer of the two. A mark that no
+ * change follows costs such a look, no more. A transaction over both would spare all that; but one whose process is
+ * killed keeps the conversation locked for a minute. Nothing goes back to an older text: what is changed was moved
+ * before, inserts never overwrite, and replacements ask for an older `rev`.
  */
 export function createWriter(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
-  { documents, tailOf }: Pick<ReturnType<typeof createReader>, 'documents' | 'tailOf'>,
+  { documents, pendingOf }: Pick<ReturnType<typeof createReader>, 'documents' | 'pendingOf'>,
   reading: ClientSession,
-  write: Write,
+  inSession: InSession,
   onError: (error: unknown) => void,
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
@@ -65,27 +79,41 @@ export function createWriter(
   const unmoved = new Set<ConversationId>();
   let moving: Promise<void> | null = null;
 
-  /** Finds what the append is to be written on, and lets it join the next command. */
+  /** Finds what the write is to be written on, and lets it join the next command. */
   async function enter(entry: Waiting): Promise<void> {
-    const { conversation: id, afterRev } = entry.append;
+    const { conversation: id, afterRev } = entry.write;
     try {
       if (afterRev > 0) {
         const log = logs.get(id);
         const known = log?.rev === afterRev;
-        const tail = known ? log.tail : (await tailOf(id)).tail;
+        const pending = known ? log : await pendingOf(id);
         // An earlier attempt may have landed after its time was up.
-        if (!known && tail.at(-1)?.rev !== afterRev) return entry.resolve(await landed(entry));
-        entry.carried = tail.filter(({ seq }) => seq > (log?.movedSeq ?? 0));
-        if (tooLong(entry.carried)) {
-          await move(entry.carried);
-          entry.carried = [];
+        if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await landed(entry));
+        entry.carried = after(log?.movedRev ?? 0, pending);
+        if (entry.write.changed.length > 0 || tooLong(entry.carried)) {
+          await move([entry.carried]);
+          entry.carried = NOTHING;
         }
+        if (entry.write.changed.length > 0) entry.changed = await markChanging(entry);
       }
     } catch (error) {
       return again(entry, error);
     }
     waiting.push(entry);
     if (committing < MAX_COMMANDS) void commitAll();
+  }
+
+  /** Marks the messages that are about to be changed, and says what they are to be. */
+  async function markChanging({ write, mark }: Waiting): Promise<MessageDocument[]> {
+    const those = { conversation: write.conversation, seq: { $in: write.changed.map(({ seq }) => seq) } };
+    const found = await messages.find(those, { session: reading }).toArray();
+    const before = new Map(found.map((document) => [document.seq, document]));
+    await inSession((session) => messages.updateMany(those, { $set: { changing: true } }, { session }));
+    return write.changed.map((message) => {
+      const document = before.get(message.seq);
+      if (!document) throw new Error(`there is no message ${message.seq} to change`);
+      return toDocument(message, mark, document);
+    });
   }
 
   /** Tries again where that may help. */
@@ -106,24 +134,25 @@ export function createWriter(
   async function commit(group: readonly Waiting[]): Promise<void> {
     let failure: unknown = null;
     try {
-      const { matchedCount, insertedCount } = await write((session) =>
+      const { matchedCount, insertedCount } = await inSession((session) =>
         conversations.bulkWrite(group.map(operation), { ordered: false, session }),
       );
       if (matchedCount + insertedCount === group.length) return group.forEach(won);
     } catch (error) {
       if (!isDuplicate(error)) failure = error;
     }
-    // The answer does not say which of them were written: the tails do, but for those that were moved since.
-    const marks = new Set<string>();
+    // The answer does not say which of them were written: the documents do, but for what was moved since.
+    const written = new Map<ConversationId, readonly Pick<MessageDocument, 'append' | 'changes'>[]>();
     try {
-      const written = { _id: { $in: group.map(({ append }) => append.conversation) } };
-      const tails = conversations.find(written, { session: reading, projection: { 'tail.append': 1 } });
-      for await (const { tail } of tails) for (const { append } of tail) marks.add(append.toHexString());
+      const those = { _id: { $in: group.map(({ write }) => write.conversation) } };
+      const marks = { 'tail.append': 1, 'changed.append': 1, 'changed.changes': 1 };
+      const found = conversations.find(those, { session: reading, projection: marks });
+      for await (const { _id, tail, changed = [] } of found) written.set(_id, [...tail, ...changed]);
     } catch (error) {
       failure ??= error;
     }
     for (const entry of group) {
-      if (marks.has(entry.mark.toHexString())) won(entry);
+      if (written.get(entry.write.conversation)?.some((document) => isBy(document, entry.mark))) won(entry);
       else void settle(entry, failure);
     }
   }
@@ -138,106 +167,120 @@ export function createWriter(
     await again(entry, failure);
   }
 
-  function won({ append: { conversation: id }, documents, carried, resolve }: Waiting): void {
-    const movedSeq = logs.get(id)?.movedSeq ?? 0;
-    const tail = [...carried, ...documents].filter(({ seq }) => seq > movedSeq);
-    logs.set(id, { rev: documents.at(-1)?.rev ?? 0, tail, movedSeq });
+  function won({ write, documents, changed, carried, resolve }: Waiting): void {
+    const { conversation: id } = write;
+    const movedRev = logs.get(id)?.movedRev ?? 0;
+    const pending = { tail: [...carried.tail, ...documents], changed: [...carried.changed, ...changed] };
+    logs.set(id, { rev: revAfter(write), ...after(movedRev, pending), movedRev });
     unmoved.add(id);
     moving ??= moveAll();
     resolve(true);
   }
 
-  /** Whether this append is in the log after all. */
-  async function landed({ append: { conversation }, documents: [first], mark }: Waiting): Promise<boolean> {
-    const seq = first?.seq ?? 0;
-    const [found] = await documents(conversation, seq, seq);
-    return found?.append.equals(mark) ?? false;
+  /** Whether this write is in the log after all. */
+  async function landed({ write, mark }: Waiting): Promise<boolean> {
+    const seq = [...write.messages, ...write.changed][0]?.seq ?? 0;
+    const [found] = await documents(write.conversation, seq, seq);
+    return found !== undefined && isBy(found, mark);
   }
 
   async function moveAll(): Promise<void> {
     while (unmoved.size > 0) {
-      const tails = new Map<ConversationId, readonly MessageDocument[]>();
+      const taken = new Map<ConversationId, Log>();
       let count = 0;
       for (const id of unmoved) {
-        const tail = logs.get(id)?.tail ?? [];
-        count += tail.length;
-        if (count > MAX_MOVED && tails.size > 0) break;
-        tails.set(id, tail);
+        const log = logs.get(id);
+        count += (log?.tail.length ?? 0) + (log?.changed.length ?? 0);
+        if (count > MAX_MOVED && taken.size > 0) break;
+        if (log) taken.set(id, { ...log });
         unmoved.delete(id);
       }
       try {
-        await move([...tails.values()].flat());
+        await move([...taken.values()]);
       } catch (error) {
-        // They stay in their tails, and are tried again with the next append to any conversation.
-        for (const id of tails.keys()) unmoved.add(id);
+        // They stay where they are, and are tried again with the next write to any conversation.
+        for (const id of taken.keys()) unmoved.add(id);
         onError(error);
         break;
       }
-      for (const [id, tail] of tails) {
+      for (const [id, { rev }] of taken) {
         const log = logs.get(id);
         if (!log) continue;
-        log.movedSeq = Math.max(log.movedSeq, tail.at(-1)?.seq ?? 0);
-        log.tail = log.tail.filter(({ seq }) => seq > log.movedSeq);
+        log.movedRev = Math.max(log.movedRev, rev);
+        Object.assign(log, after(log.movedRev, log));
       }
     }
     moving = null;
   }
 
-  /** Copies tails to `messages`. Idempotent: whoever comes second finds them there, and waits until they are there to stay. */
-  async function move(tail: readonly MessageDocument[]): Promise<void> {
-    if (tail.length === 0) return;
+  /** Copies what is pending to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
+  async function move(pending: readonly Waiting['carried'][]): Promise<void> {
+    await insert(pending.flatMap(({ tail }) => tail));
+    await replace(pending.flatMap(({ changed }) => changed));
+  }
+
+  async function insert(added: readonly MessageDocument[]): Promise<void> {
+    if (added.length === 0) return;
     try {
-      await write((session) => messages.insertMany([...tail], { ordered: false, session }));
+      await inSession((session) => messages.insertMany(added.map(searchable), { ordered: false, session }));
     } catch (error) {
       if (!isDuplicate(error)) throw error;
       // What is in the way may still be undone by a new primary: only what a majority has is moved.
-      const conversation = { $in: [...new Set(tail.map((message) => message.conversation))] };
-      const those = { conversation, _id: { $in: tail.map(({ _id }) => _id) } };
-      const present = await messages.countDocuments(those, { session: reading });
-      if (present < tail.length) throw new MongoError('The tail is not on a majority yet.');
+      await present(added);
     }
+  }
+
+  async function replace(changed: readonly MessageDocument[]): Promise<void> {
+    if (changed.length === 0) return;
+    const replacements = changed.map((document) => {
+      const { _id, conversation, rev } = document;
+      return { replaceOne: { filter: { _id, conversation, rev: { $lt: rev } }, replacement: searchable(document) } };
+    });
+    await inSession((session) => messages.bulkWrite(replacements, { ordered: false, session }));
+    await present(changed);
+  }
+
+  /** Makes sure that a majority has these messages in `messages`, as they are or as they have become since. */
+  async function present(moved: readonly MessageDocument[]): Promise<void> {
+    const conversation = { $in: [...new Set(moved.map((message) => message.conversation))] };
+    const those = { conversation, _id: { $in: moved.map(({ _id }) => _id) } };
+    const found = await messages.find(those, { session: reading, projection: { rev: 1 } }).toArray();
+    const revs = new Map(found.map(({ _id, rev }) => [_id, rev]));
+    if (moved.some(({ _id, rev }) => (revs.get(_id) ?? 0) < rev))
+      throw new MongoError('What is to be moved is not on a majority yet.');
   }
 
   return {
     /** As the port has it; rejects with the driver's error when it cannot be found out in time what became of it. */
-    append(append: Append): Promise<boolean> {
+    write(write: Write): Promise<boolean> {
       const mark = new ObjectId();
-      const documents = append.messages.map((message) => toDocument(message, mark));
+      const documents = write.messages.map((message) => toDocument(message, mark));
       return new Promise((resolve, reject) => {
-        const deadline = performance.now() + APPEND_MS;
-        void enter({ append, documents, mark, carried: [], deadline, resolve, reject });
+        const deadline = performance.now() + WRITE_MS;
+        void enter({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
-    /** Resolves when what was appended is moved, as far as it can be. */
+    /** Resolves when what was written is moved, as far as it can be. */
     async moved(): Promise<void> {
       await moving;
     },
   };
 }
 
-function operation({ append, documents, carried }: Waiting): AnyBulkWriteOperation<ConversationDocument> {
-  const { conversation: _id, afterRev, opening, roles } = append;
-  const newest = documents.at(-1);
-  if (!newest) throw new Error('an append holds at least one message');
-  const tail = [...carried, ...documents];
-  const heads = { lastSeq: newest.seq, lastRev: newest.rev, lastActivityAt: newest.sentAt, tail };
-  if (!opening) {
-    const set = Object.fromEntries([...roles].map(([, role], i) => [`members.$[m${i}].role`, role]));
-    const arrayFilters = [...roles.keys()].map((email, i) => ({ [`m${i}.email`]: email }));
-    const update = { $set: { ...heads, ...set } };
-    return { updateOne: { filter: { _id, lastRev: afterRev }, update, ...(roles.size > 0 && { arrayFilters }) } };
-  }
-  const { configId, subject, party } = opening;
-  const createdAt = documents[0]?.sentAt ?? newest.sentAt;
-  const views = { readSeq: 0, joinedAt: createdAt, leftAt: null, muted: false, pinned: false, archived: false };
-  const members = opening.members.map((email) => ({ email, role: roles.get(email) ?? null, ...views }));
-  const state = { status: 'OPEN' as const, labels: [], assignee: null };
-  return { insertOne: { document: { _id, configId, subject, party, ...state, createdAt, members, ...heads } } };
+/** What of it was written after a `rev`. */
+function after(rev: number, { tail, changed }: Waiting['carried']): Waiting['carried'] {
+  const later = (message: MessageDocument) => message.rev > rev;
+  return { tail: tail.filter(later), changed: changed.filter(later) };
 }
 
-function tooLong(tail: readonly MessageDocument[]): boolean {
-  const text = tail.reduce((sum, message) => sum + message.text.length, 0);
-  return tail.length > MAX_CARRIED.messages || text > MAX_CARRIED.text;
+function tooLong({ tail, changed }: Waiting['carried']): boolean {
+  const pending = [...tail, ...changed];
+  const text = pending.reduce((sum, message) => sum + textLength(message), 0);
+  return pending.length > MAX_CARRIED.messages || text > MAX_CARRIED.text;
+}
+
+function textLength({ text, revisions }: MessageDocument): number {
+  return revisions.reduce((sum, revision) => sum + revision.text.length, text.length);
 }
 
 /** Whether all that went wrong is that something is there already. */

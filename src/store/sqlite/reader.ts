@@ -2,11 +2,20 @@ import type Database from 'libsql';
 import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
+import { SEARCH_SQL } from './search.ts';
 
 /** The reading half of the port, over one connection. Rows cross the native boundary as one JSON text: that is what costs. */
 export type Reader = Pick<
   Store,
-  'conversation' | 'messages' | 'messagesByClientId' | 'firstUnread' | 'unreadCount' | 'chatList' | 'unreadTotal'
+  | 'conversation'
+  | 'messages'
+  | 'messagesByClientId'
+  | 'changes'
+  | 'firstUnread'
+  | 'unreadCount'
+  | 'chatList'
+  | 'unreadTotal'
 >;
 
 const CONVERSATION = `json_array(c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
@@ -18,13 +27,6 @@ type ConversationRow = [
   ...[number, number, number, number, MemberRow[]],
 ];
 type MemberRow = [EmailAddress, Member['role'], number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
-
-const MESSAGE = `json_array(m.seq, m.rev, m.kind, m.sender, m.text, m.client_id, m.reply_to_seq, m.sent_at, m.edited_at,
-  m.redacted_at, json(m.revisions))`;
-type MessageRow = [
-  ...[number, number, Message['kind'], EmailAddress, string, string | null, number | null, number],
-  ...[number | null, number | null, Message['revisions']],
-];
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
@@ -45,6 +47,15 @@ export const SQL = {
     (SELECT * FROM messages WHERE conversation = ${PK} AND seq BETWEEN @from AND @to ORDER BY seq) m`,
   messagesByClientId: `SELECT json_group_array(${MESSAGE}) AS json FROM json_each(@keys) k
     CROSS JOIN messages m ON m.conversation = ${PK} AND m.sender = k.value ->> 0 AND m.client_id = k.value ->> 1`,
+  added: `SELECT c.last_seq AS lastSeq, c.last_rev AS lastRev,
+    (SELECT coalesce(added_rev, rev) FROM messages WHERE conversation = c.pk AND seq = @seq) AS addedRev
+    FROM conversations c WHERE c.id = @id`,
+  // What was never changed is in the order of its numbers, so that only what was changed needs an index of it.
+  changes: `SELECT json_group_array(${MESSAGE}) AS json FROM (
+    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND seq >= @from AND added_rev IS NULL ORDER BY seq LIMIT @limit)
+    UNION ALL
+    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND rev > @afterRev AND added_rev IS NOT NULL ORDER BY rev LIMIT @limit)
+    ORDER BY rev LIMIT @limit) m`,
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
   unreadCount: `SELECT ${COUNT_UNREAD} AS count FROM members r WHERE r.conversation = ${PK} AND r.email = @reader`,
@@ -52,6 +63,7 @@ export const SQL = {
   chatList: `SELECT json_group_array(json(json)) AS json FROM (SELECT ${CONVERSATION} AS json FROM ${LISTED}
     AND (@id IS NULL OR ${ORDER} > (1 - @pinned, -@lastActivityAt, @id)) ORDER BY 1 - r.pinned, -c.last_activity_at, c.id LIMIT @limit)`,
   chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LISTED} AND ${ORDER} <= (1 - @pinned, -@lastActivityAt, @id)) AS found`,
+  ...SEARCH_SQL,
 } as const;
 
 export function createReader(db: Database.Database): Reader {
@@ -62,6 +74,8 @@ export function createReader(db: Database.Database): Reader {
   const conversation = get<{ json: string }>(SQL.conversation);
   const messages = get<{ json: string }>(SQL.messages);
   const messagesByClientId = get<{ json: string }>(SQL.messagesByClientId);
+  const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
+  const changes = get<{ json: string }>(SQL.changes);
   const firstUnread = get<{ seq: number }>(SQL.firstUnread);
   const unreadCount = get<{ count: number }>(SQL.unreadCount);
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
@@ -82,6 +96,18 @@ export function createReader(db: Database.Database): Reader {
     id: at?.id ?? null,
   });
 
+  /** Number of the first message that was added after `afterRev`. Each earlier change puts it one lower at most. */
+  function firstAddedAfter(id: ConversationId, afterRev: number): number {
+    const { lastSeq = 0, lastRev = 0 } = added({ id, seq: 0 }) ?? {};
+    let [from, to] = [Math.max(1, afterRev + 1 - (lastRev - lastSeq)), Math.min(afterRev, lastSeq) + 1];
+    while (from < to) {
+      const middle = Math.floor((from + to) / 2);
+      if ((added({ id, seq: middle })?.addedRev ?? Number.POSITIVE_INFINITY) <= afterRev) from = middle + 1;
+      else to = middle;
+    }
+    return from;
+  }
+
   /** What was read last: a conversation that has not changed is the same object, and is not parsed again. */
   const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({ max: 1000 });
 
@@ -101,6 +127,10 @@ export function createReader(db: Database.Database): Reader {
     async messagesByClientId(id, keys) {
       const pairs = JSON.stringify(keys.map((key) => [key.sender, key.clientId]));
       return toMessages(id, messagesByClientId({ id, keys: pairs }));
+    },
+    async changes(id, afterRev, limit) {
+      const from = firstAddedAfter(id, afterRev);
+      return toMessages(id, changes({ id, from, afterRev, limit }));
     },
     async firstUnread(id, reader) {
       return firstUnread({ id, reader })?.seq ?? null;
@@ -130,22 +160,7 @@ export function createReader(db: Database.Database): Reader {
 }
 
 function toMessages(id: ConversationId, row: { json: string } | undefined): Message[] {
-  return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map(
-    ([seq, rev, kind, sender, text, clientId, replyToSeq, sentAt, editedAt, redactedAt, revisions]) => ({
-      conversationId: id,
-      seq,
-      rev,
-      kind,
-      sender,
-      text,
-      clientId,
-      replyToSeq,
-      sentAt,
-      editedAt,
-      redactedAt,
-      revisions,
-    }),
-  );
+  return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map((message) => toMessage(id, message));
 }
 
 function toConversation(row: ConversationRow): Conversation {

@@ -1,4 +1,5 @@
 import type Database from 'libsql';
+import { SEARCH_TABLE } from './search-index.ts';
 
 /** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
 export const APPLICATION_ID = 0x4b434854;
@@ -54,15 +55,27 @@ const MIGRATIONS = [
   `,
   // Times never go back within a log, so they are found by number; an index of them was written with each message.
   'DROP INDEX messages_by_time;',
+  `
+  -- Null where it is rev: what was never changed is in the order of rev by its number, and needs no index of it.
+  ALTER TABLE messages ADD COLUMN added_rev INTEGER;
+  ALTER TABLE messages ADD COLUMN redaction_reason TEXT;
+  ALTER TABLE messages ADD COLUMN first_text_hash TEXT;
+  CREATE INDEX messages_changed ON messages (conversation, rev) WHERE added_rev IS NOT NULL;
+  CREATE INDEX members_archived ON members (conversation) WHERE archived = 1 AND muted = 0;
+  -- Up to which number the messages are in the search index: see indexer.ts.
+  ALTER TABLE conversations ADD COLUMN indexed_seq INTEGER NOT NULL DEFAULT 0;
+  -- How far the scrubber is, while it has something to do: see scrubber.ts.
+  CREATE TABLE scrub (pk INTEGER PRIMARY KEY CHECK (pk = 1), position INTEGER NOT NULL);
+  ${SEARCH_TABLE}`,
 ];
 
 /** The version this program writes. */
 export const VERSION = MIGRATIONS.length;
 
-/** Brings the file to `VERSION`, each step whole or not at all. */
-export function migrate(db: Database.Database, version: number): void {
+/** Brings the file from one version to another, each step whole or not at all. */
+export function migrate(db: Database.Database, version: number, to = VERSION): void {
   for (const [index, sql] of MIGRATIONS.entries()) {
-    if (index < version) continue;
+    if (index < version || index >= to) continue;
     db.exec(
       `BEGIN IMMEDIATE; ${sql} PRAGMA user_version = ${index + 1}; PRAGMA application_id = ${APPLICATION_ID}; COMMIT;`,
     );

@@ -4,8 +4,10 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
+import { createSearch } from './search.ts';
 import { type Command, createWriter, type Outcome } from './writer.ts';
 
 /** How many commands one transaction takes at most, so that the first of them does not wait long. */
@@ -20,7 +22,7 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
-    const write = createWriter(db);
+    const write = createWriter(db, createChores(db));
     return createStore(db, { write: async (commands) => write(commands), close: async () => {} });
   }
   // The lock is on the file itself, whatever link leads to it.
@@ -31,7 +33,7 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   try {
     const version = existsSync(file) ? checkContent(file) : 0;
     const db = new Database(file);
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON');
     migrate(db, version);
     db.exec('PRAGMA query_only = ON');
     const thread = startThread(file, onError);
@@ -88,15 +90,24 @@ function createStore(db: Database.Database, backend: Backend): Store {
 
   return {
     ...createReader(db),
-    async append({ roles, ...append }) {
-      const appended = await execute({ kind: 'append', append, roles: [...roles] });
-      if (appended) wake({ conversation: append.conversation });
-      return appended;
+    search: createSearch(db, (pks) => execute({ kind: 'index', pks })),
+    async write({ roles, ...write }) {
+      const written = await execute({ kind: 'write', write, roles: [...roles] });
+      if (written) wake({ kind: 'log', conversation: write.conversation });
+      return written;
     },
     async moveRead(id, reader, seq, role) {
       const moved = await execute({ kind: 'moveRead', id, reader, seq, role });
-      if (moved) wake({ conversation: id, reader });
+      if (moved) wake({ kind: 'read', conversation: id, member: reader });
       return moved;
+    },
+    async setView(id, reader, view) {
+      const changed = await execute({ kind: 'setView', id, reader, view });
+      if (changed) wake({ kind: 'view', conversation: id, member: reader });
+      return changed;
+    },
+    async tellTyping(typing) {
+      wake(typing);
     },
     watch(listener) {
       listeners.add(listener);

@@ -1,11 +1,14 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress, Role } from '../../model.ts';
-import type { Append } from '../store.ts';
+import type { ConversationId, EmailAddress, Message, Role, View } from '../../model.ts';
+import { revAfter, type Write } from '../store.ts';
+import type { Indexer } from './indexer.ts';
 import { VERSION } from './schema.ts';
+import type { Scrubber } from './scrubber.ts';
+import type { SearchIndex } from './search-index.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
-  | { readonly kind: 'append'; readonly append: Omit<Append, 'roles'>; readonly roles: readonly [EmailAddress, Role][] }
+  | { readonly kind: 'write'; readonly write: Omit<Write, 'roles'>; readonly roles: readonly [EmailAddress, Role][] }
   | {
       readonly kind: 'moveRead';
       readonly id: ConversationId;
@@ -13,7 +16,21 @@ export type Command =
       readonly seq: number;
       readonly role: Role | null;
     }
+  | {
+      readonly kind: 'setView';
+      readonly id: ConversationId;
+      readonly reader: EmailAddress;
+      readonly view: Partial<View>;
+    }
+  | { readonly kind: 'index'; readonly pks: readonly number[] }
   | { readonly kind: 'ping' };
+
+/** What is kept beside the tables, or done behind the writes. */
+export interface Chores {
+  readonly index: SearchIndex;
+  readonly indexer: Indexer;
+  readonly scrubber: Scrubber;
+}
 
 /** What came of a command: whether it changed something, or why it failed. */
 export type Outcome = { readonly changed: boolean } | { readonly failed: string; readonly nothingWritten: boolean };
@@ -22,75 +39,142 @@ export type Outcome = { readonly changed: boolean } | { readonly failed: string;
  * Applies commands in order, all in one transaction: one fsync for however many came together.
  * Where one of them breaks the transaction, each is tried again alone, so that it fails alone.
  */
-export function createWriter(db: Database.Database): (commands: readonly Command[]) => Outcome[] {
+export function createWriter(
+  db: Database.Database,
+  { index, indexer, scrubber }: Chores,
+): (commands: readonly Command[]) => Outcome[] {
   const open = db.prepare(`INSERT INTO conversations
     (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING`);
-  const join = db.prepare(`INSERT INTO members (conversation, email, joined_at)
+  const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
-  const advance = db.prepare(`UPDATE conversations SET last_seq = ?, last_rev = ?, last_activity_at = ?
-    WHERE id = ? AND last_rev = ? RETURNING pk`);
+  const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
+    last_activity_at = coalesce(?, last_activity_at) WHERE id = ? AND last_rev = ? RETURNING pk`);
   const pkOf = db.prepare('SELECT pk FROM conversations WHERE id = ?');
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
-  const insert = db.prepare(`INSERT INTO messages
-    (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq, sent_at)
-    SELECT ${Array.from({ length: 9 }, (_, i) => `value ->> ${i}`)} FROM json_each(?)`);
+  const insert = db.prepare(`INSERT INTO messages (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq,
+    sent_at, edited_at, redacted_at, revisions, added_rev, redaction_reason, first_text_hash)
+    SELECT ${Array.from({ length: 15 }, (_, i) => `value ->> ${i}`)} FROM json_each(?)`);
+  const textOf = db.prepare('SELECT text FROM messages WHERE conversation = ? AND seq = ?');
+  const change = db.prepare(`UPDATE messages SET rev = ?, text = ?, edited_at = ?, redacted_at = ?, revisions = ?,
+    added_rev = ?, redaction_reason = ?, first_text_hash = ? WHERE conversation = ? AND seq = ?`);
+  const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
+  const join =
+    db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, left_at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
+      read_seq = max(read_seq, excluded.read_seq), muted = 0, pinned = 0, archived = 0`);
+  const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
+  const bringBack = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
+    AND conversation IN (SELECT value FROM json_each(?))`);
   const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role)
     WHERE conversation = ?3 AND email = ?4 AND read_seq < ?1`);
+  const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
+    archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
+    AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
 
-  /** Rows of messages to be inserted before the transaction ends. */
+  /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
   let rows: unknown[][] = [];
+  /** Conversations with a new text. */
+  let spokenIn = new Set<number>();
 
-  function append(
-    { conversation, afterRev, opening, messages }: Omit<Append, 'roles'>,
+  function flush(): void {
+    if (rows.length === 0) return;
+    insert.run([JSON.stringify(rows)]);
+    if (spokenIn.size > 0) bringBack.run([JSON.stringify([...spokenIn])]);
+    discard();
+  }
+
+  function discard(): void {
+    rows = [];
+    spokenIn = new Set();
+  }
+
+  function write(
+    { conversation, afterRev, opening, messages, changed, state, members }: Omit<Write, 'roles'>,
     roles: Iterable<[EmailAddress, Role]>,
   ): boolean {
     const newest = messages.at(-1);
-    if (!newest) return false;
-    const heads = [newest.seq, newest.rev, newest.sentAt];
+    const lastRev = revAfter({ messages, changed });
     let pk: number;
     if (opening) {
-      const { configId, subject, party, members } = opening;
+      const { configId, subject, party } = opening;
       const at = messages[0]?.sentAt;
-      if (open.run([conversation, configId, subject, party, at, newest.sentAt, newest.seq, newest.rev]).changes === 0)
-        return false;
-      join.run([conversation, JSON.stringify(members), at]);
+      const heads = [at, newest?.sentAt, newest?.seq, lastRev];
+      if (open.run([conversation, configId, subject, party, ...heads]).changes === 0) return false;
+      enroll.run([conversation, JSON.stringify(opening.members), at]);
       pk = (pkOf.get([conversation]) as { pk: number }).pk;
     } else {
+      const heads = [newest?.seq ?? null, lastRev, newest?.sentAt ?? null];
       const row = advance.get([...heads, conversation, afterRev]) as { pk: number } | undefined;
       if (!row) return false;
       pk = row.pk;
     }
-    for (const m of messages) {
-      rows.push([pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt]);
+    for (const message of messages) {
+      rows.push(rowOf(pk, message));
+      if (isText(message)) spokenIn.add(pk);
+    }
+    indexer.note(pk);
+    if (changed.length > 0) flush();
+    for (const message of changed) changeMessage(pk, message);
+    if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
+    for (const { email, joined, leftAt } of members) {
+      if (joined) join.run([pk, email, joined.at, joined.readSeq, leftAt]);
+      else leave.run([leftAt, pk, email]);
     }
     for (const [email, role] of roles) setRole.run([role, pk, email]);
     return true;
   }
 
+  function changeMessage(pk: number, message: Message): void {
+    const { seq, rev, text, editedAt, redactedAt, revisions, addedRev, redactionReason, firstTextHash } = message;
+    const before = textOf.get([pk, seq]) as { text: string } | undefined;
+    if (!before) throw new Error(`there is no message ${seq} to change`);
+    const values = [text, editedAt, redactedAt, JSON.stringify(revisions), addedRev, redactionReason, firstTextHash];
+    change.run([rev, ...values, pk, seq]);
+    if (seq <= indexer.indexedSeq(pk)) {
+      index.remove([[pk, seq, before.text]]);
+      if (isText(message)) index.add([[pk, seq, text]]);
+    }
+    if (redactedAt !== null) scrubber.begin();
+  }
+
   function apply(command: Command): boolean {
     switch (command.kind) {
-      case 'append':
-        return append(command.append, command.roles);
+      case 'write':
+        return write(command.write, command.roles);
       case 'moveRead': {
-        const pk = (pkOf.get([command.id]) as { pk: number } | undefined)?.pk ?? null;
+        const pk = pkOfConversation(command.id);
         return moveRead.run([command.seq, command.role, pk, command.reader]).changes > 0;
       }
+      case 'setView': {
+        flush();
+        const { muted, pinned, archived } = command.view;
+        const values = [muted, pinned, archived].map((value) => (value === undefined ? null : Number(value)));
+        return setView.run([...values, pkOfConversation(command.id), command.reader]).changes > 0;
+      }
+      case 'index':
+        flush();
+        indexer.catchUp(command.pks);
+        return true;
       case 'ping':
-        // Writes a page of the file, so that it fails when the next append would.
+        // Writes a page of the file, so that it fails when the next write would.
         db.exec(`PRAGMA user_version = ${VERSION}`);
         return true;
     }
+  }
+
+  function pkOfConversation(id: ConversationId): number | null {
+    return (pkOf.get([id]) as { pk: number } | undefined)?.pk ?? null;
   }
 
   function commit(commands: readonly Command[]): Outcome[] {
     let committing = false;
     try {
       db.exec('BEGIN IMMEDIATE');
-      rows = [];
+      discard();
       const outcomes = commands.map((command) => ({ changed: apply(command) }));
-      if (rows.length > 0) insert.run([JSON.stringify(rows)]);
+      flush();
       committing = true;
       db.exec('COMMIT');
       return outcomes;
@@ -103,4 +187,18 @@ export function createWriter(db: Database.Database): (commands: readonly Command
     }
   }
   return commit;
+}
+
+/** Whether the words of the message are to be found. */
+function isText({ kind, redactedAt }: Message): boolean {
+  return kind === 'TEXT' && redactedAt === null;
+}
+
+function rowOf(pk: number, m: Message): unknown[] {
+  const life = [m.editedAt, m.redactedAt, JSON.stringify(m.revisions), m.addedRev === m.rev ? null : m.addedRev];
+  return [
+    ...[pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt],
+    ...life,
+    ...[m.redactionReason, m.firstTextHash],
+  ];
 }

@@ -77,23 +77,23 @@ type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 
 const CHAT_LIST = parse(`query ChatList($after: String) {
   chatList(first: 100, after: $after) {
-    nodes { configId members { email } subject party unreadCount lastMessage { text } lastActivityAt }
+    nodes { configId createdAt members { email joinedAt } subject party unreadCount lastMessage { text } lastActivityAt }
     pageInfo { hasNextPage endCursor }
   }
 }`);
 const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   sendMessages(input: $input) {
     messages { text sender sentAt readBy }
-    conversation { configId members { email } }
+    conversation { configId createdAt members { email joinedAt } }
   }
 }`);
 const LOOK = parse(
-  `query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq configId members { email } } }`,
+  `query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq configId createdAt members { email joinedAt } } }`,
 );
 const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $after: String) {
   markRead(input: $read) {
     conversation {
-      configId members { email } subject party
+      configId createdAt members { email joinedAt } subject party
       messages(first: $first, after: $after) { nodes { text sender sentAt readBy } }
     }
   }
@@ -114,11 +114,12 @@ interface MessageData {
 }
 interface ConversationData {
   configId: string;
-  members: { email: EmailAddress }[];
+  createdAt: string;
+  members: { email: EmailAddress; joinedAt: string }[];
   subject: string | null;
   party: string | null;
 }
-type FoundData = Pick<ConversationData, 'configId' | 'members'> & { id: ConversationId; lastSeq: number };
+type FoundData = Pick<ConversationData, 'configId' | 'createdAt' | 'members'> & { id: ConversationId; lastSeq: number };
 interface ChatData extends ConversationData {
   unreadCount: number;
   lastMessage: { text: string } | null;
@@ -237,8 +238,16 @@ function own(client: LegacyClient, name: string, value: string): void {
   if (parseEmail(value) !== client.email) throw new ChatError('FORBIDDEN', `${name} is not the connected address.`);
 }
 
-function conversation(client: LegacyClient, { configId, members }: Pick<ConversationData, 'configId' | 'members'>) {
-  return { config_id: configId, members: members.map(({ email }) => spell(client, email)) };
+/**
+ * A conversation as clients name it when they ask for it: with the members of its key, who joined as it was opened. Others
+ * came later, and were they listed, it would be another conversation's name.
+ */
+function conversation(
+  client: LegacyClient,
+  { configId, createdAt, members }: Pick<ConversationData, 'configId' | 'createdAt' | 'members'>,
+) {
+  const named = members.filter(({ joinedAt }) => joinedAt === createdAt);
+  return { config_id: configId, members: named.map(({ email }) => spell(client, email)) };
 }
 
 function messageOf(client: LegacyClient, { text, sender, sentAt, readBy }: MessageData) {

@@ -1,0 +1,129 @@
+import type { Conversation, ConversationId, ConversationStatus, EmailAddress, View, Viewer } from '../model.ts';
+import type { Store } from '../store/store.ts';
+import { type Operation, permit } from './access.ts';
+import { badInput } from './errors.ts';
+import { requireId } from './ids.ts';
+import type { Intent } from './intent.ts';
+import type { Decided } from './plan.ts';
+import { createRateLimit } from './rate-limit.ts';
+import type { createTypists } from './typing.ts';
+import { checkLabels, checkMessageText, checkText } from './values.ts';
+import type { MessageView } from './view.ts';
+
+/** Hints about typing that a user may give a minute, and at once; those that tell nothing new are not counted. */
+const HINTS = { perMinute: 120, burst: 20 } as const;
+
+/** What is left out, or null but for the assignee, stays as it is. */
+export interface UpdateInput {
+  readonly status?: ConversationStatus | null | undefined;
+  readonly assignee?: EmailAddress | null | undefined;
+  readonly addLabels?: readonly string[] | null | undefined;
+  readonly removeLabels?: readonly string[] | null | undefined;
+  readonly addMembers?: readonly EmailAddress[] | null | undefined;
+  readonly removeMembers?: readonly EmailAddress[] | null | undefined;
+}
+
+export interface LifeOptions {
+  readonly store: Store;
+  readonly typists: ReturnType<typeof createTypists>;
+  /** The conversation as the viewer may see it, after the writes under way. */
+  readonly read: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation | null>;
+  /** Decides an intent, and resolves once what comes of it is durable. */
+  readonly write: (intent: Intent) => Promise<Decided>;
+  /** Makes sure that the viewer may do this, before it waits for others. @throws ChatError NOT_FOUND */
+  readonly admit: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<void>;
+  /** Counts a message. @throws ChatError RATE_LIMITED */
+  readonly take: (viewer: Viewer) => void;
+}
+
+/** What can be done to a conversation and its messages once they are there. */
+export function createLife({ store, typists, read, write, admit, take }: LifeOptions) {
+  const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
+
+  /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
+  async function change(operation: Operation, viewer: Viewer, intent: Exclude<Intent, { kind: 'send' }>) {
+    await admit(operation, intent.conversation, viewer);
+    take(viewer);
+    return write(intent);
+  }
+
+  async function changeMessage(
+    operation: Operation,
+    viewer: Viewer,
+    intent: Extract<Intent, { seq: number }>,
+  ): Promise<MessageView> {
+    const { messages, conversation } = await change(operation, viewer, intent);
+    const [message] = messages;
+    if (!message) throw new Error('a change of a message came to none');
+    return { ...message, conversation };
+  }
+
+  return {
+    /** Gives the viewer's own message another text; `expectedRev` is the `rev` it is to have. */
+    async editMessage(
+      viewer: Viewer,
+      conversation: string,
+      { seq, text, expectedRev }: { seq: number; text: string; expectedRev?: number | null | undefined },
+    ): Promise<MessageView> {
+      const about = { conversation: requireId(conversation), viewer, seq, expectedRev: expectedRev ?? null };
+      return changeMessage('editMessage', viewer, { kind: 'edit', ...about, text: checkMessageText(text) });
+    },
+
+    /** Takes the texts of a message away for good. */
+    async redactMessage(
+      viewer: Viewer,
+      conversation: string,
+      { seq, reason }: { seq: number; reason: string },
+    ): Promise<MessageView> {
+      const about = { conversation: requireId(conversation), viewer, seq, reason: checkText('reason', reason, 1, 500) };
+      return changeMessage('redactMessage', viewer, { kind: 'redact', ...about });
+    },
+
+    /** Changes a conversation for everybody; what changes nothing writes nothing. */
+    async updateConversation(viewer: Viewer, conversation: string, input: UpdateInput): Promise<Conversation> {
+      const [addMembers, removeMembers] = [distinct(input.addMembers), distinct(input.removeMembers)];
+      const [addLabels, removeLabels] = [checkLabels(input.addLabels), checkLabels(input.removeLabels)];
+      for (const [added, removed] of [
+        [addMembers, removeMembers],
+        [addLabels, removeLabels],
+      ]) {
+        if (added?.some((one) => removed?.includes(one as never)))
+          throw badInput('Something is added and removed at once.');
+      }
+      const lists = { addLabels, removeLabels, addMembers, removeMembers };
+      const about = {
+        conversation: requireId(conversation),
+        viewer,
+        status: input.status ?? null,
+        assignee: input.assignee,
+      };
+      const decided = await change('updateConversation', viewer, { kind: 'update', ...about, ...lists });
+      return decided.conversation;
+    },
+
+    /** Changes how the viewer sees a conversation. */
+    async updateView(
+      viewer: Viewer,
+      conversation: string,
+      view: { readonly [K in keyof View]?: boolean | null | undefined },
+    ): Promise<Conversation> {
+      const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
+      const given = Object.entries(view).filter(([, value]) => value != null);
+      await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
+      return permit('updateView', viewer, await store.conversation(id));
+    },
+
+    /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */
+    async setTyping(viewer: Viewer, conversation: string, typing: boolean): Promise<void> {
+      const { id } = permit('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
+      const hint = { conversation: id, member: viewer.email, typing };
+      if (!typists.isNews(hint)) return;
+      takeHint(viewer.email, 1);
+      typists.say(hint);
+    },
+  };
+}
+
+function distinct(emails: readonly EmailAddress[] | null | undefined): EmailAddress[] {
+  return [...new Set(emails ?? [])];
+}

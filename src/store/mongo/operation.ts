@@ -1,0 +1,119 @@
+import type { AnyBulkWriteOperation, Document } from 'mongodb';
+import type { EmailAddress, Instant, Member, Role } from '../../model.ts';
+import { type MemberChange, revAfter, type Write } from '../store.ts';
+import type { ConversationDocument, MessageDocument } from './documents.ts';
+
+/** A write, and what its conversation's document is to carry. */
+interface Written {
+  readonly write: Write;
+  /** The new messages, and those of the log that are changed. */
+  readonly documents: readonly MessageDocument[];
+  readonly changed: readonly MessageDocument[];
+  /** What is not moved yet of what was written before. */
+  readonly carried: { readonly tail: readonly MessageDocument[]; readonly changed: readonly MessageDocument[] };
+}
+
+/** The one write of one document that commits. */
+export function operation({
+  write,
+  documents,
+  changed,
+  carried,
+}: Written): AnyBulkWriteOperation<ConversationDocument> {
+  const { conversation: _id, afterRev, opening, roles, state, members } = write;
+  const newest = documents.at(-1);
+  const log = {
+    lastRev: revAfter(write),
+    tail: [...carried.tail, ...documents],
+    changed: [...carried.changed, ...changed],
+  };
+  if (opening) return { insertOne: { document: { ...opened(write, opening), ...log } } };
+  const set = {
+    ...log,
+    ...(newest && { lastSeq: newest.seq, lastActivityAt: newest.sentAt }),
+    ...(state && { ...state, labels: [...state.labels] }),
+  };
+  const filter = { _id, lastRev: afterRev };
+  const spoken = documents.some(({ counts }) => counts);
+  // Only here is what is set computed from what is there: it costs the whole document in the oplog.
+  if (members.length > 0)
+    return {
+      updateOne: { filter, update: [{ $set: { ...literal(set), members: membersAfter(members, roles, spoken) } }] },
+    };
+  const known = [...roles].map(([email, role], i) => ({ name: `m${i}`, email, role }));
+  const update = {
+    $set: {
+      ...set,
+      ...Object.fromEntries(known.map(({ name, role }) => [`members.$[${name}].role`, role])),
+      ...(spoken && { 'members.$[back].archived': false }),
+    },
+  };
+  const arrayFilters = [
+    ...known.map(({ name, email }) => ({ [`${name}.email`]: email })),
+    ...(spoken ? [{ 'back.archived': true, 'back.muted': false }] : []),
+  ];
+  return { updateOne: { filter, update, ...(arrayFilters.length > 0 && { arrayFilters }) } };
+}
+
+function opened(
+  { conversation: _id, messages, roles }: Write,
+  { configId, subject, party, members: emails }: NonNullable<Write['opening']>,
+) {
+  const createdAt = messages[0]?.sentAt ?? 0;
+  const { seq: lastSeq = 0, sentAt: lastActivityAt = createdAt } = messages.at(-1) ?? {};
+  const members = emails.map((email) => newMember(email, createdAt, 0, null, roles.get(email) ?? null));
+  const state = { status: 'OPEN' as const, labels: [], assignee: null };
+  return { _id, configId, subject, party, ...state, createdAt, lastActivityAt, lastSeq, members };
+}
+
+function newMember(
+  email: EmailAddress,
+  joinedAt: Instant,
+  readSeq: number,
+  leftAt: Instant | null,
+  role: Role | null,
+): Member {
+  return { email, role, readSeq, joinedAt, leftAt, muted: false, pinned: false, archived: false };
+}
+
+/** An expression for the members after some joined or left, whatever they have read meanwhile. */
+function membersAfter(
+  changes: readonly MemberChange[],
+  roles: ReadonlyMap<EmailAddress, Role>,
+  spoken: boolean,
+): Document {
+  const isOneOf = (emails: readonly EmailAddress[]) => ({ $in: ['$$member.email', { $literal: emails }] });
+  const back = { $and: ['$$member.archived', { $not: '$$member.muted' }] };
+  // Those of whom the same becomes go together: an expression for each would be tried on each member.
+  const alike = new Map<string, EmailAddress[]>();
+  for (const { email, joined, leftAt } of changes) {
+    const { email: _, role, ...fresh } = newMember(email, joined?.at ?? 0, joined?.readSeq ?? 0, leftAt, null);
+    const becomes = JSON.stringify(joined ? fresh : { leftAt });
+    alike.set(becomes, [...(alike.get(becomes) ?? []), email]);
+  }
+  const patches = [
+    ...(spoken ? [{ $cond: [back, { archived: false }, {}] }] : []),
+    ...[...roles].map(([email, role]) => ({ $cond: [isOneOf([email]), { role }, {}] })),
+    ...[...alike].map(([becomes, emails]) => ({ $cond: [isOneOf(emails), { $literal: JSON.parse(becomes) }, {}] })),
+  ];
+  const joining = changes.flatMap(({ email, joined, leftAt }) =>
+    joined ? [newMember(email, joined.at, joined.readSeq, leftAt, roles.get(email) ?? null)] : [],
+  );
+  return {
+    $concatArrays: [
+      { $map: { input: '$members', as: 'member', in: { $mergeObjects: ['$$member', ...patches] } } },
+      {
+        $filter: {
+          input: { $literal: joining },
+          as: 'member',
+          cond: { $not: { $in: ['$$member.email', '$members.email'] } },
+        },
+      },
+    ],
+  };
+}
+
+/** Values as they stand, in a place where a text that begins with a dollar sign would be an expression. */
+function literal(values: object): Document {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { $literal: value }]));
+}

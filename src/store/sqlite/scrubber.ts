@@ -1,0 +1,97 @@
+import type Database from 'libsql';
+
+/** Pages that are looked at between two groups of writes. */
+const PAGES = 500;
+/** Pages of the search index that are merged between two groups of writes: that takes longer. */
+const MERGED_PAGES = 100;
+/** Where a round stands before it looks at the first page. */
+const [BEGUN, MERGING] = [-1, 0];
+/** The bytes before the content of a b-tree page, by its type (SQLite file format, section 1.6). */
+const HEADER_BYTES: Readonly<Record<number, number>> = { 2: 12, 5: 12, 10: 8, 13: 8 };
+/** Up to this page the first byte of a page that is no b-tree page is 0: it begins with the number of another page. */
+const MAX_PAGE = 0xffffff;
+
+export interface Scrubber {
+  /** Asks for a round; part of the transaction that is under way. */
+  begin(): void;
+  /** Does a part of what there is to do. True while there is more. */
+  step(): boolean;
+}
+
+/**
+ * Takes away what is left of redacted texts, in rounds of small steps between the writes:
+ *
+ * 1. Merges the search index, which holds removed words until then. The older of its parts are freed, and zeroed.
+ * 2. Zeroes the unallocated middle of every page. `secure_delete` zeroes what is deleted; but when SQLite spreads the rows
+ *    of a page over two, it leaves their bytes there, where no deletion finds them.
+ * 3. Empties the write-ahead log.
+ *
+ * How far a round is stands in the file: whatever ends the process, the next one goes on. A redaction in the middle
+ * of a round begins it anew, so a round costs what the file is long, however many redactions it is for.
+ */
+export function createScrubber(db: Database.Database): Scrubber {
+  const begin = db.prepare('INSERT OR REPLACE INTO scrub (pk, position) VALUES (1, ?)');
+  const position = db.prepare('SELECT position FROM scrub');
+  const end = db.prepare('DELETE FROM scrub');
+  const merge = db.prepare(`INSERT INTO search (search, rank) VALUES ('merge', ?)`);
+  const changes = db.prepare('SELECT total_changes() AS count');
+  const size = db.prepare('PRAGMA page_count');
+  const read = db.prepare('SELECT pgno, data FROM json_each(?) JOIN sqlite_dbpage ON pgno = value');
+  const write = db.prepare('UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?');
+
+  /** True when all that was in the index at the beginning is merged (SQLite FTS5, section 6.8). */
+  function mergeSome(pages: number): boolean {
+    const before = (changes.get([]) as { count: number }).count;
+    merge.run([pages]);
+    return (changes.get([]) as { count: number }).count - before < 2;
+  }
+
+  /** Zeroes the middles of some pages; gives the next page, or null after the last. */
+  function zeroSome(from: number): number | null {
+    const { page_count: count } = size.get([]) as { page_count: number };
+    const to = Math.min(from + PAGES - 1, count, MAX_PAGE);
+    const numbers = Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i);
+    for (const { pgno, data } of read.all([JSON.stringify(numbers)]) as { pgno: number; data: ArrayBuffer }[]) {
+      const page = Buffer.from(data);
+      if (zeroMiddle(page, pgno === 1 ? 100 : 0)) write.run([page, pgno]);
+    }
+    return to < Math.min(count, MAX_PAGE) ? to + 1 : null;
+  }
+
+  function go(from: number): number | null {
+    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
+    if (from <= MERGING)
+      return mergeSome(from === BEGUN ? -MERGED_PAGES : MERGED_PAGES) && from === MERGING ? 1 : MERGING;
+    return zeroSome(from);
+  }
+
+  return {
+    begin: () => void begin.run([BEGUN]),
+    step() {
+      const found = position.get([]) as { position: number } | undefined;
+      if (!found) return false;
+      db.exec('BEGIN IMMEDIATE');
+      const next = go(found.position);
+      if (next !== null) begin.run([next]);
+      db.exec('COMMIT');
+      if (next !== null) return true;
+      // A reader may be in the way of emptying the log: then once more.
+      const { busy } = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get([]) as { busy: number };
+      if (busy === 0) end.run([]);
+      return busy !== 0;
+    },
+  };
+}
+
+/** Zeroes what lies between the cell pointers and the cells. True when there was something. */
+function zeroMiddle(page: Buffer, at: number): boolean {
+  const header = HEADER_BYTES[page[at] ?? 0];
+  if (header === undefined) return false;
+  const from = at + header + 2 * page.readUInt16BE(at + 3);
+  const to = page.readUInt16BE(at + 5) || 65_536;
+  if (from >= to || to > page.length) return false;
+  const middle = page.subarray(from, to);
+  if (middle.every((byte) => byte === 0)) return false;
+  middle.fill(0);
+  return true;
+}

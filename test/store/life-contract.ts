@@ -1,0 +1,408 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type Conversation, type ConversationId, hashText, type Message } from '../../src/model.ts';
+import type { SearchPosition, Store, Write } from '../../src/store/store.ts';
+import { termsOf } from '../../src/store/words.ts';
+import { createBruteForce } from './brute-force.ts';
+import { ANN, BOB, CAT, EVERYTHING, edited, email, message, redacted, writeOf, writeOn } from './writes.ts';
+
+const PAIR = [ANN, BOB];
+
+/** The laws of the port about what happens after a message is sent. Called by `storeContract`. */
+export function lifeContract(open: () => Promise<Store>): void {
+  let store: Store;
+  beforeEach(async () => {
+    store = await open();
+    return () => store.close();
+  });
+  const state = async (id: ConversationId): Promise<Conversation> => {
+    const found = await store.conversation(id);
+    if (!found) throw new Error('it was just written');
+    return found;
+  };
+  const at = async (id: ConversationId, seq: number): Promise<Message> => {
+    const [found] = await store.messages(id, seq, seq);
+    if (!found) throw new Error('it was just written');
+    return found;
+  };
+  const change = async (id: ConversationId, seq: number, to: (before: Message, rev: number) => Message) => {
+    const head = await state(id);
+    return store.write(writeOn(head, { changed: [to(await at(id, seq), head.lastRev + 1)] }));
+  };
+  const find = async (query: string, reader = BOB, conversation: ConversationId | null = null) => {
+    const { hits } = await store.search(reader, { terms: termsOf(query), conversation }, { first: 100, after: null });
+    return hits.map(({ message: { text } }) => text);
+  };
+
+  describe('a change of a message', () => {
+    test('takes its place in the log, keeps what it was, and is a step of rev', async () => {
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await store.write(writeOf('c', PAIR, 0, 3, { clientId: null }));
+      expect(await change(id, 2, (before, rev) => edited(before, rev, 'second'))).toBe(true);
+      const expected = edited(message(id, 2), 4, 'second');
+      expect(await store.messages(id, 1, 3)).toEqual([message(id, 1), expected, message(id, 3)]);
+      expect(await state(id)).toMatchObject({ lastSeq: 3, lastRev: 4, lastActivityAt: 1003 });
+      expect(await store.write(writeOn({ id, lastRev: 3 }, { changed: [edited(expected, 4, 'late')] }))).toBe(false);
+      const both = [edited(expected, 5, 'third'), redacted(message(id, 1), 6)];
+      const sent = message(id, 4, { rev: 7, sender: BOB });
+      expect(await store.write(writeOn({ id, lastRev: 4 }, { changed: both, messages: [sent] }))).toBe(true);
+      expect(await store.messages(id, 1, 4)).toEqual([both[1], both[0], message(id, 3), sent]);
+      expect(await state(id)).toMatchObject({ lastSeq: 4, lastRev: 7, lastActivityAt: 1004 });
+    });
+
+    test('is decided once: of two on the same state one is written', async () => {
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await store.write(writeOf('c', PAIR, 0, 2));
+      for (let rev = 3; rev < 8; rev++) {
+        const wins = await Promise.all(
+          Array.from({ length: 8 }, async (_, i) =>
+            store.write(
+              i === 7
+                ? writeOn(
+                    { id, lastRev: rev - 1 },
+                    { messages: [message(id, rev, { seq: (await state(id)).lastSeq + 1 })] },
+                  )
+                : writeOn({ id, lastRev: rev - 1 }, { changed: [edited(message(id, 1), rev, `${rev} by ${i}`)] }),
+            ),
+          ),
+        );
+        expect(wins.filter(Boolean)).toHaveLength(1);
+        expect(await state(id)).toMatchObject({ lastRev: rev });
+      }
+    });
+
+    test('is found by the client id of the message it is of', async () => {
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await store.write(writeOf('c', PAIR, 0, 1, { clientId: 'x' }));
+      await change(id, 1, redacted);
+      const [found] = await store.messagesByClientId(id, [{ sender: ANN, clientId: 'x' }]);
+      expect(found).toEqual(redacted(message(id, 1, { clientId: 'x' }), 2));
+      expect(found?.firstTextHash).toBe(hashText(message(id, 1), 'm1'));
+    });
+
+    test('that redacts takes the message out of what is unread', async () => {
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await store.write(writeOf('c', PAIR, 0, 3));
+      await change(id, 1, redacted);
+      expect([await store.unreadCount(id, BOB), await store.firstUnread(id, BOB)]).toEqual([2, 2]);
+      await change(id, 2, (before, rev) => edited(before, rev, 'new'));
+      expect([await store.unreadCount(id, BOB), await store.firstUnread(id, BOB)]).toEqual([2, 2]);
+      expect(await store.unreadTotal(BOB, EVERYTHING)).toBe(2);
+    });
+  });
+
+  test('changes are given in their order, each message once, in pages of any size', async () => {
+    const { conversation: id } = writeOf('c', PAIR, 0);
+    await store.write(writeOf('c', PAIR, 0, 20));
+    for (const seq of [3, 17, 3, 9, 20, 1]) await change(id, seq, (before, rev) => edited(before, rev, `rev ${rev}`));
+    const { lastRev } = await state(id);
+    await store.write(writeOn({ id, lastRev }, { messages: [message(id, 21, { rev: lastRev + 1 })] }));
+    await change(id, 17, redacted);
+    const expected = (await store.messages(id, 1, 21)).sort((a, b) => a.rev - b.rev);
+    for (const limit of [1, 2, 7, 100]) {
+      for (const afterRev of [0, 5, 19, 20, 22, 27, 28]) {
+        const seen: Message[] = [];
+        let position = afterRev;
+        for (;;) {
+          const page = await store.changes(id, position, limit);
+          seen.push(...page);
+          position = page.at(-1)?.rev ?? position;
+          if (page.length < limit) break;
+        }
+        expect(seen).toEqual(expected.filter(({ rev }) => rev > afterRev));
+      }
+    }
+    expect(await store.changes(writeOf('none', PAIR, 0).conversation, 0, 9)).toEqual([]);
+  });
+
+  test('the state of a conversation changes with a message that says so, all or nothing', async () => {
+    const { conversation: id } = writeOf('c', PAIR, 0);
+    await store.write(writeOf('c', PAIR, 0));
+    const said = [message(id, 2, { kind: 'SYSTEM' })];
+    const closed = { status: 'CLOSED' as const, labels: ['$x', 'é "quoted"'], assignee: BOB };
+    expect(await store.write(writeOn({ id, lastRev: 9 }, { messages: said, state: closed }))).toBe(false);
+    expect(await state(id)).toMatchObject({ status: 'OPEN', labels: [], assignee: null });
+    expect(await store.write(writeOn({ id, lastRev: 1 }, { messages: said, state: closed }))).toBe(true);
+    expect(await state(id)).toMatchObject({ ...closed, lastSeq: 2, lastRev: 2 });
+    const list = async (filter: object) =>
+      (await store.chatList(ANN, { ...EVERYTHING, ...filter }, { first: 9, after: null })).conversations.length;
+    expect([await list({ status: ['CLOSED'] }), await list({ status: ['OPEN'] }), await list({ label: '$x' })]).toEqual(
+      [1, 0, 1],
+    );
+  });
+
+  test('members join, leave and come back; a text that looks like an expression is a text', async () => {
+    const strange = email('$$root');
+    const { conversation: id } = writeOf('c', PAIR, 0);
+    await store.write(writeOf('c', PAIR, 0, 2));
+    await store.setView(id, BOB, { muted: true, pinned: true });
+    const write = async (members: Write['members'], text: string, roles: Write['roles'] = new Map()) => {
+      const { lastRev, lastSeq } = await state(id);
+      const said = [message(id, lastSeq + 1, { rev: lastRev + 1, text })];
+      return store.write(writeOn({ id, lastRev }, { messages: said, members, roles }));
+    };
+    const joined = (at: number, readSeq: number) => ({ joined: { at, readSeq }, leftAt: null });
+    await store.moveRead(id, BOB, 1, 'SELLER');
+    await write(
+      [
+        { email: strange, ...joined(1003, 2) },
+        { email: CAT, ...joined(1003, 2) },
+      ],
+      '$text',
+      new Map([[strange, 'BANK']]),
+    );
+    await write([{ email: BOB, joined: null, leftAt: 1004 }], '$$ROOT');
+    const plain = { role: null, leftAt: null, muted: false, pinned: false, archived: false };
+    const expected = [
+      { ...plain, email: ANN, joinedAt: 1001, readSeq: 0 },
+      { ...plain, email: BOB, joinedAt: 1001, readSeq: 1, role: 'SELLER', leftAt: 1004, muted: true, pinned: true },
+      { ...plain, email: strange, joinedAt: 1003, readSeq: 2, role: 'BANK' },
+      { ...plain, email: CAT, joinedAt: 1003, readSeq: 2 },
+    ];
+    expect([...(await state(id)).members.values()]).toEqual(expected);
+    expect((await store.chatList(BOB, EVERYTHING, { first: 9, after: null })).conversations).toEqual([]);
+    expect(await find('m1')).toEqual([]);
+    expect(await find('m1', CAT)).toEqual(['m1']);
+    expect(await store.setView(id, BOB, { muted: false })).toBe(false);
+    await write([{ email: BOB, ...joined(1005, 4) }], 'back');
+    expect([...(await state(id)).members.values()]).toEqual([
+      ...[expected[0], expected[2], expected[3]],
+      { ...plain, email: BOB, joinedAt: 1005, readSeq: 4, role: 'SELLER' },
+    ]);
+    expect((await store.messages(id, 3, 5)).map(({ text }) => text)).toEqual(['$text', '$$ROOT', 'back']);
+  });
+
+  test('a view is its owner’s, and a new text brings back what is archived and not muted', async () => {
+    const { conversation: id } = writeOf('c', [ANN, BOB, CAT], 0);
+    await store.write(writeOf('c', [ANN, BOB, CAT], 0));
+    const views = async () =>
+      [...(await state(id)).members.values()].map(({ muted, pinned, archived }) =>
+        [muted && 'muted', pinned && 'pinned', archived && 'archived'].filter(Boolean).join(' '),
+      );
+    expect(await store.setView(id, ANN, { archived: true, pinned: true })).toBe(true);
+    expect(await store.setView(id, ANN, { archived: true })).toBe(false);
+    expect(await store.setView(id, ANN, {})).toBe(false);
+    expect(await store.setView(id, BOB, { archived: true, muted: true })).toBe(true);
+    expect(await store.setView(id, email('nobody'), { muted: true })).toBe(false);
+    expect(await store.setView(writeOf('none', PAIR, 0).conversation, ANN, { muted: true })).toBe(false);
+    expect(await views()).toEqual(['pinned archived', 'muted archived', '']);
+    expect(await store.unreadTotal(ANN, { ...EVERYTHING, archived: true })).toBe(0);
+    await change(id, 1, (before, rev) => edited(before, rev, 'new'));
+    await store.write(writeOn(await state(id), { messages: [message(id, 2, { rev: 3, kind: 'SYSTEM' })] }));
+    expect(await views()).toEqual(['pinned archived', 'muted archived', '']);
+    const roles = new Map([[ANN, 'BANK' as const]]);
+    await store.write(writeOn(await state(id), { messages: [message(id, 3, { rev: 4, sender: ANN })], roles }));
+    expect(await views()).toEqual(['pinned', 'muted archived', '']);
+    expect((await state(id)).members.get(ANN)?.role).toBe('BANK');
+    expect(await store.unreadTotal(BOB, EVERYTHING)).toBe(0);
+  });
+
+  describe('a search', () => {
+    const say = (configId: string, texts: string[], members = PAIR, sentAt = 2000) =>
+      store.write({
+        ...writeOf(configId, members, 0, texts.length),
+        messages: texts.map((text, i) =>
+          message(writeOf(configId, members, 0).conversation, i + 1, { text, sentAt: sentAt + i }),
+        ),
+      });
+
+    test('finds what holds all words, without regard to case and accents; a star is a prefix, everything else parts words', async () => {
+      await say('c', [
+        'Überweisung Café',
+        'the INVOICE-2024/17 is due',
+        'naïve “quotes”',
+        'Straße 日本語 ΟΔΟΣ',
+        '\u{1F600} 100%',
+      ]);
+      expect(await find('uberweisung')).toEqual(['Überweisung Café']);
+      expect(await find('CAFE\u0301 über*')).toEqual(['Überweisung Café']);
+      expect(await find('café invoice')).toEqual([]);
+      expect(await find('17 2024')).toEqual(['the INVOICE-2024/17 is due']);
+      expect(await find('invoice-20*')).toEqual(['the INVOICE-2024/17 is due']);
+      expect(await find('voice')).toEqual([]);
+      expect(await find('inv')).toEqual([]);
+      expect(await find('in*v due')).toEqual([]);
+      expect(await find('"naive" AND quotes')).toEqual([]);
+      expect(await find('"naive" quotes')).toEqual(['naïve “quotes”']);
+      expect(await find('strasse 日本* οδος')).toEqual(['Straße 日本語 ΟΔΟΣ']);
+      expect(await find('100')).toEqual(['\u{1F600} 100%']);
+      expect(await find(`${'x'.repeat(70)}`)).toEqual([]);
+    });
+
+    test('puts the most matches first, then the newest, and is paged by position', async () => {
+      await say('a', ['pay', 'pay pay', 'payment of pay', 'no'], PAIR, 2000);
+      await say('b', ['pay', 'pay pay pay'], PAIR, 3000);
+      await say('foreign', ['pay'], [ANN, CAT]);
+      expect(await find('pay')).toEqual(['pay pay pay', 'pay pay', 'pay', 'payment of pay', 'pay']);
+      expect(await find('pay*')).toEqual(['pay pay pay', 'payment of pay', 'pay pay', 'pay', 'pay']);
+      const { conversation: b } = writeOf('b', PAIR, 0);
+      expect(await find('pay', BOB, b)).toEqual(['pay pay pay', 'pay']);
+      expect(await find('pay', CAT, b)).toEqual([]);
+      let after: SearchPosition | null = null;
+      const seen: string[] = [];
+      for (const [first, more] of [
+        [2, true],
+        [2, true],
+        [2, false],
+      ] as const) {
+        const page = await store.search(BOB, { terms: termsOf('pay'), conversation: null }, { first, after });
+        expect([page.hasPreviousPage, page.hasNextPage]).toEqual([seen.length > 0, more]);
+        seen.push(...page.hits.map(({ message: { text } }) => text));
+        after = page.hits.at(-1)?.position ?? null;
+      }
+      expect(seen).toEqual(await find('pay'));
+    });
+
+    test('knows the present text alone, at once', async () => {
+      await say('c', ['alpha one', 'alpha two']);
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await change(id, 1, (before, rev) => edited(before, rev, 'beta one'));
+      expect([await find('alpha'), await find('beta'), await find('one')]).toEqual([
+        ['alpha two'],
+        ['beta one'],
+        ['beta one'],
+      ]);
+      await change(id, 2, redacted);
+      await change(id, 1, redacted);
+      expect([await find('alpha'), await find('beta'), await find('o*'), await find('t*')]).toEqual([[], [], [], []]);
+      const said = [message(id, 3, { rev: 6, kind: 'SYSTEM', text: 'alpha' })];
+      await store.write(writeOn(await state(id), { messages: said }));
+      expect(await find('alpha')).toEqual([]);
+    });
+
+    test('ranks 1,000 matches: of the most recently active conversations, and there the newest', async () => {
+      await say('old', ['word word', 'word']);
+      for (let i = 0; i < 1100; i += 100) {
+        await store.write(writeOf('long', PAIR, i, 100, { text: 'word', sentAt: 4000 }));
+      }
+      const all: number[] = [];
+      let after: SearchPosition | null = null;
+      do {
+        const query = { terms: termsOf('word'), conversation: null };
+        const page = await store.search(BOB, query, { first: 100, after });
+        all.push(...page.hits.map(({ message: { seq } }) => seq));
+        after = page.hasNextPage ? (page.hits.at(-1)?.position ?? null) : null;
+      } while (after);
+      expect(all).toEqual(Array.from({ length: 1000 }, (_, i) => 1100 - i));
+    });
+  });
+
+  test('typing is told of, and is nowhere in the log', async () => {
+    const { conversation } = writeOf('c', PAIR, 0);
+    await store.write(writeOf('c', PAIR, 0));
+    const before = await store.conversation(conversation);
+    const told: unknown[] = [];
+    store.watch((wakeUp) => wakeUp?.kind === 'typing' && told.push(wakeUp));
+    const hint = { kind: 'typing' as const, conversation, member: BOB, typing: true };
+    await store.tellTyping(hint);
+    await store.tellTyping({ ...hint, typing: false });
+    expect(told).toEqual([hint, { ...hint, typing: false }]);
+    expect(await store.conversation(conversation)).toEqual(before);
+    expect(await store.changes(conversation, 0, 9)).toHaveLength(1);
+  });
+
+  test('any history comes to what brute force comes to', async () => {
+    const who = [ANN, BOB, CAT];
+    const texts = ['pay now', 'Pay PAY later', 'invoice paid', 'nothing', '!'];
+    const share = fc.double({ min: 0, max: 0.999, noNaN: true });
+    const step = fc.oneof(
+      fc.record({
+        do: fc.constant('send' as const),
+        by: fc.constantFrom(...who),
+        text: fc.constantFrom(...texts),
+        count: fc.integer({ min: 1, max: 3 }),
+      }),
+      fc.record({
+        do: fc.constantFrom('edit' as const, 'redact' as const),
+        at: share,
+        text: fc.constantFrom(...texts),
+      }),
+      fc.record({ do: fc.constantFrom('join' as const, 'leave' as const), who: fc.constantFrom(...who) }),
+      fc.record({ do: fc.constant('read' as const), who: fc.constantFrom(...who), at: share }),
+      fc.record({
+        do: fc.constant('view' as const),
+        who: fc.constantFrom(...who),
+        muted: fc.boolean(),
+        archived: fc.boolean(),
+        pinned: fc.boolean(),
+      }),
+    );
+    let run = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 0, max: 2 }), step), { maxLength: 25 }), async (steps) => {
+        const brute = createBruteForce();
+        const configs = [0, 1, 2].map((i) => `run ${++run} ${i}`);
+        const ids = configs.map((configId) => writeOf(configId, who, 0).conversation);
+        const write = async (it: Write) => {
+          expect(await store.write(it)).toBe(true);
+          brute.write(it);
+        };
+        for (const configId of configs) await write(writeOf(configId, who, 0));
+        for (const [which, one] of steps) {
+          const id = ids[which] as ConversationId;
+          const head = brute.conversation(id) as Conversation;
+          const { lastRev, lastSeq } = head;
+          const said = (values: Partial<Message>, i = 0) =>
+            message(id, lastSeq + 1 + i, { rev: lastRev + 1 + i, ...values });
+          if (one.do === 'send') {
+            const { by: sender, text, count } = one;
+            await write(
+              writeOn(head, { messages: Array.from({ length: count }, (_, i) => said({ sender, text }, i)) }),
+            );
+          } else if (one.do === 'edit' || one.do === 'redact') {
+            const target = brute.messages(id)[Math.floor(one.at * lastSeq)] as Message;
+            if (target.redactedAt !== null || target.kind !== 'TEXT') continue;
+            const changed = one.do === 'edit' ? edited(target, lastRev + 1, one.text) : redacted(target, lastRev + 1);
+            await write(writeOn(head, { changed: [changed] }));
+          } else if (one.do === 'join' || one.do === 'leave') {
+            const { who: email } = one;
+            const present = head.members.get(email)?.leftAt === null;
+            if (present === (one.do === 'join')) continue;
+            const news = said({ kind: 'SYSTEM' });
+            const joined = one.do === 'join' ? { at: news.sentAt, readSeq: lastSeq } : null;
+            const members = [{ email, joined, leftAt: joined ? null : news.sentAt }];
+            await write(writeOn(head, { messages: [news], members }));
+          } else if ('who' in one && 'at' in one) {
+            const seq = Math.floor(one.at * (lastSeq + 1));
+            await store.moveRead(id, one.who, seq, null);
+            brute.moveRead(id, one.who, seq);
+          } else if (one.do === 'view') {
+            const { muted, archived, pinned } = one;
+            await store.setView(id, one.who, { muted, archived, pinned });
+            brute.setView(id, one.who, { muted, archived, pinned });
+          }
+        }
+        for (const id of ids) {
+          const head = await state(id);
+          expect(head).toEqual(brute.conversation(id));
+          expect([...head.members.keys()]).toEqual([...(brute.conversation(id)?.members.keys() ?? [])]);
+          expect(await store.messages(id, 1, head.lastSeq)).toEqual(brute.messages(id));
+          for (const rev of [0, 1, Math.floor(head.lastRev / 2), head.lastRev - 1])
+            expect(await store.changes(id, rev, 1000)).toEqual(brute.changes(id, rev));
+          for (const reader of who) {
+            const unread = brute.unread(id, reader);
+            expect(await store.unreadCount(id, reader)).toBe(unread.length);
+            expect(await store.firstUnread(id, reader)).toBe(unread[0]?.seq ?? null);
+          }
+        }
+        const mine = <T extends { id?: string; conversationId?: string }>(all: readonly T[]) =>
+          all.filter(({ id, conversationId }) => ids.some((own) => own === id || own === conversationId));
+        for (const reader of who) {
+          for (const archived of [false, true]) {
+            const filter = { ...EVERYTHING, archived };
+            const { conversations } = await store.chatList(reader, filter, { first: 1000, after: null });
+            expect(mine(conversations)).toEqual(mine(brute.chatList(reader, archived)));
+          }
+          for (const id of ids) {
+            const query = { terms: termsOf('pa*'), conversation: id };
+            const { hits } = await store.search(reader, query, { first: 1000, after: null });
+            const count = (text: string) => text.split(' ').filter((word) => /^pa/i.test(word)).length;
+            const expected = brute.search(reader, count).filter(({ conversationId }) => conversationId === id);
+            expect(hits.map(({ position }) => position)).toEqual(expected);
+          }
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+}

@@ -1,0 +1,79 @@
+import {
+  type Conversation,
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  hashText,
+  type Message,
+  parseEmail,
+} from '../../src/model.ts';
+import type { ChatListFilter, Write } from '../../src/store/store.ts';
+
+export function email(name: string): EmailAddress {
+  const parsed = parseEmail(`${name}@example.com`);
+  if (!parsed) throw new Error(`${name} makes no address`);
+  return parsed;
+}
+
+export const [ANN, BOB, CAT] = [email('ann'), email('bob'), email('cat')];
+export const EVERYTHING: ChatListFilter = {
+  configId: null,
+  status: null,
+  label: null,
+  unreadOnly: false,
+  archived: false,
+};
+
+/** A message as the appender would build it. */
+export function message(conversation: ConversationId, seq: number, values: Partial<Message> = {}): Message {
+  return {
+    ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, clientId: null },
+    ...{ replyToSeq: null, sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
+    ...{ addedRev: values.rev ?? seq, redactionReason: null, firstTextHash: null },
+    ...values,
+  };
+}
+
+/** A write of `count` messages after `after`; with 0, one that opens the conversation of `configId`. */
+export function writeOf(
+  configId: string,
+  members: EmailAddress[],
+  after: number,
+  count = 1,
+  values: Partial<Message> = {},
+): Write {
+  const conversation = conversationId({ configId, members: [...members].sort() });
+  return {
+    conversation,
+    afterRev: after,
+    opening: after === 0 ? { configId, subject: null, party: null, members: [...members].sort() } : null,
+    messages: Array.from({ length: count }, (_, i) => message(conversation, after + i + 1, values)),
+    changed: [],
+    state: null,
+    members: [],
+    roles: new Map(),
+  };
+}
+
+/** When messages are changed in these tests. */
+const NOW = 50_000;
+
+/** A write on the given state that does nothing yet. */
+export function writeOn({ id, lastRev }: Pick<Conversation, 'id' | 'lastRev'>, values: Partial<Write>): Write {
+  return {
+    ...{ conversation: id, afterRev: lastRev, opening: null, messages: [], changed: [], state: null, members: [] },
+    roles: new Map(),
+    ...values,
+  };
+}
+
+export function edited(before: Message, rev: number, text: string): Message {
+  const revisions = [...before.revisions, { text: before.text, editor: before.sender, at: NOW }];
+  return { ...before, rev, text, editedAt: NOW, revisions };
+}
+
+export function redacted(before: Message, rev: number): Message {
+  const firstTextHash = hashText(before, before.revisions[0]?.text ?? before.text);
+  const gone = { text: '', revisions: [], redactedAt: NOW, redactionReason: 'a slip', firstTextHash };
+  return { ...before, rev, ...gone };
+}
