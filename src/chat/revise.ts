@@ -3,8 +3,9 @@ import { entitle, permit } from './access.ts';
 import { badInput, closed, conflict, notFound } from './errors.ts';
 import { type Decided, learnRole, messageIn, momentIn, type Plan, replaceIn } from './plan.ts';
 
-/** UTF-16 units of text that all earlier texts of a message hold at most: they are stored with it. */
+/** UTF-16 units of text that all earlier texts of a message hold at most, as they are stored with it; each counts with some more. */
 export const MAX_REVISIONS_TEXT = 200_000;
+const REVISION = 100;
 
 /** A new text for a message. Its values are checked. */
 export interface Edit {
@@ -38,7 +39,7 @@ export function decideEdit(plan: Plan, { viewer, seq, text, expectedRev }: Edit,
   if (text === message.text) return { messages: [message], conversation: head, deduplicated: true };
   const at = Math.max(momentIn(head, now), message.editedAt ?? 0);
   const revisions = [...message.revisions, { text: message.text, editor: viewer.email, at }];
-  if (revisions.reduce((sum, revision) => sum + revision.text.length, 0) > MAX_REVISIONS_TEXT)
+  if (revisions.reduce((sum, revision) => sum + revision.text.length + REVISION, 0) > MAX_REVISIONS_TEXT)
     throw badInput('The message was edited too often: its earlier texts are too long.');
   return replaced(plan, viewer, { ...message, text, editedAt: at, revisions });
 }

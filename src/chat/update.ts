@@ -58,7 +58,7 @@ export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided 
     listed('members', joining, leaving),
   ].filter((text) => text !== false);
   if (told.length === 0) return { messages: [], conversation: before, deduplicated: true };
-  const relabelled = labels.join('\n') !== before.labels.join('\n');
+  const relabelled = JSON.stringify(labels) !== JSON.stringify(before.labels);
   const restated = status !== before.status || relabelled || assignee !== before.assignee;
   const onlyLeaves = joining.length === 0 && status === before.status && !relabelled && update.assignee === undefined;
   // Nobody has to stay in one that is closed.
