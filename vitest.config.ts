@@ -18,6 +18,8 @@ export default defineConfig({
   test: {
     globalSetup: './test/support/mongod.ts',
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
+    // Most of them wait, for timers or for a disk: two at once take little more than one.
+    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     reporters: ['default', './test/support/closing-line.ts'],
