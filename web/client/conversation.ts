@@ -57,6 +57,8 @@ export function openConversation(options: ConversationOptions): ConversationView
   let retry: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   let stopFollowing = () => {};
+  /** Members who were seen to write or read. */
+  const met = new Set<string>();
   /** Client ids of the viewer's messages that are known to be stored: they are on their way no longer. */
   const settled = new Set<string>();
   /** Of those, the ones that `messages` does not reach yet. */
@@ -120,10 +122,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     stopFollowing();
     typists.clear();
     log.clear();
-    const last = facts?.conversation ?? null;
-    facts = null;
     show({ phase: 'gone', error });
-    update({ conversation: last });
     if (id !== undefined) news.gone(id);
   }
 
@@ -146,10 +145,21 @@ export function openConversation(options: ConversationOptions): ConversationView
     });
   }
 
+  /** Whether a member's role may have become known: it does when they first write or read, and no event tells of it. */
+  function mayHaveRole(email: string): boolean {
+    if (met.has(email)) return false;
+    met.add(email);
+    return facts?.conversation.members.some((member) => member.email === email && member.role === null) === true;
+  }
+
   function take(events: readonly ConversationEvent[]): void {
     const added: Message[] = [];
+    let outdated = false;
     for (const event of events) {
-      if (facts && event.__typename === 'ReadMoved') facts = withRead(facts, event.member, event.readSeq);
+      if (facts && event.__typename === 'ReadMoved') {
+        outdated = (event.readSeq > 0 && mayHaveRole(event.member)) || outdated;
+        facts = withRead(facts, event.member, event.readSeq);
+      }
       if (!('message' in event)) continue;
       if (facts) facts = withMessage(facts, event.message);
       if (event.__typename === 'MessageChanged') log.change(event.message);
@@ -161,7 +171,8 @@ export function openConversation(options: ConversationOptions): ConversationView
     for (const run of consecutive(added)) log.add(run);
     settle(added);
     show();
-    if (added.some(({ kind }) => kind === 'SYSTEM')) look();
+    for (const { kind, sender } of added) if (mayHaveRole(sender) || kind === 'SYSTEM') outdated = true;
+    if (outdated) look();
   }
 
   /** A SYSTEM message tells that status, labels, assignee or members have changed, for people: so the conversation is read again. */
