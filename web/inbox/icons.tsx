@@ -20,7 +20,9 @@ export const AlertIcon = icon('M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v5M12 15
 export const PeopleIcon = icon(
   'M9 11a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7zM2.500 20a6.500 6.500 0 0 1 13 0M16 4.500a3.500 3.500 0 0 1 0 6.500M18 14.500a6.500 6.500 0 0 1 3.500 5.500',
 );
-export const DotsIcon = icon('M5 12h.01M12 12h.01M19 12h.01');
+export const DotsIcon = icon(
+  'M4 12a1 1 0 1 0 2 0 1 1 0 1 0-2 0M11 12a1 1 0 1 0 2 0 1 1 0 1 0-2 0M18 12a1 1 0 1 0 2 0 1 1 0 1 0-2 0',
+);
 export const PinIcon = icon('M9 4h6l-1 6 3 3H7l3-3-1-6zM12 13v7');
 export const MutedIcon = icon('M5 9.500v5h3l5 4v-13l-5 4H5zM17 9.500l4 5M21 9.500l-4 5');
 export const ArchiveIcon = icon('M4 5h16v4H4V5zM5.500 9v10h13V9M10 13h4');

@@ -35,7 +35,7 @@ export const Message = memo((props: MessageProps) => {
       {fresh && <p className="fresh">New messages</p>}
       {kind === 'SYSTEM' ? (
         <p className="change" title={fullTime(message.sentAt)}>
-          {shortName(sender)} <span className="text">{text}</span>
+          {shortName(sender)} · <span className="text">{text}</span>
         </p>
       ) : (
         <Bubble {...props} />

@@ -1,25 +1,27 @@
-import { useState } from 'react';
+import { useRef, useState } from 'react';
 
-/** Runs what a person asked for: one at a time, and says why it failed. */
+/** Runs what a person asked for: one after the other, and says why it failed. */
 export function useDeed() {
-  const [busy, setBusy] = useState(false);
+  const [waiting, setWaiting] = useState(0);
+  const last = useRef<Promise<unknown>>(Promise.resolve());
   const [error, setError] = useState<string | null>(null);
 
   /** Resolves with whether it worked. */
   async function attempt(deed: () => Promise<void>): Promise<boolean> {
-    if (busy) return false;
-    setBusy(true);
-    setError(null);
+    setWaiting((count) => count + 1);
+    const mine = last.current.then(deed);
+    last.current = mine.catch(() => {});
     try {
-      await deed();
+      await mine;
+      setError(null);
       return true;
     } catch (thrown) {
       setError(thrown instanceof Error ? thrown.message : String(thrown));
       return false;
     } finally {
-      setBusy(false);
+      setWaiting((count) => count - 1);
     }
   }
 
-  return { busy, error, attempt };
+  return { busy: waiting > 0, error, attempt };
 }
