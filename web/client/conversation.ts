@@ -293,5 +293,9 @@ export function openConversation(options: ConversationOptions): ConversationView
 /** The first of a page's messages that the viewer has not read. */
 function firstUnread({ members }: Conversation, page: readonly Message[], me: string): number | null {
   const readSeq = members.find(({ email }) => email === me)?.readSeq ?? 0;
-  return page.find(({ seq, sender, kind }) => seq > readSeq && sender !== me && kind === 'TEXT')?.seq ?? null;
+  return (
+    page.find(
+      ({ seq, sender, kind, redactedAt }) => seq > readSeq && sender !== me && kind === 'TEXT' && redactedAt === null,
+    )?.seq ?? null
+  );
 }

@@ -11,31 +11,37 @@ interface EditComposerProps {
 
 /** Gives a message another text. Somebody else's edit that came meanwhile is shown before it is replaced. */
 export function EditComposer({ view, message, onDone }: EditComposerProps) {
-  /** What the person who edits has seen. */
-  const [seen, setSeen] = useState(message);
-  const [error, setError] = useState<string | null>(null);
+  const [opened] = useState(message);
+  const [error, setError] = useState<KredichatError | null>(null);
+  const conflict = error?.code === 'CONFLICT';
 
   async function save(text: string) {
+    // What the person who edits has seen: the note below shows what it is now.
+    const seen = conflict ? message : opened;
     if (text === seen.text) return onDone();
     try {
       await view.edit(seen, text);
       onDone();
     } catch (thrown) {
-      const { code, message: why } = thrown as KredichatError;
-      if (code !== 'CONFLICT') return setError(why);
-      setSeen(message);
-      setError(`It was changed meanwhile, to “${message.text.slice(0, 80)}”. Save again to replace that.`);
+      setError(thrown as KredichatError);
     }
   }
 
   return (
     <Composer
       draftKey={null}
-      initial={message.text}
+      initial={opened.text}
       autoFocus
       note={
         <>
-          <strong>Editing</strong> {error !== null && <span role="alert">{error}</span>}
+          <strong>Editing</strong>{' '}
+          {error !== null && (
+            <span role="alert">
+              {conflict
+                ? `It was changed meanwhile, to “${message.text.slice(0, 80)}”. Save again to replace that.`
+                : error.message}
+            </span>
+          )}
         </>
       }
       onSend={save}
