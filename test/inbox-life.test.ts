@@ -60,6 +60,18 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await bob.page.getByRole('button', { name: 'edited' }).click();
     await bob.page.getByRole('list', { name: 'Earlier texts' }).getByText('Hello from Ann').waitFor();
 
+    // Somebody edits it elsewhere meanwhile: that is seen before it is replaced.
+    await choose(ann.page, 'Edit');
+    const elsewhere = clientOf(url, ANN).conversation({ key: KEY });
+    const [message] = (await when(elsewhere, ({ messages }) => messages.length === 2)).messages;
+    await elsewhere.edit(message ?? { seq: 0, rev: 0 }, 'From my phone');
+    await field.fill('From my desk');
+    await ann.page.keyboard.press('Enter');
+    await ann.page.getByRole('alert').getByText('It was changed meanwhile, to “From my phone”').waitFor();
+    await ann.page.getByRole('button', { name: 'Save' }).click();
+    await eventually(async () => (await texts(bob.page))[0]).toBe('From my desk');
+    await eventually(() => bob.page.getByRole('list', { name: 'Earlier texts' }).getByRole('listitem').count()).toBe(3);
+
     // With the arrow one gets to one's last text, and Escape leaves it as it is.
     await bob.page.getByRole('textbox', { name: 'Message', exact: true }).press('ArrowUp');
     expect(await bob.page.getByRole('textbox', { name: 'Edited message' }).inputValue()).toBe('My password is 1234');
@@ -70,7 +82,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await bank.page.getByRole('textbox', { name: 'Reason' }).fill('A secret');
     await bank.page.keyboard.press('Enter');
     for (const { page } of [ann, bob, bank]) {
-      await eventually(() => texts(page)).toEqual(['Good morning from Ann', 'Message removed']);
+      await eventually(() => texts(page)).toEqual(['From my desk', 'Message removed']);
       expect(await page.locator('body').textContent()).not.toContain('1234');
     }
     for (const { foreign, complaints } of [ann, bob, bank]) expect([foreign, complaints]).toEqual([[], []]);

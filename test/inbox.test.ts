@@ -172,6 +172,19 @@ describeInBrowser('The inbox page', (open) => {
     // Live ones follow while the end is in sight.
     await sent(clientOf(url, BOB), { to: { id }, text: 'The newest of all' });
     await page.getByRole('region', { name: 'Messages' }).getByText('The newest of all').waitFor();
+
+    // Where each message is one's own, and has a menu, the most is in the page.
+    const own = (await open(url)).page;
+    await signIn(own, BOB, 'Bank');
+    await openChat(own, /programme-1/);
+    await own.getByText('The newest of all').last().waitFor();
+    for (let i = 0; i < 20; i++) {
+      await own.locator('.messages').evaluate((element) => {
+        element.scrollTop -= 600;
+      });
+      expect(await own.evaluate(() => document.querySelectorAll('*').length)).toBeLessThan(700);
+    }
+    expect(await own.getByRole('button', { name: 'Message menu' }).count()).toBeGreaterThan(20);
   });
 
   test('opens at the first unread message, reads what is seen, and stays there when more comes', {
