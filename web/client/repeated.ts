@@ -16,8 +16,10 @@ export function repeated(work: () => Promise<void>, stopped: () => boolean): () 
       try {
         await work();
         failures = 0;
-      } catch (error) {
-        if (!asError(error).passing) continue;
+      } catch (thrown) {
+        const error = asError(thrown);
+        // With another credential it may be answered.
+        if (!error.passing && error.code !== 'UNAUTHENTICATED') continue;
         wanted = true;
         await new Promise((resolve) => setTimeout(resolve, jitter(failures++)));
       }
