@@ -81,7 +81,7 @@ describe('a conversation', () => {
         expect(picture(bob)).toEqual(picture(fresh));
         fresh.close();
       }),
-      { numRuns: 15 },
+      { numRuns: 40 },
     );
   });
 
@@ -99,6 +99,16 @@ describe('a conversation', () => {
     const { messages } = await when(bob, (state) => state.messages[0]?.redactedAt);
     expect(messages[0]?.text).toBe('');
     expect(await bob.revisions(message(bob, 1))).toEqual([]);
+  });
+
+  test('never shows a text that was redacted as soon as it was there', async () => {
+    const { id, clients, bob, bank } = await begun();
+    for (let seq = 2; seq <= 40; seq++) {
+      await sent(clients.ann, { to: { id }, text: 'a secret' });
+      await bank.redact(seq, 'a secret');
+    }
+    const { messages } = await when(bob, ({ conversation }) => conversation?.lastRev === 79);
+    expect(messages.slice(1).map(({ text }) => text)).toEqual(Array.from({ length: 39 }, () => ''));
   });
 
   test('shows what was changed for everybody, and a change of a message that is not loaded yet', async () => {

@@ -4,7 +4,7 @@ import type { ConversationState, ConversationView } from './conversation-state.t
 import { createDeeds } from './deeds.ts';
 import { asError, type KredichatError } from './errors.ts';
 import { type ConversationEvent, followEvents } from './events.ts';
-import { type Facts, withAnswer, withMessage, withRead } from './facts.ts';
+import { type Facts, firstUnread, withAnswer, withMessage, withRead } from './facts.ts';
 import {
   type ConversationFieldsFragment as Conversation,
   ConversationDocument,
@@ -153,7 +153,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   }
 
   function take(events: readonly ConversationEvent[]): void {
-    const added: Message[] = [];
+    const [added, changed]: [Message[], Message[]] = [[], []];
     let outdated = false;
     for (const event of events) {
       if (facts && event.__typename === 'ReadMoved') {
@@ -162,16 +162,19 @@ export function openConversation(options: ConversationOptions): ConversationView
       }
       if (!('message' in event)) continue;
       if (facts) facts = withMessage(facts, event.message);
-      if (event.__typename === 'MessageChanged') log.change(event.message);
-      else added.push(event.message);
+      (event.__typename === 'MessageChanged' ? changed : added).push(event.message);
     }
     // In order of `rev` one that was edited comes after what was said later.
     added.sort((a, b) => a.seq - b.seq);
-    for (const message of added) typists.note(message.sender, false);
     for (const run of consecutive(added)) log.add(run);
+    // After that: one that has just been added may have changed already.
+    for (const message of changed) log.change(message);
     settle(added);
     show();
-    for (const { kind, sender } of added) if (mayHaveRole(sender) || kind === 'SYSTEM') outdated = true;
+    for (const { kind, sender } of added) {
+      typists.note(sender, false);
+      if (mayHaveRole(sender) || kind === 'SYSTEM') outdated = true;
+    }
     if (outdated) look();
   }
 
@@ -288,14 +291,4 @@ export function openConversation(options: ConversationOptions): ConversationView
   function target(): ConversationRef {
     return id === undefined ? ref : { id };
   }
-}
-
-/** The first of a page's messages that the viewer has not read. */
-function firstUnread({ members }: Conversation, page: readonly Message[], me: string): number | null {
-  const readSeq = members.find(({ email }) => email === me)?.readSeq ?? 0;
-  return (
-    page.find(
-      ({ seq, sender, kind, redactedAt }) => seq > readSeq && sender !== me && kind === 'TEXT' && redactedAt === null,
-    )?.seq ?? null
-  );
 }

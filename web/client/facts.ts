@@ -51,3 +51,13 @@ export function withRead(facts: Facts, email: string, readSeq: number): Facts {
   const moved = members.map((member) => (member.email === email ? { ...member, readSeq } : member));
   return { ...facts, conversation: { ...facts.conversation, members: moved } };
 }
+
+/** The first of a page's messages that the viewer has not read. */
+export function firstUnread({ members }: Conversation, page: readonly Message[], me: string): number | null {
+  const readSeq = members.find(({ email }) => email === me)?.readSeq ?? 0;
+  return (
+    page.find(
+      ({ seq, sender, kind, redactedAt }) => seq > readSeq && sender !== me && kind === 'TEXT' && redactedAt === null,
+    )?.seq ?? null
+  );
+}
