@@ -1,8 +1,7 @@
-import axe from 'axe-core';
-import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { describeInBrowser, eventually } from './support/browser.ts';
 import { legacyOnce, post } from './support/clients.ts';
+import { barriers, openChat, PHONE, signIn, texts, write } from './support/inbox.ts';
 import { clientOf, sent } from './support/kredichat.ts';
 import { processes } from './support/process.ts';
 import { wire } from './support/proxy.ts';
@@ -10,31 +9,6 @@ import { startServer } from './support/server.ts';
 
 const [ANN, BOB, CY] = ['ann@example.com', 'bob@example.com', 'cy@example.com'];
 const KEY = { configId: 'programme-1', members: [ANN, BOB] };
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
-
-async function signIn(page: Page, address: string): Promise<void> {
-  await page.getByLabel('Your address').fill(address);
-  await page.getByRole('button', { name: 'Open inbox' }).click();
-  await page.getByRole('navigation', { name: 'Conversations' }).waitFor();
-}
-
-async function write(page: Page, text: string): Promise<void> {
-  await page.getByRole('textbox', { name: 'Message' }).fill(text);
-  await page.keyboard.press('Enter');
-}
-
-const openChat = (page: Page, name: RegExp) => page.getByRole('link', { name }).click();
-
-/** The texts in the page, in order. */
-const texts = (page: Page) => page.locator('.messages li .text').allTextContents();
-
-/** What axe finds against WCAG 2.2 AA. */
-async function barriers(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) =>
-    violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html, any }) => html + ' ' + any.map(({ message }) => message)).join('\\n')))`;
-  return page.evaluate(run);
-}
 
 /** Stores `count` messages of Bob's, and gives the conversation's id. */
 async function fill(url: string, count: number, key = KEY): Promise<string> {
@@ -198,6 +172,19 @@ describeInBrowser('The inbox page', (open) => {
     // Live ones follow while the end is in sight.
     await sent(clientOf(url, BOB), { to: { id }, text: 'The newest of all' });
     await page.getByRole('region', { name: 'Messages' }).getByText('The newest of all').waitFor();
+
+    // Where each message is one's own, and has a menu, the most is in the page.
+    const own = (await open(url)).page;
+    await signIn(own, BOB, 'Bank');
+    await openChat(own, /programme-1/);
+    await own.getByText('The newest of all').last().waitFor();
+    for (let i = 0; i < 20; i++) {
+      await own.locator('.messages').evaluate((element) => {
+        element.scrollTop -= 600;
+      });
+      expect(await own.evaluate(() => document.querySelectorAll('*').length)).toBeLessThan(700);
+    }
+    expect(await own.getByRole('button', { name: 'Message menu' }).count()).toBeGreaterThan(20);
   });
 
   test('opens at the first unread message, reads what is seen, and stays there when more comes', {
@@ -249,7 +236,7 @@ describeInBrowser('The inbox page', (open) => {
         .last()
         .waitFor();
       expect(await barriers(page)).toEqual([]);
-      await page.locator('summary').press('Enter');
+      await page.getByRole('button', { name: /members: details/ }).press('Enter');
       await page.getByText('messages to read').first().waitFor();
       expect(await barriers(page)).toEqual([]);
       await page.keyboard.press('Escape');

@@ -9,6 +9,8 @@ import {
   UnreadTotalDocument,
 } from './generated/operations.ts';
 import { jitter } from './jitter.ts';
+import type { News } from './news.ts';
+import { repeated } from './repeated.ts';
 
 /** The viewer's conversations as they are now. */
 export interface ChatListState {
@@ -16,7 +18,7 @@ export interface ChatListState {
   readonly loaded: boolean;
   /** Pinned ones first, then the most recent activity first. */
   readonly conversations: readonly Conversation[];
-  /** Unread messages over all conversations that are not muted, loaded or not. */
+  /** Unread messages over all conversations that are neither muted nor archived, loaded or not. */
   readonly unreadTotal: number;
   /** Whether there are more to load. */
   readonly hasMore: boolean;
@@ -30,17 +32,26 @@ export interface ChatListView extends Readable<ChatListState> {
   close(): void;
 }
 
-/** Opens the chat list of conversations that are not archived: subscribes first, then queries, after every interruption. */
-export function openChatList(connection: Connection, viewer: () => Promise<string>, pageSize: number): ChatListView {
+export interface ChatListOptions {
+  readonly connection: Connection;
+  readonly viewer: () => Promise<string>;
+  readonly news: News;
+  /** Conversations in a page, 1 to 100. */
+  readonly pageSize: number;
+  /** Whether it is the list of those that are archived, or of the others. */
+  readonly archived: boolean;
+}
+
+/** Opens a chat list: subscribes first, then queries, after every interruption. */
+export function openChatList({ connection, viewer, news, pageSize, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
+  const filter = archived ? { archived } : null;
   let cursor: string | null = null;
   let me = '';
   let closed = false;
-  let totalling = false;
-  let totalIsOld = false;
   let loadingMore: Promise<void> | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
@@ -55,7 +66,7 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
     for (const conversation of newer) {
       const before = known.get(conversation.id);
       if (before && stale(conversation, before, me)) continue;
-      if (isListed(conversation, me)) known.set(conversation.id, conversation);
+      if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
     return [...known.values()].sort(byPlace);
@@ -69,7 +80,7 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
     try {
       me = await viewer();
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
-      const { chatList } = await connection.run(ChatListDocument, { first });
+      const { chatList } = await connection.run(ChatListDocument, { first, filter });
       if (closed || mine !== turn) return;
       const listed = new Set(chatList.nodes.map(({ id }) => id));
       // What was listed before and is not in the answer may have gone unseen, unless it changed since.
@@ -88,26 +99,37 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
   }
 
   /** The sum is over more than is loaded, so it is asked for; once for all changes that come before the answer. */
-  async function total(): Promise<void> {
-    totalIsOld = true;
-    if (totalling) return;
-    totalling = true;
-    while (totalIsOld && !closed) {
-      totalIsOld = false;
-      const answer = await connection.run(UnreadTotalDocument, {}).catch(() => null);
-      if (!closed && answer) update({ unreadTotal: answer.chatList.unreadTotal });
-    }
-    totalling = false;
+  const total = repeated(
+    async () => {
+      const answer = await connection.run(UnreadTotalDocument, {});
+      if (!closed) update({ unreadTotal: answer.chatList.unreadTotal });
+    },
+    () => closed,
+  );
+
+  /** Takes in the present state of a conversation. */
+  function know(conversation: Conversation): void {
+    changed.add(conversation.id);
+    update({ conversations: merge(state.get().conversations, [conversation]) });
   }
 
   const stop = follow(connection, ChatListChangedDocument, () => ({}), {
     starting: () => void load(),
     next({ chatListChanged }) {
-      changed.add(chatListChanged.id);
-      update({ conversations: merge(state.get().conversations, [chatListChanged]) });
-      void total();
+      // This list listens, too.
+      news.changed(chatListChanged);
+      total();
     },
     end: (error) => update({ error }),
+  });
+
+  const unlisten = news.listen({
+    changed: know,
+    gone(id) {
+      changed.delete(id);
+      update({ conversations: state.get().conversations.filter((conversation) => conversation.id !== id) });
+      total();
+    },
   });
 
   return {
@@ -118,7 +140,9 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
       loadingMore ??= (async () => {
         const mine = turn;
         try {
-          const { chatList } = await connection.run(ChatListDocument, { first: pageSize, after: cursor });
+          const { chatList } = await connection.run(ChatListDocument, {
+            ...{ first: pageSize, after: cursor, filter },
+          });
           if (closed || mine !== turn) return;
           cursor = chatList.pageInfo.endCursor;
           const conversations = merge(state.get().conversations, chatList.nodes);
@@ -134,13 +158,14 @@ export function openChatList(connection: Connection, viewer: () => Promise<strin
     close() {
       closed = true;
       clearTimeout(retry);
+      unlisten();
       stop();
     },
   };
 }
 
-const isListed = ({ archived, members }: Conversation, me: string) =>
-  !archived && !members.some(({ email, leftAt }) => email === me && leftAt !== null);
+const isListed = ({ members }: Conversation, me: string) =>
+  !members.some(({ email, leftAt }) => email === me && leftAt !== null);
 
 /** Whether a state is older than another of the same conversation: positions only move forward. */
 function stale(a: Conversation, b: Conversation, me: string): boolean {

@@ -6,7 +6,8 @@
 import type { Readable } from './cell.ts';
 import { type ChatListView, openChatList } from './chat-list.ts';
 import { createConnection, type Operation, type Patience, type Status, type Token } from './connection.ts';
-import { type ConversationView, openConversation } from './conversation.ts';
+import { openConversation } from './conversation.ts';
+import type { ConversationView } from './conversation-state.ts';
 import { type OutboxStorage, platformStorage, platformWebSocket, type WebSocketImpl } from './environment.ts';
 import { type Follower, follow, followMessages } from './follow.ts';
 import {
@@ -15,19 +16,24 @@ import {
   ViewerDocument,
   type ViewerQuery,
 } from './generated/operations.ts';
+import { createNews } from './news.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createQueue } from './queue.ts';
+import { type SearchOptions, type SearchPage, search } from './search.ts';
 
 export type { Readable } from './cell.ts';
 export type { ChatListState, ChatListView } from './chat-list.ts';
 export type { Operation, Patience, Status, Token } from './connection.ts';
-export { type ConversationState, type ConversationView, type Delivery, deliveryOf, readersOf } from './conversation.ts';
+export type { ConversationState, ConversationView } from './conversation-state.ts';
+export type { Deeds, Revision } from './deeds.ts';
+export { type Delivery, deliveryOf, readersOf } from './delivery.ts';
 export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './environment.ts';
 export { KredichatError, type KredichatErrorCode } from './errors.ts';
 export type { Follower } from './follow.ts';
 export type { ErrorCode } from './generated/enums.ts';
 export * from './generated/operations.ts';
 export { laneOf, type NewMessage, type Outbox, type Outgoing } from './outbox.ts';
+export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 
 /** Who the viewer is. */
 export type Viewer = ViewerQuery['viewer'];
@@ -73,10 +79,21 @@ export interface Client {
   ): () => void;
   /** A conversation's messages after a position, then live ones: each once, in order, until one leaves the loop. */
   messages(conversationId: string, afterSeq: number): AsyncIterableIterator<MessageFieldsFragment>;
-  /** Opens the chat list; `pageSize` conversations at a time, 1 to 100, 50 by default. */
-  chatList(options?: { readonly pageSize?: number }): ChatListView;
-  /** Opens a conversation by its id or key; `pageSize` messages at a time, 1 to 100, 50 by default. */
-  conversation(ref: ConversationRef, options?: { readonly pageSize?: number }): ConversationView;
+  /**
+   * Opens the chat list, or with `archived` that of archived conversations; `pageSize` conversations at a time, 1 to 100,
+   * 50 by default.
+   */
+  chatList(options?: { readonly pageSize?: number; readonly archived?: boolean }): ChatListView;
+  /**
+   * Opens a conversation by its id or key, at its first unread message or `at` another; `pageSize` messages at a time,
+   * 1 to 100, 50 by default.
+   */
+  conversation(
+    ref: ConversationRef,
+    options?: { readonly pageSize?: number; readonly at?: number | null },
+  ): ConversationView;
+  /** Looks for messages in the viewer's conversations: all words have to match, a `*` makes a word a beginning of one. */
+  search(query: string, options?: SearchOptions): Promise<SearchPage>;
   /** Tries to connect at once, with a fresh token; the way back after `refused`. */
   reconnect(): void;
   /** Ends the connection, and everything that was opened here. */
@@ -108,6 +125,7 @@ export function createClient(options: ClientOptions): Client {
     );
     return asking;
   }
+  const news = createNews();
   const email = async () => (await viewer()).email;
   // Without a connection that lasts there is another attempt with the next one.
   const unlisten = connection.eachSocket(() => void viewer().catch(() => {}));
@@ -147,9 +165,11 @@ export function createClient(options: ClientOptions): Client {
       opened.add(entry);
       return queue.iterator;
     },
-    chatList: ({ pageSize = 50 } = {}) => keep(openChatList(connection, email, pageSize)),
-    conversation: (ref, { pageSize = 50 } = {}) =>
-      keep(openConversation({ connection, outbox, ref, viewer: email, pageSize })),
+    chatList: ({ pageSize = 50, archived = false } = {}) =>
+      keep(openChatList({ connection, viewer: email, news, pageSize, archived })),
+    conversation: (ref, { pageSize = 50, at = null } = {}) =>
+      keep(openConversation({ connection, outbox, ref, viewer: email, news, clock, pageSize, at })),
+    search: (query, options = {}) => search(connection, query, options),
     reconnect: connection.reconnect,
     close() {
       for (const { close } of [...opened]) close();

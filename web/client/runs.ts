@@ -40,3 +40,14 @@ function join(a: Run, b: Run): Run {
 export function runWith(runs: Runs, seq: number): Run {
   return runs.find((run) => first(run) <= seq && seq <= last(run)) ?? [];
 }
+
+/** Parts messages, ascending by `seq`, where there are holes between them. */
+export function consecutive(messages: readonly Message[]): Run[] {
+  const runs: Message[][] = [];
+  for (const message of messages) {
+    const run = runs.at(-1);
+    if (run && message.seq === last(run) + 1) run.push(message);
+    else runs.push([message]);
+  }
+  return runs;
+}

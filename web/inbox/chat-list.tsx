@@ -1,4 +1,4 @@
-import { type KeyboardEvent, useEffect, useRef } from 'react';
+import { useEffect, useRef } from 'react';
 import {
   type ChatListView,
   type ConversationFieldsFragment as Conversation,
@@ -6,7 +6,9 @@ import {
   type Outbox,
   type Outgoing,
 } from '../client/index.ts';
-import { nameList, shortName, shortTime, tint, title } from './format.ts';
+import { initials, nameList, shortName, shortTime, statusName, tint, title } from './format.ts';
+import { MutedIcon, PinIcon } from './icons.tsx';
+import { moveFocus } from './move-focus.ts';
 import { hashOf, type Route } from './route.ts';
 import { useReadable } from './use-readable.ts';
 
@@ -15,19 +17,18 @@ interface ChatListProps {
   readonly outbox: Outbox;
   readonly me: string;
   readonly route: Route | null;
+  /** Whether it is the list of what was archived. */
+  readonly archived: boolean;
   onStart(): void;
 }
 
 /** The viewer's conversations, live, and above them those whose first message is still on its way. */
-export function ChatList({ list, outbox, me, route, onStart }: ChatListProps) {
-  const { conversations, loaded, hasMore, unreadTotal, error } = useReadable(list);
-  const drafts = firstMessages(useReadable(outbox));
+export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
+  const { conversations, loaded, hasMore, error } = useReadable(list);
+  const waiting = firstMessages(useReadable(outbox));
+  const drafts = archived ? [] : waiting;
   const open = route && laneOf(route.ref);
   const end = useRef<HTMLLIElement>(null);
-
-  useEffect(() => {
-    document.title = unreadTotal > 0 ? `(${unreadTotal}) Kredichat` : 'Kredichat';
-  }, [unreadTotal]);
 
   useEffect(() => {
     if (!end.current || !hasMore) return;
@@ -39,10 +40,8 @@ export function ChatList({ list, outbox, me, route, onStart }: ChatListProps) {
   if (!loaded) return <p className="list-note">{error ? error.message : 'Loading …'}</p>;
   return (
     <>
-      <p className="hidden" role="status">
-        {unreadTotal === 0 ? 'No unread messages' : `${unreadTotal} unread messages`}
-      </p>
-      {conversations.length + drafts.length === 0 && (
+      {archived && conversations.length === 0 && <p className="list-note">Nothing is archived.</p>}
+      {!archived && conversations.length + drafts.length === 0 && (
         <div className="list-note">
           <p>No conversations yet. Name a document configuration and the people to talk to.</p>
           <button type="button" className="primary" onClick={onStart}>
@@ -70,18 +69,28 @@ interface RowProps {
 }
 
 function Row({ conversation, me, open }: RowProps) {
-  const { id, configId, members, unreadCount, lastMessage, muted, lastActivityAt, status } = conversation;
+  const { id, configId, members, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
   const name = title(conversation, me);
   return (
     <li>
-      <a href={hashOf({ ref: { id } })} className="chat" aria-current={open ? 'page' : undefined}>
+      <a
+        href={hashOf({ ref: { id } })}
+        className={muted ? 'chat quiet' : 'chat'}
+        aria-current={open ? 'page' : undefined}
+      >
         <span className={`avatar tint-${tint(id)}`} aria-hidden="true">
           {initials(name)}
         </span>
         <span className="chat-name truncate">
           {name} <small>{configId}</small>
         </span>
-        <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
+        <span className="chat-when">
+          {pinned && <PinIcon />}
+          {pinned && <span className="hidden">pinned</span>}
+          {muted && <MutedIcon />}
+          {muted && <span className="hidden">muted</span>}
+          <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
+        </span>
         <span className="chat-last truncate" dir="auto">
           {lastMessage && preview(lastMessage, me, members.length > 2)}
         </span>
@@ -91,7 +100,9 @@ function Row({ conversation, me, open }: RowProps) {
             <span className="hidden"> unread</span>
           </span>
         )}
-        {unreadCount === 0 && status !== 'OPEN' && <span className="state">{status.toLowerCase()}</span>}
+        {unreadCount === 0 && status !== 'OPEN' && (
+          <span className={`state ${status.toLowerCase()}`}>{statusName(status)}</span>
+        )}
       </a>
     </li>
   );
@@ -131,23 +142,7 @@ function preview(message: NonNullable<Conversation['lastMessage']>, me: string, 
   if (message.redactedAt !== null) return 'Message removed';
   // The row shows one line: no need to lay out ten thousand characters.
   const text = message.text.slice(0, 200);
-  if (message.kind === 'SYSTEM') return text;
+  if (message.kind === 'SYSTEM') return `${message.sender === me ? 'You' : shortName(message.sender)}: ${text}`;
   if (message.sender === me) return `You: ${text}`;
   return many ? `${shortName(message.sender)}: ${text}` : text;
-}
-
-const initials = (name: string) =>
-  [...(name.match(/[\p{L}\p{N}]+/gu) ?? ['?'])]
-    .slice(0, 2)
-    .map((word) => [...word][0]?.toUpperCase())
-    .join('');
-
-/** Arrow keys, Home and End go through the list. */
-function moveFocus(event: KeyboardEvent<HTMLUListElement>): void {
-  const links = [...event.currentTarget.querySelectorAll<HTMLAnchorElement>('a')];
-  const at = links.indexOf(document.activeElement as HTMLAnchorElement);
-  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: links.length - 1 }[event.key];
-  if (to === undefined || !links[to]) return;
-  event.preventDefault();
-  links[to].focus();
 }

@@ -1,4 +1,4 @@
-import type { ConversationFieldsFragment as Conversation } from '../client/index.ts';
+import type { ConversationFieldsFragment as Conversation, ConversationStatus } from '../client/index.ts';
 
 const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
@@ -40,16 +40,32 @@ export const sameDay = (a: Instant, b: Instant) => startOfDay(a) === startOfDay(
 /** What stands before the @. */
 export const shortName = (email: string) => email.split('@', 1)[0] ?? email;
 
+interface Named {
+  readonly subject: string | null;
+  readonly configId: string;
+  readonly members: readonly Pick<Conversation['members'][number], 'email' | 'leftAt'>[];
+}
+
 /** Those of the members who are there and are not the viewer. */
-export const others = ({ members }: Pick<Conversation, 'members'>, me: string): string[] =>
+export const others = ({ members }: Pick<Named, 'members'>, me: string): string[] =>
   members.filter(({ email, leftAt }) => email !== me && leftAt === null).map(({ email }) => email);
 
 /** Names in a row. */
 export const nameList = (emails: readonly string[]) => emails.map(shortName).join(', ');
 
 /** What a conversation is called: its subject, else who else is in it. */
-export const title = (conversation: Pick<Conversation, 'members' | 'subject' | 'configId'>, me: string): string =>
+export const title = (conversation: Named, me: string): string =>
   conversation.subject || nameList(others(conversation, me)) || conversation.configId;
+
+/** A status as people write it. */
+export const statusName = (status: ConversationStatus): string => status[0] + status.slice(1).toLowerCase();
+
+/** The first letters of a name's first two words. */
+export const initials = (name: string): string =>
+  [...(name.match(/[\p{L}\p{N}]+/gu) ?? ['?'])]
+    .slice(0, 2)
+    .map((word) => [...word][0]?.toUpperCase())
+    .join('');
 
 /** One of eight colours, the same for the same text. */
 export function tint(text: string): number {

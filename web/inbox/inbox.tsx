@@ -1,13 +1,14 @@
 import { useEffect, useRef, useState } from 'react';
-import type { Client } from '../client/index.ts';
+import type { Client, Viewer } from '../client/index.ts';
 import { laneOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
 import { ChatList } from './chat-list.tsx';
 import { ConversationPane } from './conversation.tsx';
-import { LeaveIcon, PlusIcon } from './icons.tsx';
+import { ArchiveIcon, LeaveIcon, PlusIcon } from './icons.tsx';
 import { Links } from './links.tsx';
 import { NewConversation } from './new-conversation.tsx';
 import { goTo, replaceWith, useRoute } from './route.ts';
+import { type Search, SearchField, SearchResults } from './search.tsx';
 import { useReadable, useView } from './use-readable.ts';
 
 interface InboxProps {
@@ -17,14 +18,16 @@ interface InboxProps {
 
 /** The chat list and the open conversation, side by side, or one at a time where there is no room. */
 export function Inbox({ client, onSignOut }: InboxProps) {
-  const [me, setMe] = useState<string | null>(null);
+  const [viewer, setViewer] = useState<Viewer | null>(null);
+  const [search, setSearch] = useState<Search>({ text: '', in: null });
+  const [archived, setArchived] = useState(false);
   const [starting, setStarting] = useState(false);
   const route = useRoute();
   const list = useView(() => client.chatList({ pageSize: 30 }));
 
   useEffect(() => {
     client.viewer().then(
-      ({ email }) => setMe(email),
+      setViewer,
       // Refused: the page asks who it is again.
       () => {},
     );
@@ -35,19 +38,39 @@ export function Inbox({ client, onSignOut }: InboxProps) {
   const name = route ? laneOf(route.ref) : '';
   if (name !== pane.current.name && name !== pane.current.id) pane.current = { name, id: '' };
 
+  const me = viewer?.email ?? null;
+  const searches = search.text.trim() !== '';
   return (
     <main className={route ? 'inbox open' : 'inbox'}>
       <Banner client={client} />
       <header className="sidebar-head">
-        <h1>Kredichat</h1>
+        <h1 className="grow">{archived ? 'Archived' : 'Kredichat'}</h1>
+        <button
+          type="button"
+          className="icon-button"
+          title={archived ? 'Back to all conversations' : 'Archived conversations'}
+          aria-pressed={archived}
+          onClick={() => setArchived(!archived)}
+        >
+          <ArchiveIcon />
+          <span className="hidden">Archived conversations</span>
+        </button>
         <button type="button" className="icon-button" title="New conversation" onClick={() => setStarting(true)}>
           <PlusIcon />
           <span className="hidden">New conversation</span>
         </button>
+        <SearchField search={search} onChange={setSearch} />
       </header>
       <nav className="sidebar" aria-label="Conversations">
-        {list && me !== null && (
-          <ChatList list={list} outbox={client.outbox} me={me} route={route} onStart={() => setStarting(true)} />
+        {list && <Unread list={list} />}
+        {me === null ? null : searches ? (
+          <SearchResults client={client} search={search} me={me} />
+        ) : archived ? (
+          <Archive client={client} me={me} route={route} onStart={() => setStarting(true)} />
+        ) : (
+          list && (
+            <ChatList {...{ list, me, route, archived }} outbox={client.outbox} onStart={() => setStarting(true)} />
+          )
         )}
       </nav>
       <footer className="sidebar-foot">
@@ -63,12 +86,17 @@ export function Inbox({ client, onSignOut }: InboxProps) {
         <Links />
       </footer>
       <section className="pane" aria-label="Conversation">
-        {route && me !== null ? (
+        {route && viewer ? (
           <ConversationPane
             key={pane.current.name}
             client={client}
             route={route}
-            me={me}
+            viewer={viewer}
+            onSearch={(within) => {
+              setSearch({ text: '', in: within });
+              if (!matchMedia('(width > 720px)').matches) goTo(null);
+              requestAnimationFrame(() => document.getElementById('search')?.focus());
+            }}
             onOpened={(id) => {
               pane.current.id = id;
               replaceWith({ ref: { id } });
@@ -89,6 +117,26 @@ export function Inbox({ client, onSignOut }: InboxProps) {
         />
       )}
     </main>
+  );
+}
+
+/** The list of what was archived; open while it is looked at. */
+function Archive(props: Omit<Parameters<typeof ChatList>[0], 'list' | 'outbox' | 'archived'> & { client: Client }) {
+  const { client, ...others } = props;
+  const list = useView(() => client.chatList({ pageSize: 30, archived: true }));
+  return list && <ChatList {...others} list={list} outbox={client.outbox} archived />;
+}
+
+/** How much is unread, where it can be seen and heard from elsewhere. */
+function Unread({ list }: { readonly list: ReturnType<Client['chatList']> }) {
+  const { unreadTotal, loaded } = useReadable(list);
+  useEffect(() => {
+    document.title = unreadTotal > 0 ? `(${unreadTotal}) Kredichat` : 'Kredichat';
+  }, [unreadTotal]);
+  return (
+    <p className="hidden" role="status">
+      {loaded && (unreadTotal === 0 ? 'No unread messages' : `${unreadTotal} unread messages`)}
+    </p>
   );
 }
 

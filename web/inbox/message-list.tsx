@@ -1,31 +1,54 @@
 import { useEffect, useState } from 'react';
-import { type Client, type ConversationState, type ConversationView, readersOf } from '../client/index.ts';
+import {
+  type Client,
+  type ConversationState,
+  type ConversationView,
+  type MessageFieldsFragment,
+  readersOf,
+  type Viewer,
+} from '../client/index.ts';
 import { dayName, sameDay, shortName } from './format.ts';
 import { DownIcon } from './icons.tsx';
 import { Message, OutgoingMessage } from './message.tsx';
+import { mayEdit, mayRedact } from './rights.ts';
 import { useWindow } from './use-window.ts';
 
 interface MessageListProps {
   readonly client: Client;
   readonly view: ConversationView;
   readonly state: ConversationState;
-  readonly me: string;
+  readonly viewer: Viewer;
+  /** The message that is looked for; another object each time it is. */
+  readonly target: { readonly seq: number } | null;
   /** How often the viewer has sent something: each time the end is shown. */
   readonly sends: number;
+  onEdit(message: MessageFieldsFragment): void;
+  onRedact(message: MessageFieldsFragment): void;
 }
 
 /** Messages of one person within this time form a group, in milliseconds. */
 const GROUP_MS = 5 * 60_000;
 
 /** The part of the log around what is looked at; more is loaded as one scrolls. */
-export function MessageList({ client, view, state, me, sends }: MessageListProps) {
+export function MessageList(props: MessageListProps) {
+  const { client, view, state, viewer, target, sends, onEdit, onRedact } = props;
+  const me = viewer.email;
   const { messages, outgoing, conversation, firstUnread, phase, error } = state;
-  const { scroller, shown, atEnd, toEnd, onScroll } = useWindow(view, state, me);
+  const { scroller, shown, atEnd, toEnd, toSeq, onScroll } = useWindow(view, state, me, target?.seq ?? null);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
   useEffect(() => {
     if (sends > 0) toEnd();
   }, [sends]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: gone to once each time it is looked for
+  useEffect(() => {
+    let present = true;
+    if (target) void view.jumpTo(target.seq).then(() => present && toSeq(target.seq));
+    return () => {
+      present = false;
+    };
+  }, [target]);
 
   const offset = messages[0]?.seq ?? 1;
   const rows = messages.slice(shown.from - offset, shown.to - offset + 1);
@@ -54,10 +77,16 @@ export function MessageList({ client, view, state, me, sends }: MessageListProps
               <Message
                 key={message.seq}
                 message={message}
+                view={view}
                 readers={message.sender === me && conversation ? readersOf(conversation, message).join(' ') : null}
                 follows={follows}
                 day={day}
                 fresh={fresh}
+                found={message.seq === target?.seq}
+                mayEdit={conversation !== null && mayEdit(viewer, conversation, message)}
+                mayRedact={mayRedact(viewer, message)}
+                onEdit={onEdit}
+                onRedact={onRedact}
               />
             );
           })}

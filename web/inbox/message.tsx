@@ -1,10 +1,13 @@
-import { memo } from 'react';
-import type { MessageFieldsFragment, Outbox, Outgoing } from '../client/index.ts';
+import { memo, useState } from 'react';
+import type { ConversationView, MessageFieldsFragment, Outbox, Outgoing } from '../client/index.ts';
+import { EarlierTexts } from './earlier-texts.tsx';
 import { clockTime, fullTime, nameList, shortName, tint } from './format.ts';
-import { AlertIcon, CheckIcon, ChecksIcon, ClockIcon } from './icons.tsx';
+import { AlertIcon, ClockIcon } from './icons.tsx';
+import { Menu } from './menu.tsx';
 
 interface MessageProps {
   readonly message: MessageFieldsFragment;
+  readonly view: ConversationView;
   /** Who else has read it, when it is the viewer's; null when it is not. */
   readonly readers: string | null;
   /** Part of a group: the same person, a moment later. */
@@ -13,46 +16,89 @@ interface MessageProps {
   readonly day: string | null;
   /** The first unread one. */
   readonly fresh: boolean;
+  /** The one that was looked for. */
+  readonly found: boolean;
+  readonly mayEdit: boolean;
+  readonly mayRedact: boolean;
+  onEdit(message: MessageFieldsFragment): void;
+  onRedact(message: MessageFieldsFragment): void;
 }
 
 /** A message of the log. */
-export const Message = memo(({ message, readers, follows, day, fresh }: MessageProps) => {
-  const { seq, kind, sender, text, sentAt, editedAt, redactedAt } = message;
-  const mine = readers !== null;
+export const Message = memo((props: MessageProps) => {
+  const { message, day, fresh, found, follows, readers } = props;
+  const { seq, kind, sender, text } = message;
+  const side = kind === 'SYSTEM' ? 'system' : readers !== null ? 'mine' : 'theirs';
   return (
-    <li
-      data-seq={seq}
-      className={`${kind === 'SYSTEM' ? 'system' : mine ? 'mine' : 'theirs'}${follows ? ' follows' : ''}`}
-    >
+    <li data-seq={seq} className={`${side}${follows ? ' follows' : ''}${found ? ' found' : ''}`}>
       {day !== null && <p className="day">{day}</p>}
       {fresh && <p className="fresh">New messages</p>}
-      <div className="bubble">
-        {!mine && !follows && kind === 'TEXT' && <b className={`sender name-${tint(sender)}`}>{shortName(sender)}</b>}
-        {redactedAt === null ? (
-          <span className="text" dir="auto">
-            {text}
-          </span>
-        ) : (
-          <em className="text">Message removed</em>
-        )}
-        <span className="meta">
-          {editedAt !== null && redactedAt === null && 'edited '}
-          <time dateTime={sentAt} title={fullTime(sentAt)}>
-            {clockTime(sentAt)}
-          </time>
-          {mine && kind === 'TEXT' && <Delivery readers={readers} />}
-        </span>
-      </div>
+      {kind === 'SYSTEM' ? (
+        <p className="change" title={fullTime(message.sentAt)}>
+          {shortName(sender)} · <span className="text">{text}</span>
+        </p>
+      ) : (
+        <Bubble {...props} />
+      )}
     </li>
   );
 });
 
+/** What a member said. */
+function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, onRedact }: MessageProps) {
+  const [earlier, setEarlier] = useState(false);
+  const { sender, text, sentAt, editedAt, redactedAt } = message;
+  const mine = readers !== null;
+  const edited = editedAt !== null && redactedAt === null;
+  const items = [
+    ...(mayEdit ? [{ label: 'Edit', act: () => onEdit(message) }] : []),
+    ...(mayRedact ? [{ label: 'Redact …', danger: true, act: () => onRedact(message) }] : []),
+  ];
+  return (
+    <div className={redactedAt === null ? 'bubble' : 'bubble redacted'}>
+      {!mine && !follows && <b className={`sender name-${tint(sender)}`}>{shortName(sender)}</b>}
+      {redactedAt === null ? (
+        <span className="text" dir="auto">
+          {text}
+        </span>
+      ) : (
+        <em className="text" title={fullTime(redactedAt)}>
+          Message removed
+        </em>
+      )}
+      <span className="meta">
+        {edited && (
+          <button
+            type="button"
+            className="edited"
+            aria-expanded={earlier}
+            title={`Edited ${fullTime(editedAt)}`}
+            onClick={() => setEarlier(!earlier)}
+          >
+            edited
+          </button>
+        )}
+        <time dateTime={sentAt} title={fullTime(sentAt)}>
+          {clockTime(sentAt)}
+        </time>
+        {mine && <Delivery readers={readers} />}
+        {items.length > 0 && <Menu label="Message menu" className="more" items={items} />}
+      </span>
+      {edited && earlier && <EarlierTexts view={view} message={message} />}
+    </div>
+  );
+}
+
 function Delivery({ readers }: { readonly readers: string }) {
   const label = readers === '' ? 'Sent' : `Read by ${nameList(readers.split(' '))}`;
   return (
-    <span className={readers === '' ? 'delivery' : 'delivery read'} role="img" aria-label={label} title={label}>
-      {readers === '' ? <CheckIcon /> : <ChecksIcon />}
-    </span>
+    // Drawn by the style: there are many of them.
+    <span
+      className={readers === '' ? 'delivery sent' : 'delivery sent read'}
+      role="img"
+      aria-label={label}
+      title={label}
+    />
   );
 }
 

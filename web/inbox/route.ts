@@ -4,6 +4,8 @@ import type { ConversationRef } from '../client/index.ts';
 /** What is open: a conversation by id, or one that the first message will open. */
 export interface Route {
   readonly ref: ConversationRef;
+  /** The message to show; else where the viewer has come to. */
+  readonly at?: number;
   /** Used when the first message opens it. */
   readonly subject?: string;
   readonly party?: string;
@@ -13,13 +15,16 @@ export interface Route {
 export const hashOf = (route: Route): string =>
   route.ref.id === undefined
     ? `#/new/${encodeURIComponent(JSON.stringify(route))}`
-    : `#/c/${encodeURIComponent(route.ref.id)}`;
+    : `#/c/${encodeURIComponent(route.ref.id)}${route.at === undefined ? '' : `/${route.at}`}`;
 
 function parse(hash: string): Route | null {
   const [, kind, rest = ''] = /^#\/(c|new)\/(.+)$/.exec(hash) ?? [];
   try {
+    if (kind === 'c') {
+      const [id = '', at] = rest.split('/');
+      return { ref: { id: decodeURIComponent(id) }, ...(Number(at) > 0 && { at: Number(at) }) };
+    }
     const text = decodeURIComponent(rest);
-    if (kind === 'c') return { ref: { id: text } };
     const route = kind === 'new' ? (JSON.parse(text) as Route) : null;
     return Array.isArray(route?.ref?.key?.members) ? route : null;
   } catch {

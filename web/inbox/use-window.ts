@@ -33,7 +33,7 @@ const FOLLOW = Number.POSITIVE_INFINITY;
  * Keeps some rows around what is looked at in the page, whatever the length of the log, and what is looked at where it is
  * while rows come and go around it. Rows may be of any height: no height is ever guessed.
  */
-export function useWindow(view: ConversationView, state: ConversationState, me: string) {
+export function useWindow(view: ConversationView, state: ConversationState, me: string, at: number | null) {
   const { messages, hasOlder, hasNewer, firstUnread, phase } = state;
   const scroller = useRef<HTMLElement>(null);
   const [choice, setChoice] = useState<Choice | null>(null);
@@ -41,13 +41,15 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   /** The row at the top of the screen and where it is; and how far it was scrolled then. */
   const anchor = useRef<{ readonly seq: string; readonly top: number; readonly scrolled: number } | null>(null);
   /** The end is being looked at, and shall be when more comes. */
-  const stick = useRef(firstUnread === null);
+  const stick = useRef(firstUnread === null && at === null);
+  /** The message that is to be on the screen as soon as it is in the page. */
+  const wanted = useRef(at);
   const placed = useRef(false);
 
   const newest = messages.at(-1)?.seq ?? 0;
   // What a row looks like depends on the one before. So the oldest waits for that: a row never changes when more is loaded.
   const oldest = Math.min((messages[0]?.seq ?? 1) + (hasOlder ? 1 : 0), newest);
-  const shown = clip(choice ?? initial(firstUnread, newest, hasNewer), oldest, newest, hasNewer);
+  const shown = clip(choice ?? around(at ?? firstUnread, newest, hasNewer), oldest, newest, hasNewer);
 
   /** Remembers what is looked at. */
   const note = useCallback(() => {
@@ -121,7 +123,9 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return;
-    const start = placed.current ? null : element.querySelector('.fresh');
+    const row = wanted.current === null ? null : element.querySelector(`[data-seq="${wanted.current}"]`);
+    const start = row ?? (placed.current ? null : element.querySelector('.fresh'));
+    if (row) wanted.current = null;
     if (start && !stick.current) {
       // A quarter down the screen: a little of what was read before can be seen.
       const top = start.getBoundingClientRect().top - element.getBoundingClientRect().top;
@@ -166,9 +170,17 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
     /** Goes to the newest message, wherever that is. */
     toEnd(): void {
       stick.current = true;
+      wanted.current = null;
       setChoice({ from: FOLLOW, to: FOLLOW });
       if (hasNewer) void view.jumpToEnd();
       restore();
+    },
+    /** Goes to a message that is loaded. */
+    toSeq(seq: number): void {
+      stick.current = false;
+      wanted.current = seq;
+      const { messages: loaded, hasNewer: goesOn } = view.get();
+      setChoice(around(seq, loaded.at(-1)?.seq ?? 0, goesOn));
     },
   };
 }
@@ -179,11 +191,11 @@ function isFar(element: HTMLElement, seq: number, margin: number): boolean {
   return row !== null && row.getBoundingClientRect().top > element.getBoundingClientRect().bottom + margin;
 }
 
-/** Around the first unread message, or the end. */
-function initial(firstUnread: number | null, newest: number, hasNewer: boolean): Choice {
-  if (firstUnread === null) return { from: newest - LEAST_ROWS + STEP, to: FOLLOW };
-  const to = firstUnread + STEP;
-  return { from: firstUnread - STEP, to: to >= newest && !hasNewer ? FOLLOW : to };
+/** Around a message, or the end. */
+function around(seq: number | null, newest: number, hasNewer: boolean): Choice {
+  if (seq === null) return { from: newest - LEAST_ROWS + STEP, to: FOLLOW };
+  const to = seq + STEP;
+  return { from: seq - STEP, to: to >= newest && !hasNewer ? FOLLOW : to };
 }
 
 /** What there is of what was chosen. A choice outside of what is loaded means its end. */

@@ -1,0 +1,33 @@
+import axe from 'axe-core';
+import type { Page } from 'playwright-core';
+
+/** A phone's window. */
+export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+
+/** Says who it is; `role` as in the list of the form. */
+export async function signIn(page: Page, address: string, role = 'None'): Promise<void> {
+  await page.getByLabel('Your address').fill(address);
+  await page.getByLabel('Role').selectOption(role);
+  await page.getByRole('button', { name: 'Open inbox' }).click();
+  await page.getByRole('navigation', { name: 'Conversations' }).waitFor();
+}
+
+/** Sends a message. */
+export async function write(page: Page, text: string): Promise<void> {
+  await page.getByRole('textbox', { name: 'Message', exact: true }).fill(text);
+  await page.keyboard.press('Enter');
+}
+
+/** Opens a conversation from the list. */
+export const openChat = (page: Page, name: RegExp) => page.getByRole('link', { name }).click();
+
+/** The texts in the page, in order. */
+export const texts = (page: Page) => page.locator('.messages li .text').allTextContents();
+
+/** What axe finds against WCAG 2.2 AA. */
+export async function barriers(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) =>
+    violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html, any }) => html + ' ' + any.map(({ message }) => message)).join('\\n')))`;
+  return page.evaluate(run);
+}
