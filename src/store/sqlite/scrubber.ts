@@ -14,9 +14,12 @@ const MAX_PAGE = 0xffffff;
 export interface Scrubber {
   /** Asks for a round; part of the transaction that is under way. */
   begin(): void;
-  /** Does a part of what there is to do. True while there is more. */
-  step(): boolean;
+  /** Does a part of what there is to do. */
+  step(): Progress;
 }
+
+/** What there is left to do: nothing, more of a round, the first of one more, or the end of one that a reader from outside is in the way of. */
+export type Progress = 'done' | 'more' | 'again' | 'busy';
 
 /**
  * Takes away what is left of redacted texts, in rounds of small steps between the writes:
@@ -26,12 +29,15 @@ export interface Scrubber {
  *    of a page over two, it leaves their bytes there, where no deletion finds them.
  * 3. Empties the write-ahead log.
  *
- * How far a round is stands in the file: whatever ends the process, the next one goes on. A redaction in the middle
- * of a round begins it anew, so a round costs what the file is long, however many redactions it is for.
+ * How far a round is stands in the file: whatever ends the process, the next one goes on. After a redaction in the middle
+ * of a round there is one more, however many such redactions there are: so each is waited for by two rounds at most.
  */
 export function createScrubber(db: Database.Database): Scrubber {
-  const begin = db.prepare('INSERT OR REPLACE INTO scrub (pk, position) VALUES (1, ?)');
+  const begin = db.prepare(`INSERT INTO scrub (pk, position) VALUES (1, ${BEGUN})
+    ON CONFLICT (pk) DO UPDATE SET again = again OR position <> ${BEGUN}`);
   const position = db.prepare('SELECT position FROM scrub');
+  const moveOn = db.prepare('UPDATE scrub SET position = ?');
+  const repeat = db.prepare(`UPDATE scrub SET position = ${BEGUN}, again = 0 WHERE again`);
   const end = db.prepare('DELETE FROM scrub');
   const merge = db.prepare(`INSERT INTO search (search, rank) VALUES ('merge', ?)`);
   const changes = db.prepare('SELECT total_changes() AS count');
@@ -66,19 +72,20 @@ export function createScrubber(db: Database.Database): Scrubber {
   }
 
   return {
-    begin: () => void begin.run([BEGUN]),
+    begin: () => void begin.run([]),
     step() {
       const found = position.get([]) as { position: number } | undefined;
-      if (!found) return false;
+      if (!found) return 'done';
       db.exec('BEGIN IMMEDIATE');
       const next = go(found.position);
-      if (next !== null) begin.run([next]);
+      if (next !== null) moveOn.run([next]);
       db.exec('COMMIT');
-      if (next !== null) return true;
-      // A reader may be in the way of emptying the log: then once more.
+      if (next !== null) return 'more';
       const { busy } = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get([]) as { busy: number };
-      if (busy === 0) end.run([]);
-      return busy !== 0;
+      if (busy !== 0) return 'busy';
+      if (repeat.run([]).changes > 0) return 'again';
+      end.run([]);
+      return 'done';
     },
   };
 }
