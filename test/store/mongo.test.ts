@@ -4,7 +4,7 @@ import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import type { Message } from '../../src/model.ts';
 import type { MessageDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
-import type { Store } from '../../src/store/store.ts';
+import { type Store, StoreUnavailable } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
@@ -79,6 +79,20 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await expect.poll(moved).toBe(9);
     await look();
     await Promise.all([one.close(), two.close(), client.close()]);
+    await set.stop();
+  });
+
+  test('a search that takes MongoDB too long is given up', async () => {
+    // The fault is for every client of the set.
+    const set = await startReplicaSet(1);
+    const store = await openMongo(set.uri('slow'));
+    await store.write(writeOf('c', [ANN, BOB], 0));
+    const search = () => store.search(BOB, { terms: termsOf('m1'), conversation: null }, { first: 9, after: null });
+    await set.admin({ configureFailPoint: 'maxTimeAlwaysTimeOut', mode: 'alwaysOn' });
+    await expect(search()).rejects.toThrow(StoreUnavailable);
+    await set.admin({ configureFailPoint: 'maxTimeAlwaysTimeOut', mode: 'off' });
+    expect((await search()).hits).toHaveLength(1);
+    await store.close();
     await set.stop();
   });
 
