@@ -2,8 +2,11 @@ import type Database from 'libsql';
 
 /** Pages that are looked at between two groups of writes. */
 const PAGES = 500;
-/** Pages of the search index that are merged between two groups of writes: that takes longer. */
-const MERGED_PAGES = 100;
+/**
+ * Pages of the search index that are merged between two groups of writes: as many as take about that long, in milliseconds.
+ * What a page takes is not known before: pages that become empty are read and zeroed, and not counted.
+ */
+const MERGED_PAGES = { min: 10, max: 100, ms: 15 } as const;
 /** Where a round stands before it looks at the first page. */
 const [BEGUN, MERGING] = [-1, 0];
 /** The bytes before the content of a b-tree page, by its type (SQLite file format, section 1.6). */
@@ -45,10 +48,16 @@ export function createScrubber(db: Database.Database): Scrubber {
   const read = db.prepare('SELECT pgno, data FROM json_each(?) JOIN sqlite_dbpage ON pgno = value');
   const write = db.prepare('UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?');
 
+  let pages: number = MERGED_PAGES.max;
+
   /** True when all that was in the index at the beginning is merged (SQLite FTS5, section 6.8). */
-  function mergeSome(pages: number): boolean {
+  function mergeSome(begins: boolean): boolean {
     const before = (changes.get([]) as { count: number }).count;
-    merge.run([pages]);
+    const began = performance.now();
+    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
+    merge.run([begins ? -pages : pages]);
+    const slow = performance.now() - began > MERGED_PAGES.ms;
+    pages = slow ? Math.max(MERGED_PAGES.min, pages >> 1) : Math.min(MERGED_PAGES.max, pages + MERGED_PAGES.min);
     return (changes.get([]) as { count: number }).count - before < 2;
   }
 
@@ -65,9 +74,7 @@ export function createScrubber(db: Database.Database): Scrubber {
   }
 
   function go(from: number): number | null {
-    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
-    if (from <= MERGING)
-      return mergeSome(from === BEGUN ? -MERGED_PAGES : MERGED_PAGES) && from === MERGING ? 1 : MERGING;
+    if (from <= MERGING) return mergeSome(from === BEGUN) && from === MERGING ? 1 : MERGING;
     return zeroSome(from);
   }
 
