@@ -22,7 +22,7 @@ export interface Scrubber {
 }
 
 /** What there is left to do: nothing, more of a round, the first of one more, or the end of one that a reader from outside is in the way of. */
-export type Progress = 'done' | 'more' | 'again' | 'busy';
+type Progress = 'done' | 'more' | 'again' | 'busy';
 
 /**
  * Takes away what is left of redacted texts, in rounds of small steps between the writes:
