@@ -11,7 +11,7 @@ export interface Indexer {
   indexedSeq(pk: number): number;
   /** There may be more to do in this conversation. */
   note(pk: number): void;
-  /** Makes some messages of these conversations searchable; part of the transaction that is under way. True while there are more. */
+  /** Makes a slice of these conversations searchable; part of the transaction that is under way. True while there is more. */
   catchUp(pks: readonly number[]): boolean;
   /** Does a part of what there is to do. True while there is more. */
   step(): boolean;
