@@ -68,9 +68,10 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
     indexedSeq: (pk) => (state.get([pk]) as { indexed: number }).indexed,
     note: (pk) => void behind.add(pk),
     catchUp(pks) {
-      const open = pks.filter((pk) => behind.has(pk));
-      slice(open);
-      return open.some((pk) => behind.has(pk));
+      // Of a transaction that was undone it is not known any more that they are behind.
+      for (const pk of pks) behind.add(pk);
+      slice(pks);
+      return pks.some((pk) => behind.has(pk));
     },
     step() {
       if (behind.size === 0) return false;

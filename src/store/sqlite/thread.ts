@@ -5,7 +5,7 @@ import { type Command, createWriter } from './writer.ts';
 
 /** After a write, until what is behind it is gone on with, in milliseconds; five times that long without one is a rest. */
 const PAUSE_MS = 20;
-/** While writes come, what is done behind them takes this part of the time; of what a round of the scrubber waits for, more with each second of it. */
+/** While writes come, what is done behind them takes this part of the time, and so much more for each second of a round of the scrubber. */
 const [SHARE, MORE_SHARE, MAX_SHARE] = [1 / 20, 1 / 200, 1 / 4];
 /** Until the scrubber tries again where a reader from outside is in its way, in milliseconds. */
 const BUSY_MS = 1000;
@@ -19,7 +19,8 @@ db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autoch
 const chores = createChores(db);
 const write = createWriter(db, chores);
 let timer: NodeJS.Timeout | null = null;
-let dueAt = 0;
+/** Whether the next to ask for a rest ends the one that is under way. */
+let timerEnds = false;
 let lastWrite = 0;
 
 /** Since when a round of the scrubber is under way; null where none is. */
@@ -27,40 +28,43 @@ let scrubbing: number | null = null;
 /** Not before this the scrubber tries again. */
 let scrubAt = 0;
 
-/** Does a part of what is behind the writes; gives how long to rest at least, or null where there is no more to do. */
-function goOn(now: number): number | null {
-  const scrub = now < scrubAt ? 'busy' : chores.scrubber.step();
-  if (scrub === 'busy') scrubAt = Math.max(scrubAt, now + (now < scrubAt ? 0 : BUSY_MS));
-  scrubbing = scrub === 'done' ? null : scrub === 'again' ? now : (scrubbing ?? now);
-  if (chores.indexer.step() || scrub === 'more' || scrub === 'again') return 0;
-  return scrub === 'busy' ? scrubAt - now : null;
+/** Does a part of what there is to scrub. */
+function scrub(now: number): ReturnType<typeof chores.scrubber.step> {
+  if (now < scrubAt) return 'busy';
+  const progress = chores.scrubber.step();
+  if (progress === 'busy') scrubAt = now + BUSY_MS;
+  if (progress === 'done') scrubbing = null;
+  else if (progress === 'again') scrubbing = now;
+  else scrubbing ??= now;
+  return progress;
 }
 
 function rest(): void {
   timer = null;
   const began = performance.now();
-  let atLeast: number | null;
   try {
-    atLeast = goOn(began);
+    const progress = scrub(began);
+    const behind = chores.indexer.step();
+    if (!behind && progress === 'done') return;
+    // A write ends this rest.
+    if (!behind && progress === 'busy') return restIn(scrubAt - began, true);
   } catch {
     // The disk may be full, or another program may write: what is left to do stands in the file.
     if (db.inTransaction) db.exec('ROLLBACK');
     return restIn(PAUSE_MS * 5);
   }
-  if (atLeast === null) return;
   const now = performance.now();
   const age = scrubbing === null ? 0 : (now - scrubbing) / 1000;
   const share = Math.min(MAX_SHARE, SHARE + age * MORE_SHARE);
-  restIn(Math.max(atLeast, now - lastWrite > PAUSE_MS * 5 ? 0 : (now - began) / share));
+  restIn(now - lastWrite > PAUSE_MS * 5 ? 0 : (now - began) / share);
 }
 
-/** Rests that long, or less where that was said before. */
-function restIn(milliseconds: number): void {
-  const due = performance.now() + milliseconds;
-  if (timer && dueAt <= due) return;
+/** Rests, unless a rest is under way already that is not to be ended. */
+function restIn(milliseconds: number, endable = false): void {
+  if (timer && !timerEnds) return;
   if (timer) clearTimeout(timer);
-  dueAt = due;
   timer = setTimeout(rest, milliseconds);
+  timerEnds = endable;
 }
 
 parentPort?.on('message', (message: string) => {
