@@ -1,25 +1,28 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Message } from '../model.ts';
 import type { SearchPage, SearchPosition, SearchSlice } from './store.ts';
-import { countMatches, type Term, wordsOf } from './words.ts';
+import { createScorer, type Term } from './words.ts';
 
 /** Conversations one search looks at. */
 export const MAX_SEARCHED = 1000;
-/** Matches that are ranked. */
+/** Matches that are ranked, and what they may hold together, in UTF-16 units. */
 export const MAX_RANKED = 1000;
+const MAX_CHARACTERS = 1_000_000;
 
 /** What of a message it is ranked by. */
 export type Ranked = Pick<Message, 'conversationId' | 'seq' | 'sentAt' | 'text'>;
 
-/** Puts what a store found in the order of the port, and takes a page of it. What does not match is left out. */
-export function rank<M extends Ranked>(
-  found: readonly M[],
+/**
+ * Puts what a store found in the order of the port, and takes a page of it. `found` gives it some at a time, in the order in
+ * which it is chosen what is ranked: the most recently active conversation first, and in it the newest. What does not match is
+ * left out. Between those times others have their turn.
+ */
+export async function rank<M extends Ranked>(
+  found: Iterable<readonly M[]>,
   terms: readonly Term[],
   { first, after }: SearchSlice,
-): SearchPage<M> {
-  const hits = found
-    .map((message) => ({ message, position: positionOf(message, terms) }))
-    .filter(({ position }) => position.score > 0)
-    .sort((a, b) => compare(a.position, b.position));
+): Promise<SearchPage<M>> {
+  const hits = (await score(found, terms)).sort((a, b) => compare(a.position, b.position));
   const from = after ? hits.filter(({ position }) => compare(position, after) <= 0).length : 0;
   return {
     hits: hits.slice(from, from + first),
@@ -28,14 +31,23 @@ export function rank<M extends Ranked>(
   };
 }
 
-/** Those of the matches that are ranked, given the place of each one's conversation in the order of activity. */
-export function choose<M extends Pick<Message, 'seq'>>(matches: readonly M[], placeOf: (match: M) => number): M[] {
-  if (matches.length <= MAX_RANKED) return [...matches];
-  return [...matches].sort((a, b) => placeOf(a) - placeOf(b) || b.seq - a.seq).slice(0, MAX_RANKED);
-}
-
-function positionOf({ text, sentAt, conversationId, seq }: Ranked, terms: readonly Term[]): SearchPosition {
-  return { score: countMatches(wordsOf(text), terms), sentAt, conversationId, seq };
+/** Those of the matches that are ranked. */
+async function score<M extends Ranked>(found: Iterable<readonly M[]>, terms: readonly Term[]) {
+  const scoreOf = createScorer(terms);
+  const hits: { message: M; position: SearchPosition }[] = [];
+  let characters = 0;
+  for (const some of found) {
+    for (const message of some) {
+      const { text, sentAt, conversationId, seq } = message;
+      const score = scoreOf(text);
+      if (score === 0) continue;
+      characters += text.length;
+      if (hits.length === MAX_RANKED || characters > MAX_CHARACTERS) return hits;
+      hits.push({ message, position: { score, sentAt, conversationId, seq } });
+    }
+    await setImmediate();
+  }
+  return hits;
 }
 
 function compare(a: SearchPosition, b: SearchPosition): number {

@@ -56,9 +56,11 @@ export interface Store {
    * of, or in one of them: those with the most matching words first, then by `sentAt` descending, then conversation
    * ascending, then `seq` descending. A message is found from when it is written, by its present text alone.
    *
-   * The work is bounded. Of more than 1,000 conversations the most recently active are looked at; of more than 1,000
-   * matches those in the most recently active conversations are ranked, and there the newest. Nothing is read of
-   * conversations the reader is not in.
+   * What is looked at and ranked is bounded. Of more than 1,000 conversations the most recently active are looked at; of
+   * more than 1,000 matches, or of more than 1,000,000 UTF-16 units of text in them, those in the most recently active
+   * conversations are ranked, and there the newest. Nothing is read of conversations the reader is not in. Finding that
+   * frequent words never meet may take longer than that: a store may give it up with `StoreUnavailable`, and holds up
+   * nobody else meanwhile.
    */
   search(reader: EmailAddress, query: SearchQuery, page: SearchSlice): Promise<SearchPage>;
 

@@ -3,16 +3,25 @@
  *
  * A word is a run of letters and digits; everything else parts words. Case and accents do not count (`Zürich` is
  * `zurich`), nor do compatibility forms (`ﬁ` is `fi`). Of a longer word the first 64 code points count.
+ *
+ * Whoever changes what the words of a text are adds a migration that empties the index of a SQLite file (see `schema.ts`):
+ * from it a message is removed by the words of its text.
  */
 
 /** Code points of a word that count. */
 const MAX_WORD = 64;
 
-const WORD = /[\p{L}\p{N}\p{M}]+/gu;
+/** Marks go on with a word, as vowels of other scripts do, but make none. */
+const WORD = /[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu;
+const TERM = new RegExp(`${WORD.source}\\*?`, 'gu');
 const ASCII = /^[\0-\x7f]*$/;
 const ASCII_WORD = /[a-z0-9]+/g;
-/** Accents as they stand apart after decomposition; the marks that other scripts write vowels with are kept. */
-const ACCENT = /[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/g;
+/**
+ * Accents as they stand apart after decomposition, and what chooses between looks of a character; the marks that other
+ * scripts write vowels with are kept.
+ */
+const ACCENT =
+  /[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/gu;
 
 /** What is looked for: a word, or with `prefix` every word that begins with it. */
 export interface Term {
@@ -27,33 +36,40 @@ export function wordsOf(text: string): string[] {
   return (fold(text).match(WORD) ?? []).map(cut);
 }
 
-/** What a query looks for: its words, where one that `*` follows at the end is a prefix. Without repeats; empty where there is no word in it. */
+/** What a query looks for: its words, where one that `*` follows at once is a prefix. Without repeats; empty where there is no word in it. */
 export function termsOf(query: string): Term[] {
   const terms = new Map<string, Term>();
-  for (const piece of query.split(/\s+/)) {
-    const words = wordsOf(piece);
-    for (const [index, word] of words.entries()) {
-      const prefix = index === words.length - 1 && /[\p{L}\p{N}\p{M}]\*$/u.test(piece);
-      terms.set(`${word}${prefix ? '*' : ''}`, { word, prefix });
-    }
+  for (const token of fold(query).match(TERM) ?? []) {
+    const prefix = token.endsWith('*');
+    const word = cut(prefix ? token.slice(0, -1) : token);
+    terms.set(`${word}${prefix ? '*' : ''}`, { word, prefix });
   }
   return [...terms.values()];
 }
 
-/** How many of the words the terms match; 0 where one of the terms matches none. */
-export function countMatches(words: readonly string[], terms: readonly Term[]): number {
-  const found = new Set<Term>();
-  let count = 0;
-  for (const candidate of words) {
-    let matches = false;
-    for (const term of terms) {
-      if (term.prefix ? !candidate.startsWith(term.word) : candidate !== term.word) continue;
-      found.add(term);
-      matches = true;
+/** Gives how many of a text's words the terms match; 0 where one of the terms matches none. */
+export function createScorer(terms: readonly Term[]): (text: string) => number {
+  /** What was found out about a word: most words come again, and each is compared with the terms once. */
+  const known = new Map<string, readonly Term[]>();
+  function matching(word: string): readonly Term[] {
+    let found = known.get(word);
+    if (!found) {
+      found = terms.filter((term) => (term.prefix ? word.startsWith(term.word) : word === term.word));
+      known.set(word, found);
     }
-    if (matches) count++;
+    return found;
   }
-  return found.size === terms.length ? count : 0;
+  return (text) => {
+    const missing = new Set(terms);
+    let count = 0;
+    for (const word of wordsOf(text)) {
+      const found = matching(word);
+      if (found.length === 0) continue;
+      count++;
+      if (missing.size > 0) for (const term of found) missing.delete(term);
+    }
+    return missing.size === 0 ? count : 0;
+  };
 }
 
 function fold(text: string): string {

@@ -229,6 +229,17 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(await find(`${'x'.repeat(70)}`)).toEqual([]);
     });
 
+    test('knows words by their letters: no mark is one, and a star belongs to the word before it', async () => {
+      expect(termsOf('❤️ ☺\ufe0f \u0301 *')).toEqual([]);
+      expect(termsOf('inv*,pay (Due*) a** b* c').map(({ word, prefix }) => word + (prefix ? '*' : ''))).toEqual([
+        ...['inv*', 'pay', 'due*', 'a*', 'b*', 'c'],
+      ]);
+      await say('c', ['I ❤️ invoices, paid', '1\ufe0f\u20e3 ☺️', 'हिन्दी']);
+      expect(await find('(inv*),paid')).toEqual(['I ❤️ invoices, paid']);
+      expect(await find('1')).toEqual(['1\ufe0f\u20e3 ☺️']);
+      expect(await find('हिन्दी')).toEqual(['हिन्दी']);
+    });
+
     test('puts the most matches first, then the newest, and is paged by position', async () => {
       await say('a', ['pay', 'pay pay', 'payment of pay', 'no'], PAIR, 2000);
       await say('b', ['pay', 'pay pay pay'], PAIR, 3000);
@@ -285,6 +296,19 @@ export function lifeContract(open: () => Promise<Store>): void {
       } while (after);
       expect(all).toEqual(Array.from({ length: 1000 }, (_, i) => 1100 - i));
     });
+  });
+
+  test('a search ranks a million characters of matches, the newest', async () => {
+    const texts = (from: number) =>
+      Array.from({ length: 55 }, (_, i) => message(writeOf('c', PAIR, 0).conversation, from + i, { text: long }));
+    const long = 'word '.repeat(2000);
+    await store.write({ ...writeOf('c', PAIR, 0), messages: texts(1) });
+    await store.write({ ...writeOf('c', PAIR, 55), messages: texts(56) });
+    const query = { terms: termsOf('word'), conversation: null };
+    const page = await store.search(BOB, query, { first: 100, after: null });
+    expect(page.hits.map(({ message: { seq } }) => seq)).toEqual(Array.from({ length: 100 }, (_, i) => 110 - i));
+    expect(page.hasNextPage).toBe(false);
+    expect(page.hits[0]?.position.score).toBe(2000);
   });
 
   test('typing is told of, and is nowhere in the log', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import type { Message } from '../../src/model.ts';
 import type { MessageDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
-import type { Store } from '../../src/store/store.ts';
+import { type Store, StoreUnavailable } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
@@ -79,6 +79,45 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await expect.poll(moved).toBe(9);
     await look();
     await Promise.all([one.close(), two.close(), client.close()]);
+    await set.stop();
+  });
+
+  test('a long tail leaves its conversation when it is moved, and nothing is missed', async () => {
+    const url = freshUrl();
+    const [one, two] = [await openMongo(url), await openMongo(url)];
+    const text = 'long '.repeat(3000);
+    const pair = [ANN, BOB];
+    await one.write(writeOf('c', pair, 0, 3, { text }));
+    await one.write(writeOf('c', pair, 3, 1, { text }));
+    const { conversation } = writeOf('c', pair, 0);
+    const client = await MongoClient.connect(url);
+    const stored = client.db(new URL(url).pathname.slice(1)).collection<{ _id: string }>('conversations');
+    await expect.poll(() => stored.findOne({ _id: conversation })).toMatchObject({ tail: [], lastSeq: 4 });
+    for (const store of [one, two]) {
+      expect(await store.messages(conversation, 1, 9)).toHaveLength(4);
+      expect(await store.changes(conversation, 2, 9)).toHaveLength(2);
+      expect([await store.unreadCount(conversation, BOB), await store.firstUnread(conversation, BOB)]).toEqual([4, 1]);
+      expect(await store.unreadTotal(BOB, EVERYTHING)).toBe(4);
+      const query = { terms: termsOf('long'), conversation: null };
+      expect((await store.search(BOB, query, { first: 9, after: null })).hits).toHaveLength(4);
+    }
+    expect(await two.write(writeOf('c', pair, 4))).toBe(true);
+    expect(await one.write(writeOf('c', pair, 5))).toBe(true);
+    expect(await two.messages(conversation, 1, 9)).toHaveLength(6);
+    await Promise.all([one.close(), two.close(), client.close()]);
+  });
+
+  test('a search that takes MongoDB too long is given up', async () => {
+    // The fault is for every client of the set.
+    const set = await startReplicaSet(1);
+    const store = await openMongo(set.uri('slow'));
+    await store.write(writeOf('c', [ANN, BOB], 0));
+    const search = () => store.search(BOB, { terms: termsOf('m1'), conversation: null }, { first: 9, after: null });
+    await set.admin({ configureFailPoint: 'maxTimeAlwaysTimeOut', mode: 'alwaysOn' });
+    await expect(search()).rejects.toThrow(StoreUnavailable);
+    await set.admin({ configureFailPoint: 'maxTimeAlwaysTimeOut', mode: 'off' });
+    expect((await search()).hits).toHaveLength(1);
+    await store.close();
     await set.stop();
   });
 

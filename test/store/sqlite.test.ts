@@ -13,12 +13,14 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { ConversationId } from '../../src/model.ts';
 import { SQL } from '../../src/store/sqlite/reader.ts';
 import { migrate, VERSION } from '../../src/store/sqlite/schema.ts';
+import { createScrubber } from '../../src/store/sqlite/scrubber.ts';
 import { matchOf } from '../../src/store/sqlite/search-index.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { StoreUnavailable } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { storeContract } from './contract.ts';
 import { ANN, BOB, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
@@ -219,17 +221,82 @@ test('what is redacted is nowhere in the file, wherever its page has been', asyn
   await again.close();
 });
 
-test('a file of an earlier version is brought up to this one, with what is in it', async () => {
+describe('the scrubber', () => {
+  async function open() {
+    const file = freshFile();
+    await (await openSqlite(file)).close();
+    const [db, other] = [new Database(file), new Database(file)];
+    onTestFinished(() => {
+      db.close();
+      other.close();
+    });
+    return { scrubber: createScrubber(db), other };
+  }
+
+  test('finishes its round however often a text is redacted meanwhile, and does one more', async () => {
+    const { scrubber } = await open();
+    const round = (redact: () => void) => {
+      for (let steps = 0; steps < 20; steps++) {
+        redact();
+        const progress = scrubber.step();
+        if (progress !== 'more') return progress;
+      }
+      return 'more';
+    };
+    expect(round(() => {})).toBe('done');
+    expect(round(scrubber.begin)).toBe('again');
+    expect(round(scrubber.begin)).toBe('again');
+    expect(round(() => {})).toBe('done');
+    expect(scrubber.step()).toBe('done');
+  });
+
+  test('says that a reader from outside is in its way', async () => {
+    const { scrubber, other } = await open();
+    scrubber.begin();
+    other.exec('BEGIN');
+    other.prepare('SELECT count(*) FROM messages').get();
+    const steps = Array.from({ length: 6 }, () => scrubber.step());
+    expect(steps.slice(-2)).toEqual(['busy', 'busy']);
+    other.exec('COMMIT');
+    expect(scrubber.step()).toBe('done');
+  });
+});
+
+test('what is not in the index yet is found, and a search that waits for it holds no write up', async () => {
+  // Here nothing goes on behind the writes: only searches bring messages into the index.
+  const store = await openSqlite(':memory:');
+  for (let seq = 0; seq < 6000; seq += 1000) await store.write(writeOf('c', [ANN, BOB], seq, 1000));
+  const find = (text: string) =>
+    store.search(BOB, { terms: termsOf(text), conversation: null }, { first: 9, after: null });
+  const ended: string[] = [];
+  const searching = find('m600*').then((page) => {
+    ended.push('search');
+    return page;
+  });
+  await store.write(writeOf('other', [ANN, BOB], 0)).then(() => ended.push('write'));
+  expect((await searching).hits.map(({ message: { text } }) => text)).toEqual(['m6000', 'm600']);
+  expect(ended).toEqual(['write', 'search']);
+  for (const text of ['m1', 'm4500', 'm5999']) expect((await find(text)).hits).not.toEqual([]);
+  // What was accepted is finished.
+  const last = find('m4*');
+  await store.close();
+  expect((await last).hits).toHaveLength(9);
+  await expect(find('m1')).rejects.toThrow(StoreUnavailable);
+});
+
+test.each([2, 3])('a file of version %i is brought up to this one, with what is in it', async (version) => {
   const file = freshFile();
   mkdirSync(join(file, '..'));
   const old = new Database(file);
   old.exec('PRAGMA journal_mode = WAL');
-  migrate(old, 0, 2);
+  migrate(old, 0, version);
   old.exec(`INSERT INTO conversations (id, config_id, created_at, last_activity_at, last_seq, last_rev)
       VALUES ('${writeOf('c', [ANN, BOB], 0).conversation}', 'c', 1001, 1002, 2, 2);
     INSERT INTO members (conversation, email, joined_at) VALUES (1, '${ANN}', 1001), (1, '${BOB}', 1001);
     INSERT INTO messages (conversation, seq, rev, kind, sender, text, sent_at)
       VALUES (1, 1, 1, 'TEXT', '${ANN}', 'm1', 1001), (1, 2, 2, 'TEXT', '${ANN}', 'Überweisung', 1002);`);
+  // The index is made anew, whatever was in it.
+  if (version === 3) old.exec('UPDATE conversations SET indexed_seq = 2');
   old.close();
   const store = await openSqlite(file);
   const { conversation: id } = writeOf('c', [ANN, BOB], 0);

@@ -18,7 +18,10 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   readonly labels: string[];
   /** In the order of `joinedAt`, then address. */
   readonly members: Member[];
-  /** The newest messages, ascending; at least the newest batch. They may or may not be in `messages` already. */
+  /**
+   * The newest messages, ascending: all that are not in `messages` yet. The others may be there already, and leave with the
+   * next write; where they are long, as soon as they are moved.
+   */
   readonly tail: MessageDocument[];
   /**
    * Messages that were changed, as they are now, ascending by `rev`. In `messages`, where each of them is, they may still be as

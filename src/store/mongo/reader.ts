@@ -1,4 +1,4 @@
-import type { ClientSession, Filter } from 'mongodb';
+import type { ClientSession, Document, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
 import type { ChatListFilter, ChatListPosition, Store } from '../store.ts';
@@ -14,8 +14,17 @@ import { createSearch } from './search.ts';
 /** What a conversation's document holds of its log. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
-/** Of a conversation's document, what its state is. */
+/** Of a conversation's document, what its state is; of its log nothing. */
 const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, typing: 0 } as const;
+
+/** With it, but not the texts: what is counted by. */
+const WITHOUT_TEXTS = {
+  ...{ 'tail.text': 0, 'tail.revisions': 0, 'changed.text': 0, 'changed.revisions': 0 },
+  ...{ read: 0, view: 0, typing: 0 },
+} as const;
+
+/** What a search looks at: when and where, and what is pending. */
+const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 
 /** How often a page is looked for while the tail moves on under it. */
 const LOOKS = 20;
@@ -88,18 +97,19 @@ export function createReader(
     };
   }
 
-  /** The reader's conversations in the order of the list, from just after a position, lazily. */
+  /** The reader's conversations in the order of the list, from just after a position, lazily; of each what is asked for. */
   async function* list(
     reader: EmailAddress,
     filter: ChatListFilter,
     after: ChatListPosition | null,
     limit: number,
+    projection: Document = filter.unreadOnly ? WITHOUT_TEXTS : WITHOUT_LOG,
   ): AsyncGenerator<ConversationDocument, undefined> {
     for (const pinned of [true, false]) {
       if (after && after.pinned !== pinned && pinned) continue;
       const beyond = after?.pinned === pinned ? past(after) : {};
       const cursor = conversations
-        .find({ ...listed(reader, filter, pinned), ...beyond }, { session })
+        .find({ ...listed(reader, filter, pinned), ...beyond }, { session, projection })
         .sort({ lastActivityAt: -1, _id: 1 })
         .limit(filter.unreadOnly ? 0 : limit);
       try {
@@ -116,12 +126,12 @@ export function createReader(
   async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
     if (id)
       return conversations
-        .find({ _id: id, members: { $elemMatch: { email: reader, leftAt: null } } }, { session })
+        .find({ _id: id, members: { $elemMatch: { email: reader, leftAt: null } } }, { session, projection: SEARCHED })
         .toArray();
     const found: ConversationDocument[] = [];
     for (const archived of [false, true]) {
       const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
-      for await (const conversation of list(reader, filter, null, MAX_SEARCHED)) found.push(conversation);
+      for await (const conversation of list(reader, filter, null, MAX_SEARCHED, SEARCHED)) found.push(conversation);
     }
     return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
   }
@@ -170,8 +180,7 @@ export function createReader(
     },
 
     async firstUnread(id, reader) {
-      const projection = { members: 1, tail: 1, changed: 1 };
-      const document = await conversations.findOne({ _id: id }, { session, projection });
+      const document = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_TEXTS });
       const readSeq = document?.members.find(({ email }) => email === reader)?.readSeq;
       if (!document || readSeq === undefined) return null;
       const { tail, changed = [] } = document;
@@ -185,14 +194,14 @@ export function createReader(
     },
 
     async unreadCount(id, reader) {
-      const found = await conversations.findOne({ _id: id }, { session });
+      const found = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_TEXTS });
       return found ? countUnread(reader, found) : 0;
     },
 
     async unreadTotal(reader, filter) {
       if (filter.archived) return 0;
       let total = 0;
-      for await (const found of list(reader, filter, null, 0)) {
+      for await (const found of list(reader, filter, null, 0, WITHOUT_TEXTS)) {
         if (!found.members.find(({ email }) => email === reader)?.muted) total += await countUnread(reader, found);
       }
       return total;

@@ -1,9 +1,16 @@
 import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
-import { choose, MAX_RANKED, rank } from '../ranking.ts';
-import type { Store } from '../store.ts';
-import { countMatches, type Term, wordsOf } from '../words.ts';
+import { MAX_RANKED, type Ranked, rank } from '../ranking.ts';
+import type { SearchPage, Store } from '../store.ts';
+import type { Term } from '../words.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
+
+/** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */
+const LOOK_MS = 1000;
+/** Texts that are scored before others have their turn, and that are received at once. */
+const [TEXTS, RECEIVED] = [50, 250];
+/** Without what is large and is not looked at; earlier texts are read of the page alone. */
+const PROJECTION = { words: 0, changes: 0, revisions: 0 } as const;
 
 /**
  * Searches as the port has it: in `messages` by an index of each conversation's words, and in the conversations' documents
@@ -15,23 +22,40 @@ export function createSearch(
   searched: (reader: EmailAddress, id: ConversationId | null) => Promise<ConversationDocument[]>,
 ): Store['search'] {
   /** What is found in `messages`; in the order of the conversations, the newest first, once there is more than is ranked. */
-  async function look(ids: readonly ConversationId[], terms: readonly Term[]): Promise<MessageDocument[]> {
+  async function look(ids: readonly ConversationId[], terms: readonly Term[]): Promise<Candidate[]> {
+    const until = performance.now() + LOOK_MS;
     const $and = terms.map(condition);
-    const together = { conversation: { $in: [...ids] }, $and };
-    const found = await messages
-      .find(together, { session })
-      .limit(MAX_RANKED + 1)
-      .toArray();
+    const find = (conversation: ConversationId | { $in: ConversationId[] }, limit: number) => {
+      const maxTimeMS = Math.max(1, Math.ceil(until - performance.now()));
+      const options = { session, projection: PROJECTION, batchSize: RECEIVED, maxTimeMS };
+      return messages.find<Candidate>({ conversation, $and }, options).limit(limit);
+    };
+    const found = await find({ $in: [...ids] }, MAX_RANKED + 1).toArray();
     if (found.length <= MAX_RANKED) return found;
-    const newest: MessageDocument[] = [];
-    for (const conversation of ids) {
+    const newest: Candidate[] = [];
+    for (const id of ids) {
       const room = MAX_RANKED - newest.length;
       if (room <= 0) break;
-      newest.push(
-        ...(await messages.find({ conversation, $and }, { session }).sort({ seq: -1 }).limit(room).toArray()),
-      );
+      newest.push(...(await find(id, room).sort({ seq: -1 }).toArray()));
     }
     return newest;
+  }
+
+  /** The whole messages of a page. What was changed in between is not what was found. */
+  async function complete({ hits, ...rest }: SearchPage<Found>): Promise<SearchPage> {
+    const pending = hits.flatMap(({ message: { document } }) => ('revisions' in document ? [document] : []));
+    const others = hits.filter(({ message: { document } }) => !('revisions' in document));
+    const conversation = { $in: [...new Set(others.map(({ message }) => message.conversationId))] };
+    const those = { conversation, _id: { $in: others.map(({ message }) => message.document._id) } };
+    const found = others.length > 0 ? await messages.find(those, { session }).toArray() : [];
+    const whole = new Map([...pending, ...found].map((document) => [document._id, document]));
+    return {
+      hits: hits.flatMap(({ message: { document }, position }) => {
+        const message = whole.get(document._id);
+        return message?.rev === document.rev ? [{ message: toMessage(message), position }] : [];
+      }),
+      ...rest,
+    };
   }
 
   return async (reader, { terms, conversation }, page) => {
@@ -43,13 +67,29 @@ export function createSearch(
     for (const document of where.flatMap(({ tail, changed = [] }) => [...tail, ...changed])) {
       if (document.rev > (newest.get(document._id)?.rev ?? 0)) newest.set(document._id, document);
     }
-    const matching = [...newest.values()].filter(
-      ({ counts, text }) => counts && countMatches(wordsOf(text), terms) > 0,
-    );
     const places = new Map(ids.map((id, place) => [id, place]));
-    const chosen = choose(matching, (document) => places.get(document.conversation) ?? 0);
-    return rank(chosen.map(toMessage), terms, page);
+    const placeOf = ({ conversation }: Candidate) => places.get(conversation) ?? 0;
+    const found = [...newest.values()]
+      .filter(({ counts }) => counts)
+      .sort((a, b) => placeOf(a) - placeOf(b) || b.seq - a.seq)
+      .map((document): Found => ({ ...rankedBy(document), document }));
+    return complete(await rank(inParts(found), terms, page));
   };
+}
+
+/** What may match: without its revisions as it stands in `messages`, with them where it is pending. */
+type Candidate = Omit<MessageDocument, 'revisions'> | MessageDocument;
+
+interface Found extends Ranked {
+  readonly document: Candidate;
+}
+
+function rankedBy({ conversation: conversationId, seq, sentAt, text }: Candidate): Ranked {
+  return { conversationId, seq, sentAt, text };
+}
+
+function* inParts<T>(all: readonly T[]): Generator<T[]> {
+  for (let i = 0; i < all.length; i += TEXTS) yield all.slice(i, i + TEXTS);
 }
 
 function condition({ word, prefix }: Term): Filter<MessageDocument> {

@@ -19,6 +19,8 @@ const MAX_GROUP = 500;
 const MAX_MOVED = 500;
 /** UTF-16 units of text, and messages, that a tail may carry beside a batch; a document holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
+/** UTF-16 units of text that a conversation's document may keep after they were moved: whoever lists or searches reads it. */
+const MAX_KEPT = 10_000;
 
 const DUPLICATE_KEY = 11_000;
 
@@ -203,6 +205,7 @@ export function createWriter(
         onError(error);
         break;
       }
+      await shrink(taken);
       for (const [id, { rev }] of taken) {
         const log = logs.get(id);
         if (!log) continue;
@@ -211,6 +214,18 @@ export function createWriter(
       }
     }
     moving = null;
+  }
+
+  /** Takes what was moved out of the conversations' documents where it is long: for little it would not pay. */
+  async function shrink(moved: ReadonlyMap<ConversationId, Log>): Promise<void> {
+    const long = [...moved].filter(([, log]) => lengthOf(log) > MAX_KEPT);
+    if (long.length === 0) return;
+    const updates = long.map(([_id, { rev: lastRev }]) => ({
+      // Nothing was written since: it holds no more than what was moved.
+      updateOne: { filter: { _id, lastRev }, update: { $set: { tail: [], changed: [] } } },
+    }));
+    // What stays there does no harm, and is overwritten with the next write.
+    await conversations.bulkWrite(updates, { ordered: false }).catch(onError);
   }
 
   /** Copies what is pending to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
@@ -274,9 +289,11 @@ function after(rev: number, { tail, changed }: Waiting['carried']): Waiting['car
 }
 
 function tooLong({ tail, changed }: Waiting['carried']): boolean {
-  const pending = [...tail, ...changed];
-  const text = pending.reduce((sum, message) => sum + textLength(message), 0);
-  return pending.length > MAX_CARRIED.messages || text > MAX_CARRIED.text;
+  return tail.length + changed.length > MAX_CARRIED.messages || lengthOf({ tail, changed }) > MAX_CARRIED.text;
+}
+
+function lengthOf({ tail, changed }: Waiting['carried']): number {
+  return [...tail, ...changed].reduce((sum, message) => sum + textLength(message), 0);
 }
 
 function textLength({ text, revisions }: MessageDocument): number {

@@ -4,6 +4,9 @@ import { SEARCH_TABLE } from './search-index.ts';
 /** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
 export const APPLICATION_ID = 0x4b434854;
 
+/** After a change of what the words of a text are: the index is filled anew behind the writes. */
+const REBUILD_SEARCH = `DROP TABLE search; ${SEARCH_TABLE} UPDATE conversations SET indexed_seq = 0;`;
+
 /** Each entry takes the file one version up; `user_version` in the header counts those done. Never edit one that was released. */
 const MIGRATIONS = [
   `
@@ -67,6 +70,10 @@ const MIGRATIONS = [
   -- How far the scrubber is, while it has something to do: see scrubber.ts.
   CREATE TABLE scrub (pk INTEGER PRIMARY KEY CHECK (pk = 1), position INTEGER NOT NULL);
   ${SEARCH_TABLE}`,
+  `
+  -- Whether there is to be one more round, when the one that has begun is done.
+  ALTER TABLE scrub ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+  ${REBUILD_SEARCH}`,
 ];
 
 /** The version this program writes. */

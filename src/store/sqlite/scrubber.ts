@@ -2,8 +2,11 @@ import type Database from 'libsql';
 
 /** Pages that are looked at between two groups of writes. */
 const PAGES = 500;
-/** Pages of the search index that are merged between two groups of writes: that takes longer. */
-const MERGED_PAGES = 100;
+/**
+ * Pages of the search index that are merged between two groups of writes: as many as take about that long, in milliseconds.
+ * What a page takes is not known before: pages that become empty are read and zeroed, and not counted.
+ */
+const MERGED_PAGES = { min: 10, max: 100, ms: 15 } as const;
 /** Where a round stands before it looks at the first page. */
 const [BEGUN, MERGING] = [-1, 0];
 /** The bytes before the content of a b-tree page, by its type (SQLite file format, section 1.6). */
@@ -14,9 +17,12 @@ const MAX_PAGE = 0xffffff;
 export interface Scrubber {
   /** Asks for a round; part of the transaction that is under way. */
   begin(): void;
-  /** Does a part of what there is to do. True while there is more. */
-  step(): boolean;
+  /** Does a part of what there is to do. */
+  step(): Progress;
 }
+
+/** What there is left to do: nothing, more of a round, the first of one more, or the end of one that a reader from outside is in the way of. */
+type Progress = 'done' | 'more' | 'again' | 'busy';
 
 /**
  * Takes away what is left of redacted texts, in rounds of small steps between the writes:
@@ -26,12 +32,15 @@ export interface Scrubber {
  *    of a page over two, it leaves their bytes there, where no deletion finds them.
  * 3. Empties the write-ahead log.
  *
- * How far a round is stands in the file: whatever ends the process, the next one goes on. A redaction in the middle
- * of a round begins it anew, so a round costs what the file is long, however many redactions it is for.
+ * How far a round is stands in the file: whatever ends the process, the next one goes on. After a redaction in the middle
+ * of a round there is one more, however many such redactions there are: so each is waited for by two rounds at most.
  */
 export function createScrubber(db: Database.Database): Scrubber {
-  const begin = db.prepare('INSERT OR REPLACE INTO scrub (pk, position) VALUES (1, ?)');
+  const begin = db.prepare(`INSERT INTO scrub (pk, position) VALUES (1, ${BEGUN})
+    ON CONFLICT (pk) DO UPDATE SET again = again OR position <> ${BEGUN}`);
   const position = db.prepare('SELECT position FROM scrub');
+  const moveOn = db.prepare('UPDATE scrub SET position = ?');
+  const repeat = db.prepare(`UPDATE scrub SET position = ${BEGUN}, again = 0 WHERE again`);
   const end = db.prepare('DELETE FROM scrub');
   const merge = db.prepare(`INSERT INTO search (search, rank) VALUES ('merge', ?)`);
   const changes = db.prepare('SELECT total_changes() AS count');
@@ -39,10 +48,16 @@ export function createScrubber(db: Database.Database): Scrubber {
   const read = db.prepare('SELECT pgno, data FROM json_each(?) JOIN sqlite_dbpage ON pgno = value');
   const write = db.prepare('UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?');
 
+  let pages: number = MERGED_PAGES.max;
+
   /** True when all that was in the index at the beginning is merged (SQLite FTS5, section 6.8). */
-  function mergeSome(pages: number): boolean {
+  function mergeSome(begins: boolean): boolean {
     const before = (changes.get([]) as { count: number }).count;
-    merge.run([pages]);
+    const began = performance.now();
+    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
+    merge.run([begins ? -pages : pages]);
+    const slow = performance.now() - began > MERGED_PAGES.ms;
+    pages = slow ? Math.max(MERGED_PAGES.min, pages >> 1) : Math.min(MERGED_PAGES.max, pages + MERGED_PAGES.min);
     return (changes.get([]) as { count: number }).count - before < 2;
   }
 
@@ -59,26 +74,25 @@ export function createScrubber(db: Database.Database): Scrubber {
   }
 
   function go(from: number): number | null {
-    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
-    if (from <= MERGING)
-      return mergeSome(from === BEGUN ? -MERGED_PAGES : MERGED_PAGES) && from === MERGING ? 1 : MERGING;
+    if (from <= MERGING) return mergeSome(from === BEGUN) && from === MERGING ? 1 : MERGING;
     return zeroSome(from);
   }
 
   return {
-    begin: () => void begin.run([BEGUN]),
+    begin: () => void begin.run([]),
     step() {
       const found = position.get([]) as { position: number } | undefined;
-      if (!found) return false;
+      if (!found) return 'done';
       db.exec('BEGIN IMMEDIATE');
       const next = go(found.position);
-      if (next !== null) begin.run([next]);
+      if (next !== null) moveOn.run([next]);
       db.exec('COMMIT');
-      if (next !== null) return true;
-      // A reader may be in the way of emptying the log: then once more.
+      if (next !== null) return 'more';
       const { busy } = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get([]) as { busy: number };
-      if (busy === 0) end.run([]);
-      return busy !== 0;
+      if (busy !== 0) return 'busy';
+      if (repeat.run([]).changes > 0) return 'again';
+      end.run([]);
+      return 'done';
     },
   };
 }

@@ -1,8 +1,8 @@
 import type Database from 'libsql';
 import type { ConversationId, EmailAddress, Message } from '../../model.ts';
-import { choose, MAX_RANKED, MAX_SEARCHED, rank } from '../ranking.ts';
+import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank } from '../ranking.ts';
 import type { SearchPage, SearchQuery, SearchSlice } from '../store.ts';
-import { countMatches, type Term, wordsOf } from '../words.ts';
+import type { Term } from '../words.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { matchOf } from './search-index.ts';
 
@@ -10,6 +10,12 @@ import { matchOf } from './search-index.ts';
 const SHORT = 3;
 /** Conversations that one look into the index asks for: a look for each would cost more than the looking. */
 const CHUNK = 50;
+/** Texts that are read and scored before others have their turn. */
+const TEXTS = 50;
+/** How often a search has the index catch up; what is not in it then is read. */
+const CATCH_UPS = 20;
+/** Messages of all conversations that are rather read than waited for. */
+const READ = 500;
 
 /** The statements of a search, for tests that look at their query plans. */
 export const SEARCH_SQL = {
@@ -18,18 +24,15 @@ export const SEARCH_SQL = {
     ORDER BY c.last_activity_at DESC, c.id LIMIT @limit`,
   matches: `SELECT rowid >> 32 AS pk, rowid & 0xffffffff AS seq FROM search WHERE search MATCH @match
     ORDER BY rowid DESC LIMIT @limit`,
-  short: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
-    CROSS JOIN messages m ON m.conversation = k.value WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL`,
-  ranked: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
-    CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1`,
+  texts: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
+    CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1
+    WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL`,
   matched: `SELECT json_group_array(json_array(m.conversation, ${MESSAGE})) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1`,
 } as const;
 
-interface Match {
-  readonly pk: number;
-  readonly seq: number;
-}
+/** The conversation's number, and the message's. */
+type Place = readonly [pk: number, seq: number];
 
 /** A conversation that is looked at. */
 interface Searched {
@@ -39,37 +42,76 @@ interface Searched {
   readonly lastSeq: number;
 }
 
-/** The conversation's number, the message's, when it was sent, and its text. */
-type Candidate = [pk: number, seq: number, sentAt: number, text: string];
+interface Candidate extends Ranked {
+  readonly pk: number;
+}
 
-/** Searches as the port has it, over one connection. `catchUp` brings conversations into the index that are not there yet. */
-export function createSearch(db: Database.Database, catchUp: (pks: readonly number[]) => Promise<unknown>) {
+/**
+ * Searches as the port has it, over one connection. `catchUp` brings some messages of the conversations into the index that are
+ * not there yet, and says whether there are more.
+ */
+export function createSearch(db: Database.Database, catchUp: (pks: readonly number[]) => Promise<boolean>) {
   const searched = db.prepare(SEARCH_SQL.searched);
   const matches = db.prepare(SEARCH_SQL.matches);
-  const shortTexts = db.prepare(SEARCH_SQL.short);
-  const ranked = db.prepare(SEARCH_SQL.ranked);
+  const texts = db.prepare(SEARCH_SQL.texts);
   const matched = db.prepare(SEARCH_SQL.matched);
 
-  function read<Row>(statement: Database.Statement, rows: readonly unknown[]): Row[] {
+  function read<Row>(statement: Database.Statement, rows: readonly Place[]): Row[] {
     const { json } = statement.get({ rows: JSON.stringify(rows) }) as { json: string };
     return JSON.parse(json) as Row[];
   }
 
-  function look(pks: readonly number[], terms: readonly Term[], limit: number): Match[] {
-    return matches.all({ match: matchOf(pks, terms), limit }) as Match[];
+  function look(where: readonly Searched[], terms: readonly Term[], limit: number): { pk: number; seq: number }[] {
+    const pks = where.map(({ pk }) => pk);
+    return pks.length > 0 ? (matches.all({ match: matchOf(pks, terms), limit }) as { pk: number; seq: number }[]) : [];
   }
 
-  /** The newest matches of each conversation in turn, as far as they are ranked. */
-  function collect(pks: readonly number[], terms: readonly Term[]): Match[] {
-    const found: Match[] = [];
-    for (let i = 0; i < pks.length && found.length < MAX_RANKED; i += CHUNK) {
-      const chunk = pks.slice(i, i + CHUNK);
-      const room = MAX_RANKED - found.length;
-      const together = look(chunk, terms, room + 1);
-      if (together.length <= room) found.push(...together);
-      else for (const pk of chunk) found.push(...look([pk], terms, MAX_RANKED - found.length));
+  /** The conversations to look at, once the index is not far behind in them. */
+  async function current(reader: EmailAddress, id: ConversationId | null): Promise<Searched[]> {
+    const now = () => searched.all({ reader, id, limit: MAX_SEARCHED }) as Searched[];
+    const where = now();
+    const behind = where.filter((one) => !isShort(one) && one.indexedSeq < one.lastSeq);
+    if (behind.reduce((sum, { indexedSeq, lastSeq }) => sum + lastSeq - indexedSeq, 0) <= READ) return where;
+    const pks = behind.map(({ pk }) => pk);
+    // Each is a command of its own: writes that wait go with it, or in between.
+    for (let times = 0; times < CATCH_UPS && (await catchUp(pks)); ) times++;
+    return now();
+  }
+
+  /** What may match, in the order in which it is chosen what is ranked. */
+  function* candidates(where: readonly Searched[], terms: readonly Term[]): Generator<Place> {
+    for (let i = 0; i < where.length; i += CHUNK) {
+      const chunk = where.slice(i, i + CHUNK);
+      const indexed = chunk.filter((one) => indexedIn(one) > 0);
+      const together = look(indexed, terms, MAX_RANKED + 1);
+      const found = new Map<number, { seq: number }[]>(indexed.map(({ pk }) => [pk, []]));
+      for (const match of together) found.get(match.pk)?.push(match);
+      for (const one of chunk) {
+        const upTo = indexedIn(one);
+        for (let seq = one.lastSeq; seq > upTo; seq--) yield [one.pk, seq];
+        if (upTo === 0) continue;
+        const own = together.length > MAX_RANKED ? look([one], terms, MAX_RANKED) : (found.get(one.pk) ?? []);
+        // What came into the index meanwhile was read above.
+        for (const { seq } of own) if (seq <= upTo) yield [one.pk, seq];
+      }
     }
-    return found;
+  }
+
+  /** The texts of those places, some at a time. */
+  function* textsOf(places: Iterable<Place>, where: readonly Searched[]): Generator<Candidate[]> {
+    const ids = new Map(where.map(({ pk, id }) => [pk, id]));
+    const readSome = (some: readonly Place[]) =>
+      read<[number, number, number, string]>(texts, some).flatMap(([pk, seq, sentAt, text]) => {
+        const conversationId = ids.get(pk);
+        return conversationId === undefined ? [] : [{ pk, conversationId, seq, sentAt, text }];
+      });
+    let some: Place[] = [];
+    for (const place of places) {
+      if (some.push(place) < TEXTS) continue;
+      yield readSome(some);
+      some = [];
+    }
+    yield readSome(some);
   }
 
   return async function search(
@@ -77,42 +119,16 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
     { terms, conversation }: SearchQuery,
     page: SearchSlice,
   ): Promise<SearchPage> {
-    const where = searched.all({ reader, id: conversation, limit: MAX_SEARCHED }) as Searched[];
-    const [short, long] = [where.filter(isShort), where.filter((one) => !isShort(one))];
-    const behind = long.filter(({ indexedSeq, lastSeq }) => indexedSeq < lastSeq).map(({ pk }) => pk);
-    if (behind.length > 0) await catchUp(behind);
-    const found = collect(
-      long.map(({ pk }) => pk),
-      terms,
-    ).map(({ pk, seq }) => [pk, seq]);
-    const rows = [
-      ...read<Candidate>(ranked, found),
-      ...read<Candidate>(
-        shortTexts,
-        short.map(({ pk }) => pk),
-      ),
-    ];
-    const places = new Map(where.map(({ pk, id }, place) => [pk, { conversationId: id, place }]));
-    const candidates = rows.flatMap(([pk, seq, sentAt, text]) => {
-      const where = places.get(pk);
-      return where && countMatches(wordsOf(text), terms) > 0 ? [{ pk, ...where, seq, sentAt, text }] : [];
-    });
-    const { hits, ...rest } = rank(
-      choose(candidates, ({ place }) => place),
-      terms,
-      page,
-    );
-    const messages = new Map<string, Message>();
-    for (const [pk, row] of read<[number, MessageRow]>(
+    const where = await current(reader, conversation);
+    const { hits, ...rest } = await rank(textsOf(candidates(where, terms), where), terms, page);
+    const rows = read<[number, MessageRow]>(
       matched,
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
-    )) {
-      const where = places.get(pk);
-      const message = where && toMessage(where.conversationId, row);
-      if (message) messages.set(`${pk} ${message.seq}`, message);
-    }
-    const whole = hits.flatMap(({ message: { pk, seq, text }, position }) => {
-      const message = messages.get(`${pk} ${seq}`);
+    );
+    const messages = new Map(rows.map(([pk, row]) => [`${pk} ${row[0]}`, row]));
+    const whole = hits.flatMap(({ message: { pk, conversationId, seq, text }, position }) => {
+      const row = messages.get(`${pk} ${seq}`);
+      const message: Message | undefined = row && toMessage(conversationId, row);
       // What was changed in between is not what was found.
       return message?.text === text ? [{ message, position }] : [];
     });
@@ -122,4 +138,9 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
 
 function isShort({ lastSeq }: Searched): boolean {
   return lastSeq <= SHORT;
+}
+
+/** Up to which number the index is asked; what comes after it is read. */
+function indexedIn(one: Searched): number {
+  return isShort(one) ? 0 : one.indexedSeq;
 }

@@ -84,13 +84,26 @@ function createStore(db: Database.Database, backend: Backend): Store {
     });
   }
 
+  const search = createSearch(db, (pks) => execute({ kind: 'index', pks }));
+  /** Searches under way: unlike other reads they take several turns. */
+  const searching = new Set<Promise<unknown>>();
+
   function wake(wakeUp: WakeUp): void {
     for (const listener of listeners) listener(wakeUp);
   }
 
   return {
     ...createReader(db),
-    search: createSearch(db, (pks) => execute({ kind: 'index', pks })),
+    async search(...query) {
+      if (closed) throw new StoreUnavailable(true, new Error('the store is closed'));
+      const result = search(...query);
+      searching.add(result);
+      try {
+        return await result;
+      } finally {
+        searching.delete(result);
+      }
+    },
     async write({ roles, ...write }) {
       const written = await execute({ kind: 'write', write, roles: [...roles] });
       if (written) wake({ kind: 'log', conversation: write.conversation });
@@ -118,6 +131,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
     },
     close() {
       closed ??= (async () => {
+        await Promise.allSettled(searching);
         await writing;
         await backend.close();
         db.close();

@@ -155,8 +155,7 @@ export function createWriter(
       }
       case 'index':
         flush();
-        indexer.catchUp(command.pks);
-        return true;
+        return indexer.catchUp(command.pks);
       case 'ping':
         // Writes a page of the file, so that it fails when the next write would.
         db.exec(`PRAGMA user_version = ${VERSION}`);
