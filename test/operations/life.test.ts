@@ -67,6 +67,7 @@ describe('an edit', () => {
     const first = { message: { seq: 1, rev: 2, text: 'second', revisions: [{ text: 'first', editor: ANN }] } };
     expect(await edit(ann, id, { seq: 1, text: 'second', expectedRev: 1 })).toMatchObject(first);
     expect(await edit(ann, id, { seq: 1, text: 'second' })).toMatchObject(first);
+    expect(await edit(ann, id, { seq: 1, text: 'second', expectedRev: 1 })).toMatchObject(first);
     expect(await edit(ann, id, { seq: 1, text: 'third', expectedRev: 1 })).toBe('CONFLICT');
     await redact(ann, id, 1);
     expect(await edit(ann, id, { seq: 1, text: 'third' })).toBe('CONFLICT');
@@ -128,7 +129,7 @@ describe('an update', () => {
   test('says in one message what it changed, and nothing when it changed nothing', async () => {
     const { ann, id } = await begun();
     const input = { status: 'PENDING', assignee: BOB, addLabels: ['urgent', 'b'], addMembers: [CAT] };
-    const text = `status: OPEN → PENDING; assignee: nobody → ${BOB}; labels: +b, +urgent; members: +${CAT}`;
+    const text = `status: OPEN → PENDING; assignee: nobody → ${BOB}; labels: +"b", +"urgent"; members: +${CAT}`;
     const changed = { status: 'PENDING', labels: ['b', 'urgent'], assignee: BOB, lastSeq: 2 };
     const expected = { conversation: { ...changed, lastMessage: { kind: 'SYSTEM', text } } };
     expect(await update(ann, id, input)).toEqual(expected);
@@ -138,12 +139,14 @@ describe('an update', () => {
       conversation: {
         assignee: null,
         labels: ['urgent'],
-        lastMessage: { text: `assignee: ${BOB} → nobody; labels: −b` },
+        lastMessage: { text: `assignee: ${BOB} → nobody; labels: −"b"` },
       },
     });
     for (const wrong of [
       { assignee: DAN },
       { addLabels: ['x'.repeat(41)] },
+      { addLabels: ['x\nstatus: OPEN → CLOSED'] },
+      { addLabels: ['x\u2028y'] },
       { addLabels: Array.from({ length: 20 }, (_, i) => `l${i}`) },
       { addMembers: [DAN], removeMembers: [DAN] },
     ])
@@ -172,6 +175,36 @@ describe('an update', () => {
     ]);
     await update(bank, id, { status: 'CLOSED' });
     expect(await update(ann, id, { status: 'OPEN' })).toBe('FORBIDDEN');
+  });
+
+  test('does not let a label pass for what the server says', async () => {
+    const { ann, id } = await begun();
+    const label = 'x"; status: OPEN → CLOSED';
+    expect(await update(ann, id, { addLabels: [label] })).toMatchObject({
+      conversation: { labels: [label], lastMessage: { text: `labels: +${JSON.stringify(label)}` } },
+    });
+  });
+
+  test('closes by the role that each member was last seen with, be it at no more than a mark at the same place', async () => {
+    const { ws, ann, bob, bank, id } = await begun();
+    const mark = (line: GraphqlLine) =>
+      mutate(line, 'markRead', { conversationId: id, seq: 1 }, 'conversation { members { role readSeq } }');
+    const members = (role: string | null) => ({
+      conversation: {
+        members: [
+          { role: null, readSeq: 0 },
+          { role, readSeq: 1 },
+        ],
+      },
+    });
+    expect(await mark(bob)).toEqual(members(null));
+    expect(await mark(bank)).toEqual(members('BANK'));
+    expect(await mark(bob)).toEqual(members('BANK'));
+    for (const line of [ann, bob]) expect(await update(line, id, { status: 'CLOSED' })).toBe('FORBIDDEN');
+    // The present credential says that there is no bank any more.
+    const customer = await connectGraphql(ws, `${BOB}:CUSTOMER`);
+    expect(await update(customer, id, { status: 'CLOSED' })).toMatchObject({ conversation: { status: 'CLOSED' } });
+    expect(await update(ann, id, { status: 'OPEN' })).toMatchObject({ conversation: { status: 'OPEN' } });
   });
 
   test('that removes a member ends their streams, and from then on there is nothing for them', async () => {
@@ -342,6 +375,24 @@ describe('a search', () => {
     for (const where of [`${id}:1`, 'x', id.replace(/.$/, (last) => (last === 'A' ? 'Q' : 'A'))])
       expect(await find('zahlung', { in: where })).toBe('NOT_FOUND');
   });
+});
+
+test('what costs the store something is limited for each user, and to stop typing is not', async () => {
+  const { ws } = await startServer({ RATE_LIMIT_MESSAGES: '1000' });
+  const ann = await connectGraphql(ws, ANN);
+  const { id } = (await say(ann, 'first')).conversation;
+  const codes = async (count: number, run: (i: number) => Promise<unknown>) => {
+    const answers: unknown[] = [];
+    for (let i = 0; i < count; i++) answers.push(await run(i));
+    return new Set(answers);
+  };
+  const limited = { extensions: { code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) } };
+  const search = () => ann.run('{ searchMessages(query: "first") { nodes { id } } }');
+  await codes(20, search);
+  expect((await Promise.all(Array.from({ length: 10 }, search))).at(-1)?.errors).toMatchObject([limited]);
+  const view = (i: number) =>
+    mutate(ann, 'updateView', { conversationId: id, muted: i % 2 === 0 }, 'conversation { id }');
+  expect(await codes(100, view)).toContain('RATE_LIMITED');
 });
 
 test('an older client sees what became of messages, and asks by the key', async () => {
