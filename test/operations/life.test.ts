@@ -412,3 +412,42 @@ test('an older client sees what became of messages, and asks by the key', async 
   const { config_id, members } = list.data[0];
   expect((await legacyOnce(ws, BOB, { type: 'RECEIVE', config_id, members })).data).toHaveLength(1);
 });
+
+test('an older client sees all conversations by their activity, whatever its view of them is', async () => {
+  let now = Date.now();
+  const { ws } = await startServer({}, { clock: () => ++now });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const ids: string[] = [];
+  for (const configId of ['pinned', 'archived', 'muted', 'plain'])
+    ids.push((await say(ann, configId, { key: { configId, members: [ANN, BOB] } })).conversation.id);
+  const view = (i: number, change: object) =>
+    mutate(bob, 'updateView', { conversationId: ids[i], ...change }, 'conversation { id }');
+  await view(0, { pinned: true });
+  await view(1, { archived: true });
+  await view(2, { muted: true, archived: true });
+  const list = await legacyOnce(ws, BOB, { type: 'CHAT_LIST' });
+  expect(list.data.map(({ config_id }: { config_id: string }) => config_id)).toEqual([
+    ...['plain', 'muted', 'archived', 'pinned'],
+  ]);
+  expect(list.unread_message).toBe(4);
+});
+
+test('an older client who was added later reads and answers what it sees, and opens no second conversation', async () => {
+  const { ws, ann, id } = await begun();
+  await update(ann, id, { addMembers: [CAT] });
+  const list = async () => (await legacyOnce(ws, CAT, { type: 'CHAT_LIST' })).data;
+  const [{ config_id, members }] = await list();
+  const receive = async (more: object = {}) =>
+    (await legacyOnce(ws, CAT, { type: 'RECEIVE', config_id, members, ...more })).data;
+  expect(await receive()).toMatchObject([{ members: [ANN, BOB], message: [{ text: 'first' }, {}] }]);
+  const send = (text: string, more: object = {}) =>
+    legacyOnce(ws, CAT, { type: 'SEND', config_id, members, message: [{ text }], ...more });
+  expect((await send('here I am')).data).toMatchObject([{ members: [ANN, BOB], message: [{ text: 'here I am' }] }]);
+  expect(await list()).toHaveLength(1);
+  // With all three named it is another conversation, and once that is there, the short list means that one.
+  expect(await receive({ members: [ANN, BOB, CAT] })).toEqual([]);
+  await send('we three', { members: [ANN, BOB, CAT] });
+  expect((await receive())[0].message).toMatchObject([{ text: 'we three' }]);
+  // Nobody else comes by the list to a conversation they are not in.
+  expect((await legacyOnce(ws, DAN, { type: 'RECEIVE', config_id, members: [ANN, BOB] })).data).toEqual([]);
+});
