@@ -393,6 +393,14 @@ test('what costs the store something is limited for each user, and to stop typin
   const view = (i: number) =>
     mutate(ann, 'updateView', { conversationId: id, muted: i % 2 === 0 }, 'conversation { id }');
   expect(await codes(100, view)).toContain('RATE_LIMITED');
+  const type = async (typing: boolean) =>
+    codeOf(
+      await ann.run('mutation ($id: ID!, $typing: Boolean!) { setTyping(conversationId: $id, typing: $typing) }', {
+        id,
+        typing,
+      }),
+    );
+  expect(await codes(20, async () => (await type(true)) ?? (await type(false)))).toEqual(new Set([undefined]));
 });
 
 test('an older client sees what became of messages, and asks by the key', async () => {
