@@ -53,8 +53,13 @@ export abstract class Place<Event> implements Follower<Event> {
   protected abstract dropStale(): void;
 
   async next(): Promise<IteratorResult<Event>> {
+    let hasRoom = false;
     while (!this.news.closed) {
-      if (this.page.length > 0) await this.#room();
+      // Once for each event: else who is slow would never get what others keep changing.
+      if (this.page.length > 0 && !hasRoom) {
+        await this.#room();
+        hasRoom = true;
+      }
       const { head } = this.feed;
       if (this.news.closed || (head && !this.mayRead(head))) break;
       this.dropStale();

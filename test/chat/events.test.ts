@@ -116,13 +116,14 @@ test('ends for whoever leaves, before anything that came after', async () => {
   expect(feeds.size()).toBe(0);
 });
 
-/** A socket that is full until it is told that it has room. */
+/** A socket that has room for one event when it is told so. */
 function socket() {
   let giveRoom = (): void => {};
-  const room = new Promise<void>((resolve) => {
-    giveRoom = resolve;
-  });
-  return { drained: () => room, giveRoom };
+  const drained = () =>
+    new Promise<void>((resolve) => {
+      giveRoom = resolve;
+    });
+  return { drained, giveRoom: () => giveRoom() };
 }
 
 test('what was read before a redaction is not delivered after it', async () => {
