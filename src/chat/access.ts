@@ -62,12 +62,18 @@ interface Deeds {
 
 const isBank = ({ role }: Pick<Viewer, 'role'>): boolean => role === 'BANK';
 
+/** Whether a conversation has a member of the bank: of the others, as their last credential said; of the viewer, as the present one does. */
+function hasBank({ email, role }: Viewer, { members }: Conversation): boolean {
+  return [...members.values()].some(
+    (one) => isBank(one.email === email && role !== null ? { role } : one) && one.leftAt === null,
+  );
+}
+
 /** Who of the members may do what is not for all of them. A role is what the viewer's own credential says. */
 const RIGHTS: { readonly [D in keyof Deeds]: (viewer: Viewer, subject: Deeds[D]) => boolean } = {
   edit: ({ email }, { kind, sender }) => kind === 'TEXT' && sender === email,
   redact: (viewer, { kind, sender }) => kind === 'TEXT' && (sender === viewer.email || isBank(viewer)),
-  close: (viewer, { members }) =>
-    isBank(viewer) || ![...members.values()].some((one) => one.leftAt === null && isBank(one)),
+  close: (viewer, conversation) => isBank(viewer) || !hasBank(viewer, conversation),
   remove: (viewer, email) => email === viewer.email || isBank(viewer),
 };
 

@@ -20,12 +20,17 @@ import { createLife } from './life.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { createSearch, type Found } from './search.ts';
 import type { Draft } from './send.ts';
+import { shareNext } from './share-next.ts';
 import { createTypists } from './typing.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
 import { type MessageView, viewIn } from './view.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
+/** Searches that a user may make a minute, and at once. */
+const SEARCHES = { perMinute: 60, burst: 20 } as const;
+/** Changes of their own view that a user may make a minute, and at once. */
+const VIEWS = { perMinute: 120, burst: 20 } as const;
 
 /** A conversation as a client names it, not yet checked: exactly one of the two. */
 export type ConversationRef =
@@ -57,7 +62,7 @@ export interface ChatOptions {
   readonly store: Store;
   /** Wall clock, milliseconds since 1970. */
   readonly clock: () => Instant;
-  /** Messages a minute a user; 0 is no limit. */
+  /** Messages a minute a user; 0 is no limit, on searches and changes of views neither. */
   readonly messagesPerMinute: number;
   readonly messageBurst: number;
   readonly metrics: Metrics;
@@ -75,6 +80,12 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
+  const limit = ({ perMinute, burst }: { readonly perMinute: number; readonly burst: number }) =>
+    createRateLimit(messagesPerMinute && perMinute, burst, () => performance.now());
+  const takeSearch = limit(SEARCHES);
+  const takeView = limit(VIEWS);
+  /** Makes sure that reads see what anybody was told. Anybody may ask for it, as often as they like. */
+  const catchUp = shareNext(() => store.ping());
 
   const unwatch = store.watch((wakeUp) => {
     appender.wake(wakeUp);
@@ -115,7 +126,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   ): Promise<Conversation> {
     let conversation = permit(operation, viewer, id && (await read(operation, id, viewer)));
     if (isBeyond(conversation)) {
-      await store.ping();
+      await catchUp();
       conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
     }
     return conversation;
@@ -162,6 +173,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     write: appender.write,
     admit,
     take: (viewer) => takeMessages(viewer.email, 1),
+    takeView: (viewer) => takeView(viewer.email, 1),
   });
 
   return {
@@ -238,14 +250,16 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return { ...sent, messages: sent.messages.map((message) => ({ ...message, conversation: sent.conversation })) };
     },
 
-    /** Moves the viewer's read position forward to `seq`. */
+    /** Moves the viewer's read position forward to `seq`, and remembers the role that their credential names. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
       const before = await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq);
       checkPosition('seq', seq, before.lastSeq);
-      if (seq <= (before.members.get(viewer.email)?.readSeq ?? 0)) return before;
+      const { readSeq = 0, role = null } = before.members.get(viewer.email) ?? {};
+      const tellsRole = viewer.role !== null && viewer.role !== role;
+      if (seq <= readSeq && !tellsRole) return before;
       // Another request may have moved it at the same time: either way it is read again.
-      await store.moveRead(before.id, viewer.email, seq, viewer.role);
+      await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role);
       return permit('markRead', viewer, await store.conversation(before.id));
     },
 
@@ -254,6 +268,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
     async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
       const conversation = where === null ? null : requireId(where);
+      takeSearch(viewer.email, 1);
       if (conversation) permit('searchMessages', viewer, await read('searchMessages', conversation, viewer));
       return search(viewer, query, conversation, page);
     },

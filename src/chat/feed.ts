@@ -3,14 +3,13 @@ import type { Store, Typing } from '../store/store.ts';
 import { Cursor } from './cursor.ts';
 import { EventCursor } from './event-cursor.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
-import { type MessageView, viewIn } from './view.ts';
+import type { Place } from './place.ts';
+import { type MessageView, textLength, viewIn } from './view.ts';
 
 /** Messages, and events, that a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
 const TAIL = 256;
-/** UTF-16 units of text that they hold at most, but for the newest. */
+/** UTF-16 units of text that they hold at most, earlier texts of messages included, but for the newest. */
 const TAIL_TEXT = 500_000;
-/** Messages one read of the store brings. */
-export const PAGE = 100;
 /** How often a feed tries to read what belongs to one state. */
 const LOOKS = 5;
 
@@ -36,17 +35,16 @@ export interface Feed {
   events: ConversationEvent[];
   /** How many events are not kept any more. */
   eventsBefore: number;
+  /** The newest state in which messages are known, or may be thought, to have changed: what was read before that may be stale. */
+  changedAt: number;
   /** The reading under way. */
   reading: Promise<void> | null;
   /** A wake-up came while reading: read once more. */
   again: boolean;
-  readonly followers: Set<Place>;
+  readonly followers: Set<Place<unknown>>;
   /** How many of them follow all that happens. */
   eventCursors: number;
 }
-
-/** Somebody who is told when there may be something new. */
-type Place = Cursor | EventCursor;
 
 /** Where somebody begins, and the state in which they were found to be a member. */
 export interface Start {
@@ -58,7 +56,7 @@ export interface Start {
 export interface Feeds {
   readonly store: Store;
   readonly onError: (error: unknown) => void;
-  readonly leave: (feed: Feed, follower: Place) => void;
+  readonly leave: (feed: Feed, follower: Place<unknown>) => void;
 }
 
 /**
@@ -131,6 +129,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       feed.tail = newest(messages.map(viewIn(head)));
       // One that nobody has taken, so that all go to the store.
       forget(feed, 1);
+      feed.changedAt = head.lastRev;
     } else {
       const known = before.lastSeq;
       const changed = new Map(news.filter(({ seq }) => seq <= known).map((message) => [message.seq, message]));
@@ -139,6 +138,8 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       if (news.length > 0) feed.tail = newest([...tail, ...added]);
       const events = [...news.map((message) => messageEvent(message, before.lastRev)), ...readsMoved(before, head)];
       tell(feed, changed.size > 0, events);
+      // One that is new here may have been read before, by whoever reads the store.
+      if (news.some(({ rev, addedRev }) => rev > addedRev)) feed.changedAt = head.lastRev;
     }
     feed.head = head;
     for (const { news } of feed.followers) news.notify();
@@ -160,12 +161,12 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
   }
 
   /** Puts somebody in a feed. `start` is called once they are registered; what it throws takes them out again. */
-  async function enter<F extends Place>(
+  async function enter<F extends Place<unknown>>(
     id: ConversationId,
     make: (feed: Feed) => F,
     start: (follower: F) => Promise<Start>,
   ): Promise<F> {
-    const empty = { head: null, tail: [], events: [], eventsBefore: 0, reading: null, again: false };
+    const empty = { head: null, tail: [], events: [], eventsBefore: 0, changedAt: 0, reading: null, again: false };
     const feed: Feed = feeds.get(id) ?? { id, ...empty, followers: new Set(), eventCursors: 0 };
     feeds.set(id, feed);
     const follower = make(feed);
@@ -251,14 +252,14 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
 function newest<T extends MessageView | ConversationEvent>(entries: readonly T[]): T[] {
   let from = entries.length;
   for (let text = 0; from > Math.max(0, entries.length - TAIL); from--) {
-    text += textLength(entries[from - 1]);
+    text += lengthOf(entries[from - 1]);
     if (text > TAIL_TEXT && from < entries.length) break;
   }
   return entries.slice(from);
 }
 
-function textLength(entry: MessageView | ConversationEvent | undefined): number {
+function lengthOf(entry: MessageView | ConversationEvent | undefined): number {
   if (!entry) return 0;
-  if ('__typename' in entry) return 'message' in entry ? entry.message.text.length : 0;
-  return entry.text.length;
+  if ('__typename' in entry) return 'message' in entry ? textLength(entry.message) : 0;
+  return textLength(entry);
 }

@@ -23,7 +23,8 @@ export function decide(plan: Plan, intent: Intent, now: Instant): Decided {
 
 /** What an intent adds to a write at most: messages, and UTF-16 units of text. A message that is edited comes with its earlier texts. */
 export function weightOf(intent: Intent): { readonly messages: number; readonly text: number } {
-  if (intent.kind !== 'send') return { messages: 1, text: intent.kind === 'edit' ? MAX_REVISIONS_TEXT : 0 };
+  if (intent.kind !== 'send')
+    return { messages: 1, text: intent.kind === 'edit' ? intent.text.length + MAX_REVISIONS_TEXT : 0 };
   return {
     messages: intent.drafts.length,
     text: intent.drafts.reduce((sum, { text }) => sum + text.length, 0),

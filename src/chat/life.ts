@@ -10,7 +10,7 @@ import type { createTypists } from './typing.ts';
 import { checkLabels, checkMessageText, checkText } from './values.ts';
 import type { MessageView } from './view.ts';
 
-/** Hints about typing that a user may give a minute, and at once; those that tell nothing new are not counted. */
+/** Hints about typing that a user may give a minute, and at once; those that tell nothing new, or that it is over, are not counted. */
 const HINTS = { perMinute: 120, burst: 20 } as const;
 
 /** What is left out, or null but for the assignee, stays as it is. */
@@ -34,10 +34,12 @@ export interface LifeOptions {
   readonly admit: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<void>;
   /** Counts a message. @throws ChatError RATE_LIMITED */
   readonly take: (viewer: Viewer) => void;
+  /** Counts a change of the viewer's own view. @throws ChatError RATE_LIMITED */
+  readonly takeView: (viewer: Viewer) => void;
 }
 
 /** What can be done to a conversation and its messages once they are there. */
-export function createLife({ store, typists, read, write, admit, take }: LifeOptions) {
+export function createLife({ store, typists, read, write, admit, take, takeView }: LifeOptions) {
   const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
@@ -108,6 +110,7 @@ export function createLife({ store, typists, read, write, admit, take }: LifeOpt
       view: { readonly [K in keyof View]?: boolean | null | undefined },
     ): Promise<Conversation> {
       const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
+      takeView(viewer);
       const given = Object.entries(view).filter(([, value]) => value != null);
       await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
       return permit('updateView', viewer, await store.conversation(id));
@@ -118,7 +121,8 @@ export function createLife({ store, typists, read, write, admit, take }: LifeOpt
       const { id } = permit('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
       const hint = { conversation: id, member: viewer.email, typing };
       if (!typists.isNews(hint)) return;
-      takeHint(viewer.email, 1);
+      // Others would go on being told that somebody types who has stopped.
+      if (typing) takeHint(viewer.email, 1);
       typists.say(hint);
     },
   };

@@ -2,9 +2,9 @@ import type { EmailAddress } from '../model.ts';
 import { ChatError } from './errors.ts';
 
 /**
- * A token bucket a user: `perMinute` messages flow in evenly, up to `burst` are kept.
+ * A token bucket a user: `perMinute` tokens flow in evenly, up to `burst` are kept.
  * A batch larger than the burst passes on a full bucket and leaves a debt to be waited for.
- * @param perMinute messages a minute; 0 is no limit
+ * @param perMinute tokens a minute; 0 is no limit
  * @param clock milliseconds, for measuring time spans
  */
 export function createRateLimit(perMinute: number, burst: number, clock: () => number) {
@@ -21,7 +21,7 @@ export function createRateLimit(perMinute: number, burst: number, clock: () => n
     const needed = Math.min(count, burst);
     if (tokens < needed) {
       const wait = Math.ceil((needed - tokens) / perMs);
-      throw new ChatError('RATE_LIMITED', `Too many messages; try again in ${wait} ms.`, wait);
+      throw new ChatError('RATE_LIMITED', `Too much for now; try again in ${wait} ms.`, wait);
     }
     buckets.set(user, { tokens: tokens - count, at: now });
     // A bucket that is full again says nothing: forget those whenever the map has doubled.

@@ -2,10 +2,10 @@ import { type ConversationId, hashText, type Instant, type Message, type Viewer 
 import { entitle, permit } from './access.ts';
 import { badInput, closed, conflict, notFound } from './errors.ts';
 import { type Decided, learnRole, messageIn, momentIn, type Plan, replaceIn } from './plan.ts';
+import { revisionsLength } from './view.ts';
 
-/** UTF-16 units of text that all earlier texts of a message hold at most, as they are stored with it; each counts with some more. */
-export const MAX_REVISIONS_TEXT = 200_000;
-const REVISION = 100;
+/** UTF-16 units of text that all earlier texts of a message hold at most, but for the first: they are stored, and read, with it. */
+export const MAX_REVISIONS_TEXT = 20_000;
 
 /** A new text for a message. Its values are checked. */
 export interface Edit {
@@ -27,19 +27,21 @@ export interface Redact {
   readonly reason: string;
 }
 
-/** Decides an edit on top of the plan so far, and adds it to the plan. The same text again changes nothing. */
+/** Decides an edit on top of the plan so far, and adds it to the plan. The same text again changes nothing, whatever `expectedRev` is. */
 export function decideEdit(plan: Plan, { viewer, seq, text, expectedRev }: Edit, now: Instant): Decided {
   const head = permit('editMessage', viewer, plan.head);
   const message = found(plan, seq);
   entitle('edit', viewer, message);
   if (head.status === 'CLOSED') throw closed();
   if (message.redactedAt !== null) throw conflict('The message was redacted.');
+  // Nobody but the sender edits: this was the newest edit, or nothing was to be changed.
+  if (text === message.text) return { messages: [message], conversation: head, deduplicated: true };
   if (expectedRev !== null && expectedRev !== message.rev)
     throw conflict(`The message has changed: its rev is ${message.rev}.`);
-  if (text === message.text) return { messages: [message], conversation: head, deduplicated: true };
   const at = Math.max(momentIn(head, now), message.editedAt ?? 0);
   const revisions = [...message.revisions, { text: message.text, editor: viewer.email, at }];
-  if (revisions.reduce((sum, revision) => sum + revision.text.length + REVISION, 0) > MAX_REVISIONS_TEXT)
+  // Every text can be edited once.
+  if (revisions.length > 1 && revisionsLength(revisions) > MAX_REVISIONS_TEXT)
     throw badInput('The message was edited too often: its earlier texts are too long.');
   return replaced(plan, viewer, { ...message, text, editedAt: at, revisions });
 }

@@ -54,7 +54,7 @@ export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided 
   const told = [
     status !== before.status && `status: ${before.status} → ${status}`,
     assignee !== before.assignee && `assignee: ${before.assignee ?? 'nobody'} → ${assignee ?? 'nobody'}`,
-    listed('labels', without(labels, before.labels), without(before.labels, labels)),
+    listed('labels', quoted(without(labels, before.labels)), quoted(without(before.labels, labels))),
     listed('members', joining, leaving),
   ].filter((text) => text !== false);
   if (told.length === 0) return { messages: [], conversation: before, deduplicated: true };
@@ -134,6 +134,11 @@ function assigneeAfter(
 
 function without(all: readonly string[], others: readonly string[]): string[] {
   return all.filter((one) => !others.includes(one));
+}
+
+/** Labels hold any text: quoted, none of it can pass for what the server says. */
+function quoted(labels: readonly string[]): string[] {
+  return labels.map((label) => JSON.stringify(label));
 }
 
 function listed(name: string, added: readonly string[], removed: readonly string[]): string | false {

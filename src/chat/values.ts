@@ -45,10 +45,14 @@ export function checkKey(configId: string, members: readonly EmailAddress[]): Co
   return { configId, members: distinct };
 }
 
+/** What would pass for more than one label, or for something else, where labels are told of. */
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
 /** Labels as they are stored, without repeats. */
 export function checkLabels(labels: readonly string[] | null | undefined): string[] {
   for (const label of labels ?? []) {
     if (checkText('A label', label, 1, 40).trim() === '') throw badInput('A label is only white space.');
+    if (UNPRINTABLE.test(label)) throw badInput('A label holds a control character or a line break.');
   }
   return [...new Set(labels ?? [])];
 }

@@ -129,7 +129,7 @@ function searchPositionOf(cursor: string): SearchPosition {
 /** Finds the page that `Query.chatList` is asked for. */
 export async function chatListPage(chat: Chat, viewer: Viewer, args: QueryChatListArgs): Promise<ChatListPage> {
   const first = pageSize('first', args.first ?? 20);
-  const after = args.after == null ? null : await positionOf(chat, viewer, args.after);
+  const after = args.after == null ? null : positionOf(args.after);
   const { configId = null, status = null, label = null, unreadOnly, archived } = args.filter ?? {};
   const filter = { configId, status, label, unreadOnly: unreadOnly === true, archived: archived === true };
   return { ...(await chat.chatList(viewer, filter, { first, after })), filter };
@@ -153,10 +153,10 @@ export function chatListPageInfo(
   };
 }
 
-/** Where a cursor of the chat list points: at a conversation of the viewer, wherever it has moved since. */
-async function positionOf(chat: Chat, viewer: Viewer, cursor: string): Promise<ChatListPosition> {
-  const match = /^([01]):(\d{1,15}):(c_.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
-  const conversation = match && (await chat.conversation(viewer, { id: match[3] ?? '' }));
-  if (!conversation) throw badInput('after is no cursor of your chat list.');
-  return { pinned: match[1] === '1', lastActivityAt: Number(match[2]), id: conversation.id };
+/** Where a cursor of the chat list points: a place in its order, which need not be taken; the viewer may have left what stood there. */
+function positionOf(cursor: string): ChatListPosition {
+  const match = /^([01]):(\d{1,15}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
+  const conversation = match && parseId(match[3] ?? '');
+  if (!conversation || conversation.seq !== null) throw badInput('after is no cursor of a chat list.');
+  return { pinned: match[1] === '1', lastActivityAt: Number(match[2]), id: conversation.conversationId };
 }

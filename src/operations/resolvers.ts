@@ -15,6 +15,8 @@ import {
 
 /** Values that a member counts as in a list of unknown length. */
 const MEMBER_VALUES = 5;
+/** The same of an earlier text of a message. */
+const REVISION_VALUES = 3;
 
 export const resolvers: Resolvers = {
   Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
@@ -110,7 +112,10 @@ export const resolvers: Resolvers = {
     async replyTo({ conversation, replyToSeq }, _args, { chat }) {
       return replyToSeq === null ? null : ((await chat.messages(conversation, replyToSeq, replyToSeq))[0] ?? null);
     },
-    revisions: ({ revisions }) => [...revisions],
+    revisions({ revisions }, _args, { spend }) {
+      spend?.(revisions.length * REVISION_VALUES);
+      return [...revisions];
+    },
     readBy({ sender, seq, conversation }, _args, { spend }) {
       spend?.(conversation.members.size);
       const others = [...conversation.members.values()].filter(

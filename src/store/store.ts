@@ -74,7 +74,7 @@ export interface Store {
 
   /**
    * Moves a member's `readSeq` forward to `seq`, and remembers the role if one is given. Durable when it resolves.
-   * Moving backward, or a stranger, changes nothing. True when the position moved.
+   * Moving backward, or a stranger, changes nothing. True when the position moved, or the role was another one.
    */
   moveRead(id: ConversationId, reader: EmailAddress, seq: number, role: Role | null): Promise<boolean>;
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ConversationEvent } from '../../src/chat/events.ts';
-import { createFeeds } from '../../src/chat/feed.ts';
+import { createFeeds, type Drained } from '../../src/chat/feed.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../store/writes.ts';
 
@@ -18,14 +18,11 @@ async function started() {
     if (!found) throw new Error('it was just written');
     return found;
   };
-  const follow = (afterRev: number) =>
-    feeds.followEvents(
-      id,
-      { email: BOB, role: null },
-      async () => {},
-      true,
-      async () => ({ position: afterRev, lastRev: afterRev }),
-    );
+  const follow = (afterRev: number, drained: Drained = async () => {}) =>
+    feeds.followEvents(id, { email: BOB, role: null }, drained, true, async () => ({
+      position: afterRev,
+      lastRev: afterRev,
+    }));
   /** Waits until the feed has seen the newest state. */
   const wake = async () => {
     feeds.wake(id);
@@ -43,7 +40,17 @@ async function started() {
     await store.write(writeOn({ id, lastRev }, { messages: [message(id, lastSeq + 1, { rev: lastRev + 1 })] }));
     await wake();
   };
-  return { store, feeds, id, head, follow, change, send, wake };
+  /** Somebody who goes by number. */
+  const followMessages = (position: number, drained: Drained) =>
+    feeds.follow(id, { email: BOB, role: null }, drained, async () => ({ position, lastRev: position }));
+  const removeBob = async () => {
+    const { lastRev, lastSeq } = await head();
+    const said = [message(id, lastSeq + 1, { rev: lastRev + 1, kind: 'SYSTEM' })];
+    const members = [{ email: BOB, joined: null, leftAt: 2000 }];
+    await store.write(writeOn({ id, lastRev }, { messages: said, members }));
+    await wake();
+  };
+  return { store, feeds, id, head, follow, followMessages, change, send, wake, removeBob };
 }
 
 const brief = (event: ConversationEvent | undefined) => {
@@ -101,14 +108,75 @@ test('a message that was changed is as it is now for whoever resumes by number, 
 });
 
 test('ends for whoever leaves, before anything that came after', async () => {
-  const { store, id, follow, head, wake, feeds } = await started();
+  const { follow, feeds, removeBob } = await started();
   const follower = await follow(10);
   await drain(follower, 'CaughtUp');
-  const { lastRev, lastSeq } = await head();
-  const said = [message(id, lastSeq + 1, { rev: lastRev + 1, kind: 'SYSTEM' })];
-  const members = [{ email: BOB, joined: null, leftAt: 2000 }];
-  await store.write(writeOn({ id, lastRev }, { messages: said, members }));
-  await wake();
+  await removeBob();
   expect(await follower.next()).toEqual({ done: true, value: undefined });
   expect(feeds.size()).toBe(0);
+});
+
+/** A socket that has room for one event when it is told so. */
+function socket() {
+  let giveRoom = (): void => {};
+  const drained = () =>
+    new Promise<void>((resolve) => {
+      giveRoom = resolve;
+    });
+  return { drained, giveRoom: () => giveRoom() };
+}
+
+test('what was read before a redaction is not delivered after it', async () => {
+  const { follow, followMessages, change, head } = await started();
+  const [full, other] = [socket(), socket()];
+  const byRev = (await follow(0, full.drained)).next();
+  const byNumber = (await followMessages(0, other.drained)).next();
+  // Both have read their page, and wait for room.
+  await new Promise(setImmediate);
+  await change(1, redacted);
+  for (const { giveRoom } of [full, other]) giveRoom();
+  expect(brief((await byRev).value)).toBe('MessageAdded 2 2 m2');
+  expect((await byNumber).value).toMatchObject({ seq: 1, text: '', rev: (await head()).lastRev });
+});
+
+test('whoever is removed is told nothing more, and the stream ends, while the socket is full', async () => {
+  const { feeds, follow, followMessages, removeBob } = await started();
+  const never = () => new Promise<void>(() => {});
+  const ends = [(await follow(0, never)).next(), (await followMessages(0, never)).next()];
+  await new Promise(setImmediate);
+  await removeBob();
+  expect(await Promise.all(ends)).toEqual(ends.map(() => ({ done: true, value: undefined })));
+  expect(feeds.size()).toBe(0);
+});
+
+test('a message that changes during a long replay is new once, and one that had changed before it is new then', async () => {
+  const { follow, send, change, head } = await started();
+  for (let i = 0; i < 240; i++) await send();
+  await change(2, edited, 'before');
+  const follower = await follow(0);
+  expect(brief((await follower.next()).value)).toBe('MessageAdded 1 1 m1');
+  await change(1, edited, 'during');
+  const told = await drain(follower, 'CaughtUp');
+  expect(told.filter((text) => text?.startsWith('MessageChanged'))).toEqual([
+    `MessageChanged 1 ${(await head()).lastRev} during`,
+  ]);
+  expect(told.filter((text) => text?.startsWith('MessageAdded'))).toHaveLength(249);
+  expect(told).toContain('MessageAdded 2 251 before');
+});
+
+test('of long texts, earlier ones included, little is read ahead for whoever takes nothing', async () => {
+  const { store, follow, change, id } = await started();
+  for (let seq = 1; seq <= 10; seq++) await change(seq, edited, 'x'.repeat(20_000));
+  for (let seq = 1; seq <= 10; seq++) await change(seq, edited, `short ${seq}`);
+  const limits: number[] = [];
+  const changes = store.changes;
+  store.changes = (id, afterRev, limit) => {
+    limits.push(limit);
+    return changes(id, afterRev, limit);
+  };
+  const told = await drain(await follow(10), 'CaughtUp');
+  expect(told.slice(0, 10)).toEqual(
+    (await store.messages(id, 1, 10)).map(({ seq, rev, text }) => `MessageChanged ${seq} ${rev} ${text}`),
+  );
+  expect(limits.slice(0, 2)).toEqual([100, 2]);
 });

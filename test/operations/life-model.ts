@@ -79,8 +79,9 @@ export function createModel(members: readonly Person[], text: string, tick: numb
       if (!model.present(who) || !entry) return 'NOT_FOUND';
       if (entry.kind === 'SYSTEM' || entry.sender !== who) return 'FORBIDDEN';
       if (model.status === 'CLOSED') return 'CONVERSATION_CLOSED';
-      if (entry.redacted || (expectedRev !== null && expectedRev !== entry.rev)) return 'CONFLICT';
+      if (entry.redacted) return 'CONFLICT';
       if (entry.text === text) return null;
+      if (expectedRev !== null && expectedRev !== entry.rev) return 'CONFLICT';
       entry.revisions.push(entry.text);
       entry.text = text;
       entry.rev = ++model.lastRev;
@@ -131,8 +132,8 @@ export function createModel(members: readonly Person[], text: string, tick: numb
           [
             'labels',
             list(
-              labels.filter((one) => !model.labels.includes(one)),
-              model.labels.filter((one) => !labels.includes(one)),
+              labels.filter((one) => !model.labels.includes(one)).map((one) => JSON.stringify(one)),
+              model.labels.filter((one) => !labels.includes(one)).map((one) => JSON.stringify(one)),
             ),
           ],
           ['members', list(joining.map(emailOf), leaving.map(emailOf))],

@@ -67,6 +67,7 @@ describe('an edit', () => {
     const first = { message: { seq: 1, rev: 2, text: 'second', revisions: [{ text: 'first', editor: ANN }] } };
     expect(await edit(ann, id, { seq: 1, text: 'second', expectedRev: 1 })).toMatchObject(first);
     expect(await edit(ann, id, { seq: 1, text: 'second' })).toMatchObject(first);
+    expect(await edit(ann, id, { seq: 1, text: 'second', expectedRev: 1 })).toMatchObject(first);
     expect(await edit(ann, id, { seq: 1, text: 'third', expectedRev: 1 })).toBe('CONFLICT');
     await redact(ann, id, 1);
     expect(await edit(ann, id, { seq: 1, text: 'third' })).toBe('CONFLICT');
@@ -128,7 +129,7 @@ describe('an update', () => {
   test('says in one message what it changed, and nothing when it changed nothing', async () => {
     const { ann, id } = await begun();
     const input = { status: 'PENDING', assignee: BOB, addLabels: ['urgent', 'b'], addMembers: [CAT] };
-    const text = `status: OPEN → PENDING; assignee: nobody → ${BOB}; labels: +b, +urgent; members: +${CAT}`;
+    const text = `status: OPEN → PENDING; assignee: nobody → ${BOB}; labels: +"b", +"urgent"; members: +${CAT}`;
     const changed = { status: 'PENDING', labels: ['b', 'urgent'], assignee: BOB, lastSeq: 2 };
     const expected = { conversation: { ...changed, lastMessage: { kind: 'SYSTEM', text } } };
     expect(await update(ann, id, input)).toEqual(expected);
@@ -138,12 +139,14 @@ describe('an update', () => {
       conversation: {
         assignee: null,
         labels: ['urgent'],
-        lastMessage: { text: `assignee: ${BOB} → nobody; labels: −b` },
+        lastMessage: { text: `assignee: ${BOB} → nobody; labels: −"b"` },
       },
     });
     for (const wrong of [
       { assignee: DAN },
       { addLabels: ['x'.repeat(41)] },
+      { addLabels: ['x\nstatus: OPEN → CLOSED'] },
+      { addLabels: ['x\u2028y'] },
       { addLabels: Array.from({ length: 20 }, (_, i) => `l${i}`) },
       { addMembers: [DAN], removeMembers: [DAN] },
     ])
@@ -172,6 +175,36 @@ describe('an update', () => {
     ]);
     await update(bank, id, { status: 'CLOSED' });
     expect(await update(ann, id, { status: 'OPEN' })).toBe('FORBIDDEN');
+  });
+
+  test('does not let a label pass for what the server says', async () => {
+    const { ann, id } = await begun();
+    const label = 'x"; status: OPEN → CLOSED';
+    expect(await update(ann, id, { addLabels: [label] })).toMatchObject({
+      conversation: { labels: [label], lastMessage: { text: `labels: +${JSON.stringify(label)}` } },
+    });
+  });
+
+  test('closes by the role that each member was last seen with, be it at no more than a mark at the same place', async () => {
+    const { ws, ann, bob, bank, id } = await begun();
+    const mark = (line: GraphqlLine) =>
+      mutate(line, 'markRead', { conversationId: id, seq: 1 }, 'conversation { members { role readSeq } }');
+    const members = (role: string | null) => ({
+      conversation: {
+        members: [
+          { role: null, readSeq: 0 },
+          { role, readSeq: 1 },
+        ],
+      },
+    });
+    expect(await mark(bob)).toEqual(members(null));
+    expect(await mark(bank)).toEqual(members('BANK'));
+    expect(await mark(bob)).toEqual(members('BANK'));
+    for (const line of [ann, bob]) expect(await update(line, id, { status: 'CLOSED' })).toBe('FORBIDDEN');
+    // The present credential says that there is no bank any more.
+    const customer = await connectGraphql(ws, `${BOB}:CUSTOMER`);
+    expect(await update(customer, id, { status: 'CLOSED' })).toMatchObject({ conversation: { status: 'CLOSED' } });
+    expect(await update(ann, id, { status: 'OPEN' })).toMatchObject({ conversation: { status: 'OPEN' } });
   });
 
   test('that removes a member ends their streams, and from then on there is nothing for them', async () => {
@@ -344,6 +377,32 @@ describe('a search', () => {
   });
 });
 
+test('what costs the store something is limited for each user, and to stop typing is not', async () => {
+  const { ws } = await startServer({ RATE_LIMIT_MESSAGES: '1000' });
+  const ann = await connectGraphql(ws, ANN);
+  const { id } = (await say(ann, 'first')).conversation;
+  const codes = async (count: number, run: (i: number) => Promise<unknown>) => {
+    const answers: unknown[] = [];
+    for (let i = 0; i < count; i++) answers.push(await run(i));
+    return new Set(answers);
+  };
+  const limited = { extensions: { code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) } };
+  const search = () => ann.run('{ searchMessages(query: "first") { nodes { id } } }');
+  await codes(20, search);
+  expect((await Promise.all(Array.from({ length: 10 }, search))).at(-1)?.errors).toMatchObject([limited]);
+  const view = (i: number) =>
+    mutate(ann, 'updateView', { conversationId: id, muted: i % 2 === 0 }, 'conversation { id }');
+  expect(await codes(100, view)).toContain('RATE_LIMITED');
+  const type = async (typing: boolean) =>
+    codeOf(
+      await ann.run('mutation ($id: ID!, $typing: Boolean!) { setTyping(conversationId: $id, typing: $typing) }', {
+        id,
+        typing,
+      }),
+    );
+  expect(await codes(20, async () => (await type(true)) ?? (await type(false)))).toEqual(new Set([undefined]));
+});
+
 test('an older client sees what became of messages, and asks by the key', async () => {
   const { ws, ann, id } = await begun();
   await say(ann, 'second');
@@ -360,4 +419,43 @@ test('an older client sees what became of messages, and asks by the key', async 
   expect(list.data[0]).toMatchObject({ members: [ANN, BOB], last_message: `members: +${CAT}`, unread_msgs: 0 });
   const { config_id, members } = list.data[0];
   expect((await legacyOnce(ws, BOB, { type: 'RECEIVE', config_id, members })).data).toHaveLength(1);
+});
+
+test('an older client sees all conversations by their activity, whatever its view of them is', async () => {
+  let now = Date.now();
+  const { ws } = await startServer({}, { clock: () => ++now });
+  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
+  const ids: string[] = [];
+  for (const configId of ['pinned', 'archived', 'muted', 'plain'])
+    ids.push((await say(ann, configId, { key: { configId, members: [ANN, BOB] } })).conversation.id);
+  const view = (i: number, change: object) =>
+    mutate(bob, 'updateView', { conversationId: ids[i], ...change }, 'conversation { id }');
+  await view(0, { pinned: true });
+  await view(1, { archived: true });
+  await view(2, { muted: true, archived: true });
+  const list = await legacyOnce(ws, BOB, { type: 'CHAT_LIST' });
+  expect(list.data.map(({ config_id }: { config_id: string }) => config_id)).toEqual([
+    ...['plain', 'muted', 'archived', 'pinned'],
+  ]);
+  expect(list.unread_message).toBe(4);
+});
+
+test('an older client who was added later reads and answers what it sees, and opens no second conversation', async () => {
+  const { ws, ann, id } = await begun();
+  await update(ann, id, { addMembers: [CAT] });
+  const list = async () => (await legacyOnce(ws, CAT, { type: 'CHAT_LIST' })).data;
+  const [{ config_id, members }] = await list();
+  const receive = async (more: object = {}) =>
+    (await legacyOnce(ws, CAT, { type: 'RECEIVE', config_id, members, ...more })).data;
+  expect(await receive()).toMatchObject([{ members: [ANN, BOB], message: [{ text: 'first' }, {}] }]);
+  const send = (text: string, more: object = {}) =>
+    legacyOnce(ws, CAT, { type: 'SEND', config_id, members, message: [{ text }], ...more });
+  expect((await send('here I am')).data).toMatchObject([{ members: [ANN, BOB], message: [{ text: 'here I am' }] }]);
+  expect(await list()).toHaveLength(1);
+  // With all three named it is another conversation, and once that is there, the short list means that one.
+  expect(await receive({ members: [ANN, BOB, CAT] })).toEqual([]);
+  await send('we three', { members: [ANN, BOB, CAT] });
+  expect((await receive())[0].message).toMatchObject([{ text: 'we three' }]);
+  // Nobody else comes by the list to a conversation they are not in.
+  expect((await legacyOnce(ws, DAN, { type: 'RECEIVE', config_id, members: [ANN, BOB] })).data).toEqual([]);
 });

@@ -142,6 +142,12 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
         expect(await store.moveRead(id, BOB, 3, null)).toBe(false);
         expect(await store.moveRead(id, BOB, 2, null)).toBe(false);
+        // At the present position the role alone may be news.
+        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(false);
+        expect(await store.moveRead(id, BOB, 3, 'BANK')).toBe(true);
+        expect((await store.conversation(id))?.members.get(BOB)).toMatchObject({ readSeq: 3, role: 'BANK' });
+        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
+        expect(await store.moveRead(id, BOB, 2, 'BANK')).toBe(false);
         expect(await readSeq()).toBe(3);
         expect(await store.moveRead(id, BOB, 5, null)).toBe(true);
         expect(await store.moveRead(id, CAT, 5, null)).toBe(false);

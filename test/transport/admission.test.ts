@@ -131,6 +131,18 @@ describe('what an operation may ask for', () => {
     expect(await over(url, list.replace('members { email }', ''))).toBeUndefined();
   });
 
+  test('is bounded in earlier texts, too', async () => {
+    const { url } = await startServer({ MAX_COST: '300', RATE_LIMIT_MESSAGES: '0' });
+    const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
+    const input = { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' };
+    const conversationId = (await post(url, ANN, say, { input })).data.sendMessage.conversation.id;
+    const edit = 'mutation ($input: EditMessageInput!) { editMessage(input: $input) { message { seq } } }';
+    for (let i = 0; i < 60; i++) await post(url, ANN, edit, { input: { conversationId, seq: 1, text: `${i}` } });
+    const list = '{ chatList(first: 1) { nodes { lastMessage { a: revisions { text } b: revisions { text } } } } }';
+    expect(await over(url, list)).toBe('BAD_USER_INPUT');
+    expect(await over(url, list.replace('b: revisions { text }', ''))).toBeUndefined();
+  });
+
   test('is bounded more closely for subscriptions, as it is asked for with each event', async () => {
     const { ws } = await startServer();
     const line = await connectGraphql(ws, ANN);

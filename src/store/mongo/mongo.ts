@@ -85,7 +85,10 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
     },
 
     async moveRead(id, reader, seq, role) {
-      const filter = { _id: id, members: { $elemMatch: { email: reader, readSeq: { $lt: seq } } } };
+      const differs = {
+        $or: [{ readSeq: { $lt: seq } }, ...(role === null ? [] : [{ readSeq: seq, role: { $ne: role } }])],
+      };
+      const filter = { _id: id, members: { $elemMatch: { email: reader, ...differs } } };
       const set = { 'members.$.readSeq': seq, ...(role !== null && { 'members.$.role': role }) };
       const { modifiedCount } = await inSession((session) =>
         conversations.updateOne(filter, { $set: { ...set, read: { by: reader, seq } } }, { session }),

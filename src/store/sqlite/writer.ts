@@ -68,7 +68,7 @@ export function createWriter(
   const bringBack = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
     AND conversation IN (SELECT value FROM json_each(?))`);
   const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role)
-    WHERE conversation = ?3 AND email = ?4 AND read_seq < ?1`);
+    WHERE conversation = ?3 AND email = ?4 AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))`);
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);

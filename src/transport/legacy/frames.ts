@@ -1,8 +1,8 @@
 import { type DocumentNode, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
-import { codePoints } from '../../chat/values.ts';
-import { type ConversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
+import { checkKey, codePoints } from '../../chat/values.ts';
+import { type ConversationId, conversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
 
 /** Somebody connected to the legacy endpoint. */
 export interface LegacyClient {
@@ -75,9 +75,9 @@ const FRAMES = {
 type FrameType = keyof typeof FRAMES;
 type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 
-const CHAT_LIST = parse(`query ChatList($after: String) {
-  chatList(first: 100, after: $after) {
-    nodes { configId createdAt members { email joinedAt } subject party unreadCount lastMessage { text } lastActivityAt }
+const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
+  chatList(first: 100, after: $after, filter: { archived: $archived }) {
+    nodes { id pinned configId createdAt members { email joinedAt } subject party unreadCount lastMessage { text } lastActivityAt }
     pageInfo { hasNextPage endCursor }
   }
 }`);
@@ -88,8 +88,9 @@ const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   }
 }`);
 const LOOK = parse(
-  `query Look($key: ConversationKey!) { conversation(by: { key: $key }) { id lastSeq configId createdAt members { email joinedAt } } }`,
+  `query Look($by: ConversationRef!) { conversation(by: $by) { id lastSeq configId createdAt members { email joinedAt } } }`,
 );
+const EXISTS = parse('query Exists($by: ConversationRef!) { conversation(by: $by) { id } }');
 const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $after: String) {
   markRead(input: $read) {
     conversation {
@@ -105,6 +106,8 @@ export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq
 
 /** A legacy client sees this many conversations at most. */
 const MAX_CHATS = 1000;
+/** Conversations of a list that are read for that at most: of more that are pinned than would be seen, some may be missed. */
+const MAX_READ = 2 * MAX_CHATS;
 
 interface MessageData {
   text: string;
@@ -121,6 +124,8 @@ interface ConversationData {
 }
 type FoundData = Pick<ConversationData, 'configId' | 'createdAt' | 'members'> & { id: ConversationId; lastSeq: number };
 interface ChatData extends ConversationData {
+  id: ConversationId;
+  pinned: boolean;
   unreadCount: number;
   lastMessage: { text: string } | null;
   lastActivityAt: string;
@@ -129,17 +134,7 @@ interface ChatData extends ConversationData {
 const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClient) => Promise<Reply> } = {
   async CHAT_LIST({ email }, client) {
     if (email != null) own(client, 'email', email);
-    const chats: ChatData[] = [];
-    let after: string | null = null;
-    do {
-      const {
-        chatList,
-      }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
-        await client.run(CHAT_LIST, { after });
-      chats.push(...chatList.nodes);
-      after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
-    } while (after !== null && chats.length < MAX_CHATS);
-    const data = chats.map((chat) => ({
+    const data = (await newestChats(client)).map((chat) => ({
       ...conversation(client, chat),
       subject: chat.subject,
       party: chat.party,
@@ -162,7 +157,7 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
     const { sendMessages } = await client.run<{
       sendMessages: { messages: MessageData[]; conversation: ConversationData };
     }>(SEND, {
-      input: { to: { key: keyOf(client, frame) }, messages, subject, party },
+      input: { to: await refOf(client, frame), messages, subject, party },
     });
     const message = sendMessages.messages.map((stored) => messageOf(client, stored));
     return { frame: { type: 'SEND', data: [{ ...conversation(client, sendMessages.conversation), message }] } };
@@ -170,7 +165,7 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
 
   async RECEIVE(request, client) {
     const { conversation: found } = await client.run<{ conversation: FoundData | null }>(LOOK, {
-      key: keyOf(client, request),
+      by: await refOf(client, request),
     });
     const page = request.page ?? 1;
     const to = found ? found.lastSeq - (page - 1) * client.pageSize : 0;
@@ -229,9 +224,46 @@ export function errorFrame(type: FrameType | 'ERROR', { code, message }: { code:
   return { type, error: { code, message }, data: [], ...(type === 'CHAT_LIST' && { unread_message: 0 }) };
 }
 
-/** Clients name the others, with or without themselves: the conversation is with all of them. */
-function keyOf(client: LegacyClient, { config_id, members }: { config_id: string; members: readonly EmailAddress[] }) {
-  return { configId: config_id, members: [client.email, ...members] };
+/**
+ * The conversation that a frame is about. Clients name the others, with or without themselves: it is with all of them.
+ * Only where there is none, it may be one whose key they are not in, as they were added later: that is how they find it in
+ * `CHAT_LIST`. `SEND` and `RECEIVE` look for it alike, so that they stay in the order in which they came.
+ */
+async function refOf(
+  client: LegacyClient,
+  { config_id: configId, members }: { config_id: string; members: readonly EmailAddress[] },
+) {
+  const whole = { key: { configId, members: [client.email, ...members] } };
+  if (members.includes(client.email) || new Set(members).size < 2) return whole;
+  const listed = { id: conversationId(checkKey(configId, members)) };
+  const exists = async (by: object) =>
+    (await client.run<{ conversation: object | null }>(EXISTS, { by })).conversation !== null;
+  return (await exists(whole)) || !(await exists(listed)) ? whole : listed;
+}
+
+/** The conversations of the client, archived or not, most recent activity first. */
+async function newestChats(client: LegacyClient): Promise<ChatData[]> {
+  const lists = [await chatList(client, false), await chatList(client, true)];
+  // One that was archived, or brought back, meanwhile is in both.
+  const chats = new Map(lists.flat().map((chat) => [chat.id, chat]));
+  const before = (a: ChatData, b: ChatData) =>
+    a.lastActivityAt === b.lastActivityAt ? a.id < b.id : a.lastActivityAt > b.lastActivityAt;
+  return [...chats.values()].sort((a, b) => (before(a, b) ? -1 : 1)).slice(0, MAX_CHATS);
+}
+
+/** The part of a chat list that the newest of all are in: those that are pinned come first in it, whatever their age. */
+async function chatList(client: LegacyClient, archived: boolean): Promise<ChatData[]> {
+  const chats: ChatData[] = [];
+  let after: string | null = null;
+  do {
+    const {
+      chatList,
+    }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
+      await client.run(CHAT_LIST, { archived, after });
+    chats.push(...chatList.nodes);
+    after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
+  } while (after !== null && chats.length < MAX_READ && chats.filter(({ pinned }) => !pinned).length < MAX_CHATS);
+  return chats;
 }
 
 function own(client: LegacyClient, name: string, value: string): void {

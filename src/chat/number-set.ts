@@ -1,0 +1,18 @@
+/** A set of natural numbers that takes a bit for each up to the greatest. */
+export class NumberSet {
+  #bits = new Uint8Array(0);
+
+  has(number: number): boolean {
+    return (((this.#bits[number >> 3] ?? 0) >> (number & 7)) & 1) === 1;
+  }
+
+  add(number: number): void {
+    const index = number >> 3;
+    if (index >= this.#bits.length) {
+      const bits = new Uint8Array(Math.max(32, index * 2));
+      bits.set(this.#bits);
+      this.#bits = bits;
+    }
+    this.#bits[index] = (this.#bits[index] ?? 0) | (1 << (number & 7));
+  }
+}
