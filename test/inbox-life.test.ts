@@ -117,7 +117,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
       'Hello from Ann',
       'status: OPEN → PENDING',
       `assignee: nobody → ${BOB}`,
-      'labels: +urgent',
+      'labels: +"urgent"',
       `members: +${CY}`,
     ]);
 
