@@ -116,8 +116,17 @@ export function newMessage(
 ): Message {
   const rev = lastRev + 1 + ahead;
   return {
-    ...{ conversationId: id, seq: lastSeq + 1 + ahead, rev, addedRev: rev, clientId: null, replyToSeq: null },
-    ...{ editedAt: null, redactedAt: null, redactionReason: null, firstTextHash: null, revisions: [] },
+    conversationId: id,
+    seq: lastSeq + 1 + ahead,
+    rev,
+    addedRev: rev,
+    clientId: null,
+    replyToSeq: null,
+    editedAt: null,
+    redactedAt: null,
+    redactionReason: null,
+    firstTextHash: null,
+    revisions: [],
     ...values,
   };
 }
