@@ -3,7 +3,7 @@ import type { Connection } from './connection.ts';
 import { type OutboxStorage, randomId } from './environment.ts';
 import { asError, type KredichatErrorCode } from './errors.ts';
 import { type ConversationRef, type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
-import { jitter } from './jitter.ts';
+import { jitter, pause } from './jitter.ts';
 
 /** A message to be sent. */
 export interface NewMessage {
@@ -99,7 +99,7 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
         if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
           // The outcome may be unknown; the client id makes the repeat safe.
           const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : jitter(failures++));
-          if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+          if (wait > 0) await pause(wait);
         } else if (find(item.clientId)) {
           put({ ...item, state: 'failed', failure: { code, message, retry: CURABLE.has(code) } });
         }

@@ -1,7 +1,7 @@
 import type { Connection } from './connection.ts';
 import { asError } from './errors.ts';
 import { MarkReadDocument } from './generated/operations.ts';
-import { jitter } from './jitter.ts';
+import { jitter, pause } from './jitter.ts';
 
 /** Tells the server how far the viewer has read: the newest position only, one request at a time, until it is known there. */
 export function createReading(connection: Connection, conversation: () => string | undefined) {
@@ -21,7 +21,7 @@ export function createReading(connection: Connection, conversation: () => string
       } catch (error) {
         // Anything else would fail for ever.
         if (!asError(error).passing) known = seq;
-        else await new Promise((resolve) => setTimeout(resolve, jitter(failures++)));
+        else await pause(jitter(failures++));
       }
     }
     sending = false;

@@ -1,5 +1,5 @@
 import { asError } from './errors.ts';
-import { jitter } from './jitter.ts';
+import { jitter, pause } from './jitter.ts';
 
 /**
  * Makes of some work one that may be asked for at any time: one at a time, once more for all who ask while it is under way, and again
@@ -21,7 +21,7 @@ export function repeated(work: () => Promise<void>, stopped: () => boolean): () 
         // With another credential it may be answered.
         if (!error.passing && error.code !== 'UNAUTHENTICATED') continue;
         wanted = true;
-        await new Promise((resolve) => setTimeout(resolve, jitter(failures++)));
+        await pause(jitter(failures++));
       }
     }
     working = false;
