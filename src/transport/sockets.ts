@@ -4,6 +4,7 @@ import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
 import { createTurns, Inbox, type Receive, type Turns } from './inbox.ts';
 import { frameLength, joinFrames } from './text-frames.ts';
+import { createWrites, type Writes } from './writes.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
 const CLOSE = { goingAway: 1001, tokenEnded: 4401, tooFarBehind: 4413 } as const;
@@ -280,27 +281,4 @@ function ignore(): void {}
 function fitting(reason: string): Buffer {
   const bytes = Buffer.alloc(REASON_BYTES);
   return bytes.subarray(0, new TextEncoder().encodeInto(reason, bytes).written);
-}
-
-/** Sockets to be written to after this turn of the event loop, `most` a turn. */
-interface Writes {
-  add(socket: OpenSocket): void;
-}
-
-function createWrites(most: number): Writes {
-  const waiting = new Set<OpenSocket>();
-  function writeSome(): void {
-    let done = 0;
-    for (const socket of waiting) {
-      if (done++ === most) return void setImmediate(writeSome);
-      waiting.delete(socket);
-      socket.write();
-    }
-  }
-  return {
-    add(socket) {
-      if (waiting.size === 0) setImmediate(writeSome);
-      waiting.add(socket);
-    },
-  };
 }
