@@ -51,6 +51,8 @@ export type AuthConfig =
 export interface Limits {
   /** Bytes of a WebSocket frame or an HTTP body. */
   readonly frameBytes: number;
+  /** Bytes of the JSON of an answer, or of one event. */
+  readonly responseBytes: number;
   /** Bytes a socket may owe its client before it is closed with 4413. */
   readonly unsentBytes: number;
   /** Between two pings; a socket that did not answer the last one is dropped. */
@@ -136,6 +138,7 @@ const VARIABLES = z.object({
   LEGACY_PAGE_SIZE: whole(20, 1, 100),
   LEGACY_IDLE_SECONDS: whole(300, 1, 86_400),
   MAX_FRAME_BYTES: whole(262_144, 1024, 16_777_216),
+  MAX_RESPONSE_BYTES: whole(8_388_608, 65_536, 268_435_456),
   MAX_UNSENT_BYTES: whole(1_048_576, 65_536, 1_073_741_824),
   MAX_SUBSCRIPTIONS: whole(100, 1, 10_000),
   MAX_SUBSCRIPTIONS_PER_USER: whole(20_000, 1, 1_000_000),
@@ -183,6 +186,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     logLevel: env.LOG_LEVEL,
     limits: Object.freeze({
       frameBytes: env.MAX_FRAME_BYTES,
+      responseBytes: env.MAX_RESPONSE_BYTES,
       unsentBytes: env.MAX_UNSENT_BYTES,
       heartbeatMs: env.HEARTBEAT_SECONDS * 1000,
       authenticationMs: env.AUTH_TIMEOUT_SECONDS * 1000,

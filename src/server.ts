@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -128,7 +129,10 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: 'FORBIDDEN', why });
       return end(response, 403, 'Origin not allowed\n');
     }
-    if (pathname === '/graphql') return void (await graphqlHttp(request, response, { from }));
+    const drained = async () => {
+      if (!response.closed) await once(response, 'close').catch(() => {});
+    };
+    if (pathname === '/graphql') return void (await graphqlHttp(request, response, { from, drained }));
     if (pathname === '/metrics') {
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);

@@ -36,6 +36,14 @@ export function notFound(): ChatError {
   return new ChatError('NOT_FOUND', 'No such conversation, or you are not a member of it.');
 }
 
+/** The answer to a caller without an identity. */
+export function unauthenticated(): ChatError {
+  return new ChatError(
+    'UNAUTHENTICATED',
+    'This needs an identity: send an Authorization header or connection parameter.',
+  );
+}
+
 /** What contradicts what is stored. */
 export function conflict(message: string): ChatError {
   return new ChatError('CONFLICT', message);

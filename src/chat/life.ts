@@ -89,8 +89,8 @@ export function createLife({ store, typists, read, write, admit, take, takeView 
         [addMembers, removeMembers],
         [addLabels, removeLabels],
       ]) {
-        if (added?.some((one) => removed?.includes(one as never)))
-          throw badInput('Something is added and removed at once.');
+        const gone: ReadonlySet<string> = new Set(removed);
+        if (added?.some((one) => gone.has(one))) throw badInput('Something is added and removed at once.');
       }
       const lists = { addLabels, removeLabels, addMembers, removeMembers };
       const about = {

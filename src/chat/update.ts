@@ -44,9 +44,7 @@ export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided 
   const leaving = update.removeMembers.filter((email) => isPresent(before.members.get(email)));
   for (const email of leaving) entitle('remove', viewer, email);
   const joining = update.addMembers.filter((email) => !isPresent(before.members.get(email)));
-  const labels = [
-    ...new Set([...before.labels.filter((label) => !update.removeLabels.includes(label)), ...update.addLabels]),
-  ].sort();
+  const labels = [...new Set([...without(before.labels, update.removeLabels), ...update.addLabels])].sort();
   if (labels.length > MAX_LABELS) throw badInput(`A conversation has at most ${MAX_LABELS} labels.`);
   const members = membersAfter(before, joining, leaving, momentIn(before, now));
   const assignee = assigneeAfter(before, members, update.assignee);
@@ -67,7 +65,7 @@ export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided 
   for (const email of [...joining, ...leaving]) {
     const { joinedAt = 0, readSeq = 0, leftAt = null } = members.get(email) ?? {};
     const { joined = null } = plan.members.get(email) ?? {};
-    plan.members.set(email, { email, joined: joining.includes(email) ? { at: joinedAt, readSeq } : joined, leftAt });
+    plan.members.set(email, { email, joined: leftAt === null ? { at: joinedAt, readSeq } : joined, leftAt });
   }
   const state = { status, labels, assignee };
   if (restated) plan.state = state;
@@ -133,7 +131,8 @@ function assigneeAfter(
 }
 
 function without(all: readonly string[], others: readonly string[]): string[] {
-  return all.filter((one) => !others.includes(one));
+  const left = new Set(others);
+  return all.filter((one) => !left.has(one));
 }
 
 /** Labels hold any text: quoted, none of it can pass for what the server says. */

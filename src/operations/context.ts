@@ -1,8 +1,11 @@
 import type { Chat } from '../chat/chat.ts';
-import { ChatError } from '../chat/errors.ts';
+import { unauthenticated } from '../chat/errors.ts';
 import type { Drained } from '../chat/feed.ts';
 import type { Conversation, Viewer } from '../model.ts';
 import type { Decision } from '../observe.ts';
+
+/** Told of each decision about a caller. */
+export type Audit = (decision: Decision) => void;
 
 /** What an operation runs with, whatever transport brought it. */
 export interface Context {
@@ -11,20 +14,19 @@ export interface Context {
   readonly viewer: Viewer | null;
   /** Resolves when the client's socket has room for more. */
   readonly drained: Drained;
-  /** Told of each decision about the viewer. */
-  readonly audit: (decision: Decision) => void;
-  /** Told of values that an operation comes to beyond what it asks for. @throws ChatError where they are too many */
-  readonly spend?: (values: number) => void;
+  readonly audit: Audit;
+  /** Counts bytes of the answer while it is made. @throws ChatError BAD_USER_INPUT where it becomes too large */
+  readonly spend?: (bytes: number) => void;
+  /** Null where a costly operation may go on at once; else resolves when it may. */
+  readonly slice?: () => Promise<void> | null;
+  /** True where a mutation only reads what its answer would show, so that one too large is refused before the write. */
+  readonly rehearsal?: true;
   /** Told which conversation a root field is about that is marked `@oneConversation`. */
   readonly found?: (conversation: Conversation) => void;
 }
 
 /** The viewer. @throws ChatError UNAUTHENTICATED when there is none */
 export function signedIn({ viewer }: Context): Viewer {
-  if (!viewer)
-    throw new ChatError(
-      'UNAUTHENTICATED',
-      'This needs an identity: send an Authorization header or connection parameter.',
-    );
+  if (!viewer) throw unauthenticated();
   return viewer;
 }

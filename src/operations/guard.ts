@@ -42,19 +42,30 @@ function guarded(operation: string, resolve: Resolve): Resolve {
     const refusal = startWait(REFUSAL_MS);
     const decided = async (outcome: 'allowed' | ErrorCode) => {
       if (outcome !== 'allowed') await refusal.next();
-      refusal.end();
       context.audit({ what: operation, on: nameIn(args), outcome });
     };
     try {
       signedIn(context);
+      if (context.rehearsal) return await payloadNow(args, context);
       const result: unknown = await resolve(source, args, context, info);
       await decided(result === null ? 'NOT_FOUND' : 'allowed');
       return result;
     } catch (error) {
       await decided(codeOf(error));
       throw error;
+    } finally {
+      refusal.end();
     }
   };
+}
+
+/** What the payload of a mutation would show of its conversation now; null where it has none yet. */
+async function payloadNow(args: Naming, context: Context): Promise<object | null> {
+  const id = nameIn(args);
+  const conversation = id === undefined ? null : await context.chat.conversation(signedIn(context), { id });
+  if (!conversation) return null;
+  const [message] = await context.chat.messages(conversation, conversation.lastSeq, conversation.lastSeq);
+  return { conversation, message, messages: [], deduplicated: false };
 }
 
 /** Times that are counted from now: one that began after the work would tell how long that took. */

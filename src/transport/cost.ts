@@ -13,10 +13,14 @@ import {
   isListType,
   isObjectType,
   Kind,
+  type OperationDefinitionNode,
+  OperationTypeNode,
   type SelectionSetNode,
   type ValueNode,
   valueFromASTUntyped,
 } from 'graphql';
+import { badInput } from '../chat/errors.ts';
+import type { Limits } from '../config.ts';
 
 /** What a page is taken to hold where its size cannot be told: the most that is served. */
 const LARGEST_PAGE = 100;
@@ -25,17 +29,24 @@ const USUAL_PAGE = 50;
 /** What a list that is no page is taken to hold. */
 const USUAL_LIST = 10;
 
+/** What a subscription may cost is this part of what others may: it is executed for each event. */
+const SUBSCRIPTION_SHARE = 20;
+/** Values that may be asked for without a slot and a slice of the event loop: a page of messages, and what belongs to it. */
+export const FREE_COST = 1250;
+
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
  * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) count as what they are
  * asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a missing variable tells counts as 100.
+ * @param leafOf what a field without a selection counts
  */
-export function costOf(
+function costOf(
   schema: GraphQLSchema,
   document: DocumentNode,
   operationName: string | null | undefined,
   variables?: Variables,
+  leafOf: (field: GraphQLField<unknown, unknown>) => number = () => 1,
 ): number {
   const operation = getOperationAST(document, operationName);
   const root = operation && schema.getRootType(operation.operation);
@@ -62,7 +73,7 @@ export function costOf(
     const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[node.name.value] : undefined;
     const inner = field && getNamedType(field.type);
     const below = node.selectionSet && isCompositeType(inner) ? node.selectionSet : null;
-    const each = 1 + (below ? count(below, inner, pageSize(field, node, variables)) : 0);
+    const each = below ? 1 + count(below, inner, pageSize(field, node, variables)) : field ? leafOf(field) : 1;
     return isListType(getNullableType(field?.type)) ? each * (page || USUAL_LIST) : each;
   }
 
@@ -83,6 +94,12 @@ export function costOf(
   return count(operation.selectionSet, root, 0);
 }
 
+/** Bytes that a value of a field without a selection takes, for `costOf`: a text at its longest, others as they are at most but for rare ones. */
+function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
+  if (name === 'text') return 60_000;
+  return isListType(getNullableType(type)) ? 4000 : 100;
+}
+
 /** How many values the lists of a page hold; 0 for what is no page. */
 function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
   const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
@@ -96,4 +113,35 @@ function sizeOf(value: ValueNode, variables: Variables): number {
   const size = valueFromASTUntyped(value, variables);
   // What is out of range is refused later, and is not to make up for anything else here.
   return typeof size === 'number' && size >= 0 ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
+}
+
+/**
+ * Checks what operations ask for; what does not depend on variables is found out once.
+ * The check gives the cost in values, and whether the answer may be larger than it is allowed to be.
+ * @throws ChatError BAD_USER_INPUT where the operation asks for more values than are allowed
+ */
+export function createCostCheck(schema: GraphQLSchema, limits: Pick<Limits, 'cost' | 'responseBytes'>) {
+  interface Cost {
+    readonly values: number;
+    readonly bytes: number;
+  }
+  const highest = new WeakMap<DocumentNode, Map<string | undefined, Cost>>();
+
+  return function check(document: DocumentNode, operation: OperationDefinitionNode, variables: Variables) {
+    const name = operation.name?.value;
+    const known = highest.get(document) ?? new Map<string | undefined, Cost>();
+    highest.set(document, known);
+    const most =
+      operation.operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
+    const cost = known.get(name) ?? {
+      values: costOf(schema, document, name),
+      bytes: costOf(schema, document, name, undefined, bytesOf),
+    };
+    known.set(name, cost);
+    const values = cost.values > Math.min(FREE_COST, most) ? costOf(schema, document, name, variables) : cost.values;
+    if (values > most) throw badInput(`The operation asks for more than ${most} values.`);
+    const mayBeTooLarge =
+      cost.bytes > limits.responseBytes && costOf(schema, document, name, variables, bytesOf) > limits.responseBytes;
+    return { values, mayBeTooLarge };
+  };
 }

@@ -8,6 +8,7 @@ import {
   type GraphQLErrorExtensions,
   type GraphQLSchema,
   getOperationAST,
+  getVariableValues,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   OperationTypeNode,
@@ -21,12 +22,16 @@ import type { Limits } from '../config.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
-import { costOf } from './cost.ts';
+import { refuseAnonymous } from './anonymous.ts';
+import { createCostCheck, FREE_COST } from './cost.ts';
+import { createFairScheduler } from './fair-scheduler.ts';
+import { createHold, type Hold } from './hold.ts';
 import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
-import { type Live, openLive } from './live.ts';
+import { LARGE_BYTES, type Live, openLive } from './live.ts';
 import { nestsTooDeep } from './nesting.ts';
-import { createPacing, FREE_COST } from './pacing.ts';
+import { createSlots } from './quota.ts';
+import { createResponseBudget, type ResponseBudget, writeJson } from './response-writer.ts';
 import { createSharing } from './sharing.ts';
 import { unconditionalSubscriptions } from './unconditional.ts';
 
@@ -64,8 +69,12 @@ export interface Gate {
 const ANSWER_MS = 9000;
 /** Mistakes in a document that are told of. */
 const MAX_ERRORS = 10;
-/** What a subscription may cost is this part of what others may: it is executed for each event. */
-const SUBSCRIPTION_SHARE = 20;
+/** Costly or large answers of one user that are made, or not read by the client yet, at the same time. */
+const LARGE_AT_ONCE = 4;
+/** The answer of a mutation may be larger by this factor: what it shows was small enough before the write. */
+const WRITTEN_FACTOR = 2;
+/** The longest message of an error, in UTF-16 units: those of graphql-js quote what they are about. */
+const MAX_MESSAGE = 1000;
 /** Characters of operation text whose parsed and validated documents are kept. */
 const CACHED_CHARACTERS = 250_000;
 /** What a document counts as at least beyond its text: many small ones are much, too. */
@@ -73,7 +82,7 @@ const MINIMUM_CHARACTERS = 250;
 
 export interface GateOptions {
   readonly schema: GraphQLSchema;
-  readonly limits: Pick<Limits, 'depth' | 'aliases' | 'directives' | 'cost' | 'tokens'>;
+  readonly limits: Pick<Limits, 'depth' | 'aliases' | 'directives' | 'cost' | 'tokens' | 'responseBytes'>;
   readonly introspection: boolean;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -87,10 +96,15 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     unconditionalSubscriptions,
     ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
   ];
-  const sharing = createSharing(schema);
-  const keeping = createKeeping(sharing);
-  const paced = createPacing();
-  const options = { maxErrors: MAX_ERRORS, hideSuggestions: !introspection };
+  const { slice } = createFairScheduler();
+  const sharing = createSharing({ schema, masked, responseBytes: limits.responseBytes, slice });
+  /** The JSON of results that were made here. */
+  const written = new WeakMap<ExecutionResult, Buffer>();
+  const json = (result: ExecutionResult) => written.get(result) ?? Buffer.from(JSON.stringify(result));
+  const keeping = createKeeping(sharing, json);
+  const slots = createSlots(LARGE_AT_ONCE);
+  const hideSuggestions = !introspection;
+  const options = { maxErrors: MAX_ERRORS, hideSuggestions };
   const prepared = new LRUCache<string, DocumentNode>({
     maxSize: CACHED_CHARACTERS,
     sizeCalculation: (_, query) => query.length + MINIMUM_CHARACTERS,
@@ -114,9 +128,12 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const { code, message, retryAfterMs } = original;
       return show(message, { code, ...(retryAfterMs !== null && { retryAfterMs }) });
     }
-    if (original instanceof StoreUnavailable)
-      return show(`The store did not answer in time: ${original.message}.`, { code: 'UNAVAILABLE' });
-    if (original instanceof GraphQLError) return show(original.message, { code: 'BAD_USER_INPUT' });
+    if (original instanceof StoreUnavailable) {
+      // Below a root field it is a read of the answer that failed: what was written stays written.
+      const about = (located?.path?.length ?? 0) > 1 ? '' : `: ${original.message}`;
+      return show(`The store did not answer in time${about}.`, { code: 'UNAVAILABLE' });
+    }
+    if (original instanceof GraphQLError) return show(shortened(original.message), { code: 'BAD_USER_INPUT' });
     const id = randomUUID();
     logger.error({ err: original, id, path: located?.path }, 'operation failed');
     return show(`Internal server error ${id}.`, { code: 'INTERNAL_SERVER_ERROR' });
@@ -143,23 +160,25 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     }
   }
 
-  /** What each operation costs whatever its variables are, by its name. */
-  const costs = new WeakMap<DocumentNode, Map<string, number>>();
+  const checkCost = createCostCheck(schema, limits);
 
-  /** @throws ChatError where it is more than is allowed */
-  function checkedCost(
-    { operation, name }: OperationDefinitionNode,
-    document: DocumentNode,
+  /** @throws GraphQLError for the first variable that is not as declared; graphql-js would describe fifty */
+  function checkVariables(
+    { variableDefinitions = [] }: OperationDefinitionNode,
     variables: OperationRequest['variables'],
-  ): number {
-    const key = name?.value ?? '';
-    const known = costs.get(document) ?? new Map<string, number>();
-    const highest = known.get(key) ?? costOf(schema, document, name?.value);
-    costs.set(document, known.set(key, highest));
-    const most = operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
-    const cost = highest > Math.min(FREE_COST, most) ? costOf(schema, document, name?.value, variables) : highest;
-    if (cost > most) throw badInput(`The operation asks for more than ${most} values.`);
-    return cost;
+  ) {
+    const { errors } = getVariableValues(schema, variableDefinitions, variables ?? {}, {
+      maxErrors: 1,
+      hideSuggestions,
+    });
+    if (errors?.[0]) throw errors[0];
+  }
+
+  /** Makes the JSON of a result, in one of the user's slots where it is large. */
+  async function write(result: ExecutionResult, budget: ResponseBudget, hold: Hold): Promise<ExecutionResult> {
+    if (budget.spent > LARGE_BYTES) await hold.take();
+    written.set(result, await writeJson(result, budget, hold.slice));
+    return result;
   }
 
   /** Operations that wait for their result. */
@@ -180,42 +199,70 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     running++;
     let kind: OperationTypeNode | undefined;
     let timer: NodeJS.Timeout | undefined;
+    const hold = createHold(slots, slice, context);
     try {
       const document = typeof query === 'string' ? prepare(query) : query;
       if (!('kind' in document)) return { errors: document };
       const operation = getOperationAST(document, operationName);
       if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
+      const refused = context.viewer ? null : refuseAnonymous(schema, document, operation, context.audit);
+      if (refused) return masked(refused);
       if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
-      const cost = checkedCost(operation, document, variables);
-      const hideSuggestions = !introspection;
-      const spend = createBudget(limits.cost);
-      const contextValue: Context = kind === OperationTypeNode.SUBSCRIPTION ? context : { ...context, spend };
-      const args = { schema, document, contextValue, variableValues: variables, operationName, hideSuggestions };
+      checkVariables(operation, variables);
+      const cost = checkCost(document, operation, variables);
+      const costly = cost.values > FREE_COST;
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(
           () => reject(kind === OperationTypeNode.MUTATION ? outcomeUnknown() : unanswered()),
           ANSWER_MS,
         );
       });
+      const args = { schema, document, variableValues: variables, operationName, hideSuggestions };
       if (after) await Promise.race([after, late]);
-      const turn = paced(context.viewer?.email ?? '', cost);
-      if (turn) await Promise.race([turn, late]);
-      if (kind === OperationTypeNode.QUERY && wanted?.() === false) throw badInput('Nobody waits for the answer.');
-      if (kind === OperationTypeNode.QUERY) {
-        const run = async (contextValue: Context) => masked(await execute({ ...args, contextValue }));
-        return await Promise.race([keeping.read(args, run), late]);
+      if (kind === OperationTypeNode.SUBSCRIPTION) {
+        const opening = openLive({ args: { ...args, contextValue: context }, sharing, masked, slots, slice });
+        return await Promise.race([opening, late]).catch((error: unknown) => {
+          // The caller already got a timeout; close the late subscription.
+          void abandon(opening);
+          throw error;
+        });
       }
-      if (kind === OperationTypeNode.MUTATION) return masked(await Promise.race([execute(args), late]));
-      const opening = openLive({ args, sharing, masked });
-      return await Promise.race([opening, late]).catch((error: unknown) => {
-        // Whoever was answered does not follow any more.
-        void abandon(opening);
-        throw error;
-      });
+      const answer = async (): Promise<ExecutionResult> => {
+        if (costly) await hold.take();
+        const turn = costly && hold.slice();
+        if (turn) await turn;
+        const contextOf = (budget: ResponseBudget): Context => ({
+          ...context,
+          spend: budget.spend,
+          ...(costly && { slice: hold.slice }),
+        });
+        if (kind === OperationTypeNode.QUERY) {
+          if (wanted?.() === false) throw badInput('The client is gone.');
+          const budget = createResponseBudget(limits.responseBytes);
+          const run = async (contextValue: Context) => {
+            const result = masked(await execute({ ...args, contextValue }));
+            budget.check();
+            if (budget.spent > LARGE_BYTES) hold.checkWaiting();
+            return write(result, budget, hold);
+          };
+          return keeping.read({ ...args, contextValue: contextOf(budget) }, run);
+        }
+        if (cost.mayBeTooLarge) {
+          const budget = createResponseBudget(limits.responseBytes);
+          const contextValue: Context = { ...contextOf(budget), audit() {}, rehearsal: true };
+          const rehearsed = await execute({ ...args, contextValue });
+          budget.check();
+          await writeJson(rehearsed, budget, hold.slice);
+        }
+        const budget = createResponseBudget(limits.responseBytes * WRITTEN_FACTOR);
+        return write(masked(await execute({ ...args, contextValue: contextOf(budget) })), budget, hold);
+      };
+      return await Promise.race([answer(), late]);
     } catch (error) {
       return { errors: [mask(error)] };
     } finally {
+      hold.end();
       clearTimeout(timer);
       if (--running === 0) for (const listener of whenIdle.splice(0)) listener();
       metrics.answered(kind ?? 'invalid', performance.now() - started);
@@ -227,7 +274,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     prepare,
     run,
     settled,
-    json: keeping.json,
+    json,
     mask,
     kind: (document, operationName) => getOperationAST(document, operationName)?.operation,
   };
@@ -236,20 +283,15 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 /** Ends a subscription once it has begun, for one that comes too late. */
 async function abandon(opening: Promise<OperationResult>): Promise<void> {
   const live = await opening.catch(() => null);
-  if (live && Symbol.asyncIterator in live) await live.return?.();
+  if (live && 'deliver' in live) await live.return();
 }
 
 function unanswered(): ChatError {
   return new ChatError('UNAVAILABLE', 'The store did not answer in time.');
 }
 
-/** What lists may come to whose length the operation does not tell. @throws ChatError where it is more */
-function createBudget(most: number): (values: number) => void {
-  let spent = 0;
-  return (values) => {
-    spent += values;
-    if (spent > most) throw badInput(`The operation comes to more than ${most} values.`);
-  };
+function shortened(message: string): string {
+  return message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…`.toWellFormed() : message;
 }
 
 /** A new error at the place of the given one: where in the document, where in the result. */

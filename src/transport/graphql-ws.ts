@@ -8,8 +8,10 @@ import type { Asker, Audit, Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
+import { type Backlog, createBacklog } from './inbox.ts';
 import { nestsTooDeep } from './nesting.ts';
 import type { Quotas } from './quota.ts';
+import type { Json } from './sharing.ts';
 import type { Socket } from './sockets.ts';
 
 /** What ends the frame of a result; see `push`. */
@@ -17,6 +19,16 @@ const NEXT_END = Buffer.from('}');
 
 /** Operations of one socket that may wait for their answers before the socket is read no further. */
 const MAX_WAITING = 500;
+
+/** Bytes of the frame that starts a subscription: its id, document and variables are kept as long as it lives. */
+const MAX_SUBSCRIPTION_BYTES = 16_384;
+
+/** An operation that has begun and not ended. */
+interface Running {
+  kind: 'query' | 'subscription' | 'completed';
+  /** Bytes of its frame. */
+  readonly bytes: number;
+}
 
 /** What a connection carries beside graphql-ws's own state. */
 interface Extra {
@@ -31,9 +43,11 @@ interface Extra {
    * Every operation that has begun and not ended, by its id. Those the client completed are gone from graphql-ws's list
    * at once, from this one when they have ended; they do not count any more.
    */
-  readonly running: Map<string, 'query' | 'subscription' | 'completed'>;
-  /** How many of them are queries, or mutations. */
-  waiting: number;
+  readonly running: Map<string, Running>;
+  /** Those of them that are queries or mutations. */
+  readonly waiting: Backlog;
+  /** Bytes of the frame that is being read. */
+  frameBytes: number;
   readonly socket: Socket;
 }
 
@@ -143,6 +157,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         return [gate.mask(badInput('The id is in use.'))];
       }
       const live = kind === OperationTypeNode.SUBSCRIPTION;
+      if (live && extra.frameBytes > MAX_SUBSCRIPTION_BYTES)
+        return [gate.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
       if (live && !mayFollow(extra, subscriptions)) {
         audit(asker(extra), { what: 'subscribe', outcome: 'RATE_LIMITED', why: 'subscriptions' });
         return [gate.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
@@ -150,8 +166,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
       const result = gate.run({ query: document, variables, operationName, after, wanted }, extra.context);
-      extra.running.set(id, live ? 'subscription' : 'query');
-      if (!live && ++extra.waiting === MAX_WAITING) extra.socket.hold(true);
+      extra.running.set(id, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
+      if (!live) extra.waiting.add(extra.frameBytes);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
@@ -167,11 +183,11 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   function mayFollow({ running, context: { viewer }, socket }: Extra, subscriptions: object): boolean {
     const user = viewer?.email ?? '';
     let here = 0;
-    for (const [id, kind] of running) {
-      if (kind !== 'subscription') continue;
+    for (const [id, operation] of running) {
+      if (operation.kind !== 'subscription') continue;
       if (id in subscriptions) here++;
       else {
-        running.set(id, 'completed');
+        operation.kind = 'completed';
         quotas.subscriptions.give(user);
       }
     }
@@ -179,10 +195,10 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   }
 
   function end(extra: Extra, id: string): void {
-    const kind = extra.running.get(id);
+    const { kind, bytes = 0 } = extra.running.get(id) ?? {};
     extra.running.delete(id);
     if (kind === 'subscription') quotas.subscriptions.give(extra.context.viewer?.email ?? '');
-    if (kind === 'query' && --extra.waiting === MAX_WAITING - 1) extra.socket.hold(false);
+    if (kind === 'query') extra.waiting.remove(bytes);
   }
 
   /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
@@ -190,13 +206,13 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     const { id, socket, result: starting } = args as StartedArgs;
     const result = await starting;
     const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
-    const sendEvent = (json: Buffer) => {
-      socket.sendEvent(head, json, NEXT_END);
+    const sendEvent = (json: Json) => {
+      socket.sendEvent(head, ...json, NEXT_END);
       metrics.delivered();
     };
     const sendAll = async () =>
       'deliver' in result ? result.deliver(sendEvent) : socket.send(head, gate.json(result), NEXT_END);
-    const stop = async () => ('deliver' in result ? result.return?.() : undefined);
+    const stop = async () => ('deliver' in result ? result.return() : undefined);
     const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
     const iterator: AsyncIterableIterator<never> = {
       next: () => sendAll().then(end),
@@ -222,7 +238,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       late,
       registered: Promise.resolve(),
       running: new Map(),
-      waiting: 0,
+      waiting: createBacklog(socket, MAX_WAITING),
+      frameBytes: 0,
       socket,
     };
     const closed = server.opened(
@@ -232,6 +249,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           socket.onMessage((data) => {
+            extra.frameBytes = data.length;
             receive(String(data)).catch((error: unknown) => {
               const unexpected = error instanceof Error && error.message.startsWith('Unexpected message of type');
               if (unexpected || error instanceof ChatError) {

@@ -3,6 +3,9 @@ import type { WebSocket } from 'ws';
 /** Frames that are taken from one socket in one turn of the event loop: whoever sends a flood waits like everybody else. */
 const FRAMES_A_TURN = 8;
 
+/** Bytes of frames that may wait for their answers on one socket. */
+const MAX_WAITING_BYTES = 1_048_576;
+
 export type Receive = (data: Buffer, isBinary: boolean) => void;
 
 /** A turn that takes longer than this, in milliseconds, keeps others waiting: then one frame a socket is all that is taken. */
@@ -104,4 +107,25 @@ export class Inbox {
     const reading = this.#holds === 0 && !this.#stopped && this.#frames.length === 0;
     if (reading === this.#ws.isPaused) this.#ws[reading ? 'resume' : 'pause']();
   }
+}
+
+/** What waits for its answer on one socket; the socket is held while that is too much. */
+export interface Backlog {
+  /** Counts an operation that has come, by the bytes of its frame. */
+  add(bytes: number): void;
+  /** Counts the operation off: it is answered. */
+  remove(bytes: number): void;
+}
+
+/** @param operations that may wait; their frames may have `MAX_WAITING_BYTES` */
+export function createBacklog(socket: { hold(held: boolean): void }, operations: number): Backlog {
+  let [waiting, waitingBytes, full] = [0, 0, false];
+  const count = (change: number, bytes: number) => {
+    waiting += change;
+    waitingBytes += bytes;
+    const isFull = waiting >= operations || waitingBytes >= MAX_WAITING_BYTES;
+    if (isFull !== full) socket.hold(isFull);
+    full = isFull;
+  };
+  return { add: (bytes) => count(1, bytes), remove: (bytes) => count(-1, -bytes) };
 }

@@ -14,7 +14,6 @@ const KEPT_BYTES = 16_000_000;
 interface Kept {
   readonly conversation: Conversation;
   readonly result: ExecutionResult;
-  readonly json: Buffer;
   /** What was decided about the first who asked, and is decided about everybody who may see it. */
   readonly decision: Decision;
 }
@@ -23,12 +22,12 @@ interface Kept {
  * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
  * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
  */
-export function createKeeping(sharing: Sharing) {
+export function createKeeping(sharing: Sharing, jsonOf: (result: ExecutionResult) => Buffer) {
   const results = new LRUCache<string, Kept>({
     maxSize: KEPT_BYTES,
-    sizeCalculation: ({ json }, key) => json.length + key.length,
+    maxEntrySize: KEPT_BYTES / 16,
+    sizeCalculation: ({ result }, key) => jsonOf(result).length + key.length,
   });
-  const json = new WeakMap<ExecutionResult, Buffer>();
   const numbers = new WeakMap<DocumentNode, number>();
   let documents = 0;
 
@@ -43,7 +42,7 @@ export function createKeeping(sharing: Sharing) {
     async read(args: ExecutionArgs, execute: (context: Context) => Promise<ExecutionResult>): Promise<ExecutionResult> {
       const { document, operationName, variableValues } = args;
       const context = args.contextValue as Context;
-      const { chat, viewer, drained, audit } = context;
+      const { chat, viewer, audit } = context;
       if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
       const kept = results.get(key);
@@ -59,9 +58,7 @@ export function createKeeping(sharing: Sharing) {
       const found: Conversation[] = [];
       const decisions: Decision[] = [];
       const result = await execute({
-        chat,
-        drained,
-        ...(context.spend && { spend: context.spend }),
+        ...context,
         audit: (decision) => {
           decisions.push(decision);
           audit(decision);
@@ -73,15 +70,8 @@ export function createKeeping(sharing: Sharing) {
       });
       const [conversation] = found;
       const [decision] = decisions;
-      if (conversation && decision && !result.errors) {
-        const bytes = Buffer.from(JSON.stringify(result));
-        json.set(result, bytes);
-        results.set(key, { conversation, result, json: bytes, decision });
-      }
+      if (conversation && decision && !result.errors) results.set(key, { conversation, result, decision });
       return result;
     },
-
-    /** The JSON of a result, in UTF-8 and not to be changed. */
-    json: (result: ExecutionResult): Buffer => json.get(result) ?? Buffer.from(JSON.stringify(result)),
   };
 }

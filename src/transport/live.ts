@@ -1,10 +1,17 @@
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
-import { executeEvent, type Masked, type Shared, type Sharing } from './sharing.ts';
+import type { Context } from '../operations/context.ts';
+import type { Slots } from './quota.ts';
+import type { Json, Masked, Shared, Sharing } from './sharing.ts';
 
-/** A subscription under way. Its results are taken one by one with `next`, or all with `deliver`. */
-export interface Live extends AsyncIterableIterator<ExecutionResult> {
+/** JSON of this many bytes is made and sent in one of its user's slots. */
+export const LARGE_BYTES = 262_144;
+
+/** A subscription under way. */
+export interface Live {
   /** Hands over the JSON of each result, in UTF-8 and not to be changed; resolves when there will be no other. */
-  deliver(to: (json: Buffer) => void): Promise<void>;
+  deliver(to: (json: Json) => void): Promise<void>;
+  /** Ends it, even while the next event is waited for. */
+  return(): Promise<void>;
 }
 
 /** Where events come from; those at hand can be taken without waiting. */
@@ -19,6 +26,9 @@ export interface LiveOptions {
   readonly args: ExecutionArgs;
   readonly sharing: Sharing;
   readonly masked: Masked;
+  readonly slots: Slots;
+  /** As in `FairScheduler`. */
+  readonly slice: (user: string) => Promise<void> | null;
 }
 
 /** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or one with why there is none. */
@@ -32,82 +42,116 @@ export async function openLive(options: LiveOptions): Promise<Live | ExecutionRe
 /** A class, because there are many: one for each subscriber. */
 class Stream implements Live {
   readonly #source: Source;
-  readonly #shared: Shared | null;
-  readonly #args: ExecutionArgs;
-  readonly #masked: Masked;
+  readonly #shared: Shared;
+  readonly #options: LiveOptions;
+  readonly #context: Context;
   #ended = false;
-  #failed = false;
+  #left = false;
 
-  constructor(source: Source, shared: Shared | null, { args, masked }: LiveOptions) {
+  constructor(source: Source, shared: Shared, options: LiveOptions) {
     this.#source = source;
     this.#shared = shared;
-    this.#args = args;
-    this.#masked = masked;
+    this.#options = options;
+    this.#context = options.args.contextValue as Context;
   }
 
-  async next(): Promise<IteratorResult<ExecutionResult>> {
-    if (this.#failed) await this.return();
-    if (this.#ended) return { done: true, value: undefined };
+  async deliver(to: (json: Json) => void): Promise<void> {
+    const give = (json: Json): void => {
+      if (!this.#ended) to(json);
+    };
     try {
-      const { done, value: event } = await this.#source.next();
-      if (!done && !this.#ended) return { done: false, value: await this.#resultOf(event) };
-      return await this.return();
+      while (!this.#ended) {
+        const waiting = this.#deliverAtHand(give);
+        if (waiting) await waiting;
+        else await this.#deliverNext(give);
+      }
     } catch (error) {
-      return { done: false, value: this.#failure(error) };
+      give([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
     }
+    await this.return();
   }
 
-  deliver(to: (json: Buffer) => void): Promise<void> {
-    return new Promise((resolve) => {
-      // This is the path of every live message: no promise where there is nothing to wait for.
-      const takeAll = (): void => {
-        try {
-          for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
-            const result = this.#resultOf(event);
-            if (result instanceof Promise) return void result.then(give).then(takeAll).catch(fail);
-            give(result);
-          }
-          if (!this.#source.onNews?.(takeAll)) takeNext().catch(fail);
-        } catch (error) {
-          fail(error);
-        }
-      };
-      const takeNext = async (): Promise<void> => {
-        const { done, value } = await this.next();
-        if (done) return resolve();
-        give(value);
-        takeAll();
-      };
-      const give = (result: ExecutionResult): void => {
-        if (!this.#ended) to(this.#shared?.json(result) ?? Buffer.from(JSON.stringify(result)));
-      };
-      const fail = (error: unknown): void => {
-        give(this.#failure(error));
-        void this.return().then(() => resolve());
-      };
-      takeAll();
+  /**
+   * Delivers what is at hand, now and whenever there is news, for as long as nothing has to be waited for: this is the
+   * path of every live message. Null where the next event is to be asked for.
+   */
+  #deliverAtHand(give: (json: Json) => void): Promise<void> | null {
+    const source = this.#source;
+    const takeAll = (): Promise<void> | null => {
+      for (let event = source.take?.(); event; event = source.take?.()) {
+        const json = this.#shared.json(event);
+        if (json instanceof Promise || isLarge(json)) return this.#deliverLate(event, give);
+        give(json);
+      }
+      return null;
+    };
+    return takeAll() ?? this.#onNews(takeAll);
+  }
+
+  /** Resolves when there is something to wait for; null where the source does not call back. */
+  #onNews(takeAll: () => Promise<void> | null): Promise<void> | null {
+    let settle: { resolve: (after?: Promise<void>) => void; reject: (error: unknown) => void } | null = null;
+    const listen = (): boolean => this.#source.onNews?.(takeMore) ?? false;
+    const takeMore = (): void => {
+      try {
+        const waiting = takeAll();
+        if (waiting) settle?.resolve(waiting);
+        else if (!listen()) settle?.resolve();
+      } catch (error) {
+        settle?.reject(error);
+      }
+    };
+    if (!listen()) return null;
+    return new Promise<void>((resolve, reject) => {
+      settle = { resolve: (after) => resolve(after), reject };
     });
   }
 
-  async return(): Promise<IteratorReturnResult<undefined>> {
-    if (!this.#ended) this.#shared?.leave();
+  async #deliverNext(give: (json: Json) => void): Promise<void> {
+    const { done, value: event } = await this.#source.next();
+    if (done) this.#ended = true;
+    if (this.#ended) return;
+    const turn = this.#options.slice(this.#user);
+    if (turn) await turn;
+    await this.#deliverLate(event, give);
+  }
+
+  /** Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been read. */
+  async #deliverLate(event: object, give: (json: Json) => void): Promise<void> {
+    if (await this.#gaveSmall(event, give)) return;
+    const done = await this.#options.slots.take(this.#user);
+    try {
+      if (this.#ended) return;
+      give(await this.#shared.json(event));
+      await this.#context.drained();
+    } finally {
+      done();
+    }
+  }
+
+  /** False, and nothing given or kept, where the event is large. */
+  async #gaveSmall(event: object, give: (json: Json) => void): Promise<boolean> {
+    const json = await this.#shared.json(event);
+    const small = !isLarge(json);
+    if (small) give(json);
+    return small;
+  }
+
+  async return(): Promise<void> {
+    if (!this.#left) this.#shared.leave();
+    this.#left = true;
     this.#ended = true;
     // Reaches the source even while a `next` is pending.
     await this.#source.return?.();
-    return { done: true, value: undefined };
   }
 
-  [Symbol.asyncIterator](): this {
-    return this;
+  get #user(): string {
+    return this.#context.viewer?.email ?? '';
   }
+}
 
-  #resultOf(event: object): ExecutionResult | Promise<ExecutionResult> {
-    return this.#shared?.result(event, this.#args, this.#masked) ?? executeEvent(event, this.#args, this.#masked);
-  }
-
-  /** The last result of a stream whose source failed. */
-  #failure(error: unknown): ExecutionResult {
-    this.#failed = true;
-    return this.#masked({ errors: [error as GraphQLError] });
-  }
+function isLarge(json: Json): boolean {
+  let bytes = 0;
+  for (const { length } of json) bytes += length;
+  return bytes > LARGE_BYTES;
 }

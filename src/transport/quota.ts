@@ -36,3 +36,33 @@ export function createQuotas(limits: Pick<Limits, 'socketsPerUser' | 'socketsPer
     addresses: createQuota(limits.socketsPerAddress),
   };
 }
+
+/** A few places for each user, in which large answers are made and kept until the client has read them. */
+export interface Slots {
+  /** Resolves to what gives the place back, once there is one; in the order of asking. */
+  take(user: string): Promise<() => void>;
+  /** How many wait for a place. */
+  waiting(user: string): number;
+}
+
+/** @param places of each user */
+export function createSlots(places: number): Slots {
+  const users = new Map<string, { held: number; readonly waiting: (() => void)[] }>();
+  return {
+    async take(user) {
+      const known = users.get(user) ?? { held: 0, waiting: [] };
+      users.set(user, known);
+      if (known.held === places) await new Promise<void>((resolve) => known.waiting.push(resolve));
+      else known.held++;
+      let given = false;
+      return () => {
+        if (given) return;
+        given = true;
+        const next = known.waiting.shift();
+        if (next) next();
+        else if (--known.held === 0) users.delete(user);
+      };
+    },
+    waiting: (user) => users.get(user)?.waiting.length ?? 0,
+  };
+}

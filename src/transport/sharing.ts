@@ -3,8 +3,7 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute,
-  type GraphQLArgument,
-  type GraphQLField,
+  type GraphQLError,
   type GraphQLObjectType,
   type GraphQLSchema,
   getOperationAST,
@@ -14,116 +13,206 @@ import {
   visitWithTypeInfo,
 } from 'graphql';
 import type { Context } from '../operations/context.ts';
+import { createResponseBudget, type ResponseBudget, writeJson } from './response-writer.ts';
+import { isMarked, type Split, splitSubscription } from './split-selection.ts';
 
 /** Hides what clients are not to see in the errors of a result. */
 export type Masked = (result: ExecutionResult) => ExecutionResult;
 
-/** One operation as many subscribers run it: executed once for each event, its JSON made once. */
+/** JSON in UTF-8, in parts that are not to be changed. */
+export type Json = readonly Buffer[];
+
+/** One subscription as many subscribers run it: executed, and its JSON made, once for each event. */
 export interface Shared {
-  result(event: object, args: ExecutionArgs, masked: Masked): ExecutionResult | Promise<ExecutionResult>;
-  json(result: ExecutionResult): Buffer;
+  /** The JSON of the result for an event. */
+  json(event: object): Json | Promise<Json>;
   /** To be called once by each who joined. */
   leave(): void;
 }
 
 export interface Sharing {
-  /** The operation as it is shared now; null where its result depends on who asks. */
-  join(args: ExecutionArgs): Shared | null;
+  /** The subscription as it is shared now: with all viewers as far as its result is the same for them. */
+  join(args: ExecutionArgs): Shared;
   /** Whether a query is about one conversation alone, and the same for all who may see that. */
   ofOneConversation(document: DocumentNode, operationName: string | null | undefined): boolean;
 }
 
-/** Executes the selection of a subscription on an event. */
-export function executeEvent(
-  event: object,
-  args: ExecutionArgs,
-  masked: Masked,
-): ExecutionResult | Promise<ExecutionResult> {
-  const result = execute({ ...args, rootValue: event });
-  return result instanceof Promise ? result.then(masked) : masked(result);
+export interface SharingOptions {
+  readonly schema: GraphQLSchema;
+  readonly masked: Masked;
+  /** Bytes that the JSON of one event may have. */
+  readonly responseBytes: number;
+  /** As in `FairScheduler`. */
+  readonly slice: (user: string) => Promise<void> | null;
 }
 
-class Operation implements Shared {
-  subscribers = 0;
-  readonly #contextValue: Context;
-  readonly #end: () => void;
-  /**
-   * By event, which all followers of a conversation see as one object as long as they keep up. They ask in the turn
-   * in which it came; after it nothing is kept, as anybody can ask for many and large results.
-   */
-  readonly #results = new Map<object, ExecutionResult | Promise<ExecutionResult>>();
-  readonly #json = new Map<ExecutionResult, Buffer>();
+/** The JSON of each field of an event, by its key; null where there are errors. */
+type Fields = ReadonlyMap<string, Buffer> | null;
 
-  constructor(contextValue: Context, end: () => void) {
-    this.#contextValue = contextValue;
-    this.#end = end;
+/** Something made once for each event, and for all who ask for it in the turn in which the event came. */
+class Memo<Value> {
+  readonly #make: (event: object) => Value | Promise<Value>;
+  /** After the turn nothing is kept, as anybody can ask for many and large results. */
+  readonly #made = new Map<object, Value | Promise<Value>>();
+
+  constructor(make: (event: object) => Value | Promise<Value>) {
+    this.#make = make;
   }
 
-  result(event: object, args: ExecutionArgs, masked: Masked): ExecutionResult | Promise<ExecutionResult> {
-    if (this.#results.size === 0) setImmediate(() => this.#forget());
-    return getOrMake(this.#results, event, () =>
-      executeEvent(event, { ...args, contextValue: this.#contextValue }, masked),
-    );
+  get(event: object): Value | Promise<Value> {
+    if (this.#made.size === 0) setImmediate(() => this.#made.clear());
+    return getOrMake(this.#made, event, () => this.#make(event));
   }
+}
 
-  json(result: ExecutionResult): Buffer {
-    return getOrMake(this.#json, result, () => Buffer.from(JSON.stringify(result)));
-  }
+/** What is kept for each key as long as it is used. */
+class Kept<Value> {
+  readonly #entries = new Map<string, { readonly value: Value; users: number }>();
 
-  #forget(): void {
-    this.#results.clear();
-    this.#json.clear();
+  /** The value of the key, made unless it is kept, and what gives it back. */
+  use(key: string, make: () => Value): { readonly value: Value; leave(): void } {
+    const entry = getOrMake(this.#entries, key, () => ({ value: make(), users: 0 }));
+    entry.users++;
+    const leave = () => {
+      if (--entry.users === 0) this.#entries.delete(key);
+    };
+    return { value: entry.value, leave };
   }
+}
 
-  leave(): void {
-    if (--this.subscribers === 0) this.#end();
-  }
+/** What is known, and kept, of one operation of a document. */
+interface Operation extends Dependencies {
+  readonly split: Split | null;
+  readonly whole: Kept<Memo<Json>>;
+  readonly fields: Kept<Memo<Fields>>;
 }
 
 /**
- * Decides from the schema which subscriptions may share execution: those without a field marked `@perViewer`, for
- * all who run the same document with the same values of the variables that the result depends on.
+ * Shares what subscribers of the same document with the same values of the variables that the result depends on get for
+ * an event: with all of them what the schema does not mark as `@perViewer`, the rest with the subscriptions of one viewer.
  */
-export function createSharing(schema: GraphQLSchema): Sharing {
-  const dependenciesOf = new WeakMap<DocumentNode, Map<string, Dependencies>>();
+export function createSharing({ schema, masked, responseBytes, slice }: SharingOptions): Sharing {
   const operations = new WeakMap<DocumentNode, Map<string, Operation>>();
 
-  function dependencies(document: DocumentNode, operationName: string | null | undefined): [string, Dependencies] {
-    const name = operationName ?? getOperationAST(document)?.name?.value ?? '';
-    const known = getOrMake(dependenciesOf, document, () => new Map());
-    let found = known.get(name);
-    if (!found) {
-      found = findDependencies(schema, separateOperations(document)[name] ?? document);
-      known.set(name, found);
+  function operationOf(document: DocumentNode, operationName: string | null | undefined): Operation {
+    const node = getOperationAST(document, operationName);
+    const name = node?.name?.value ?? '';
+    return getOrMake(
+      getOrMake(operations, document, () => new Map<string, Operation>()),
+      name,
+      () => {
+        const found = findDependencies(schema, separateOperations(document)[name] ?? document);
+        const split = found.perViewer && node ? splitSubscription(schema, document, node) : null;
+        return { ...found, split, whole: new Kept(), fields: new Kept() };
+      },
+    );
+  }
+
+  function executed(args: ExecutionArgs, contextOf: ContextOf, event: object, budget: ResponseBudget) {
+    const result = execute({ ...args, rootValue: event, contextValue: contextOf(args.contextValue, budget) });
+    return result instanceof Promise ? result.then(masked) : masked(result);
+  }
+
+  function failed(error: unknown): Json {
+    return [Buffer.from(JSON.stringify(masked({ errors: [error as GraphQLError] })))];
+  }
+
+  /** The whole result of an event. */
+  function whole(args: ExecutionArgs, contextOf: ContextOf): Memo<Json> {
+    return new Memo((event) => {
+      const budget = createResponseBudget(responseBytes);
+      const write = (result: ExecutionResult) =>
+        then(
+          writeJson(result, budget, () => slice('')),
+          (json): Json => [json],
+        );
+      try {
+        const json = then(executed(args, contextOf, event, budget), write);
+        return json instanceof Promise ? json.catch(failed) : json;
+      } catch (error) {
+        return failed(error);
+      }
+    });
+  }
+
+  /** The fields of an event that a part of the operation selects. */
+  function fields(args: ExecutionArgs, contextOf: ContextOf, { root }: Split): Memo<Fields> {
+    return new Memo((event) => {
+      const budget = createResponseBudget(responseBytes);
+      return then(executed(args, contextOf, event, budget), ({ data, errors }): Fields | Promise<Fields> => {
+        const value = data?.[root];
+        if (errors || typeof value !== 'object' || value === null) return null;
+        const parts: [string, Buffer | Promise<Buffer>][] = Object.entries(value).map(([key, field]) => [
+          key,
+          writeJson(field, budget, () => slice('')),
+        ]);
+        if (parts.every((part): part is [string, Buffer] => part[1] instanceof Buffer)) return new Map(parts);
+        return Promise.all(parts.map(async ([key, json]) => [key, await json] as const)).then((all) => new Map(all));
+      });
+    });
+  }
+
+  /** Puts the fields of an event together; null where there were errors, or they are too large together. */
+  function joined({ root, keys }: Split, shared: Fields, own: Fields): Json | null {
+    if (!shared || !own) return null;
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    for (const key of keys) {
+      const json = shared.get(key) ?? own.get(key);
+      if (!json) continue;
+      const before = parts.length === 0 ? `{"data":{${JSON.stringify(root)}:{` : ',';
+      parts.push(Buffer.from(`${before}${JSON.stringify(key)}:`), json);
+      bytes += json.length;
     }
-    return [name, found];
+    parts.push(Buffer.from('}}}'));
+    return bytes > responseBytes ? null : parts;
   }
 
   return {
-    join({ document, operationName, variableValues, contextValue }) {
-      const [name, { perViewer, variables }] = dependencies(document, operationName);
-      if (perViewer) return null;
+    join(args) {
+      const operation = operationOf(args.document, args.operationName);
+      const { variableValues } = args;
       // Null is a value; what is absent may have a default.
-      const values = variables.map((variable) =>
+      const values = operation.variables.map((variable) =>
         variableValues && Object.hasOwn(variableValues, variable) ? [variableValues[variable]] : 0,
       );
-      const key = JSON.stringify([name, values]);
-      const known = getOrMake(operations, document, () => new Map<string, Operation>());
-      const operation =
-        known.get(key) ?? new Operation(forNobody(contextValue as Context), () => void known.delete(key));
-      known.set(key, operation);
-      operation.subscribers++;
-      return operation;
+      const key = JSON.stringify(values);
+      if (!operation.perViewer) {
+        const { value, leave } = operation.whole.use(key, () => whole(args, forNobody));
+        return { json: (event) => value.get(event), leave };
+      }
+      const { viewer } = args.contextValue as Context;
+      const mine = JSON.stringify([values, viewer]);
+      const alone = operation.whole.use(mine, () => whole(args, forViewer));
+      const { split } = operation;
+      if (!split) return { json: (event) => alone.value.get(event), leave: alone.leave };
+      const shared = operation.fields.use(key, () => fields({ ...args, document: split.shared }, forNobody, split));
+      const own = operation.fields.use(mine, () => fields({ ...args, document: split.own }, forViewer, split));
+      return {
+        json: (event) =>
+          then(shared.value.get(event), (all) =>
+            // Errors are those of the whole: their places are in it.
+            then(own.value.get(event), (some) => joined(split, all, some) ?? alone.value.get(event)),
+          ),
+        leave() {
+          for (const { leave } of [alone, shared, own]) leave();
+        },
+      };
     },
     ofOneConversation(document, operationName) {
-      const [, { perViewer, oneConversation }] = dependencies(document, operationName);
+      const { perViewer, oneConversation } = operationOf(document, operationName);
       return oneConversation && !perViewer;
     },
   };
 }
 
-function getOrMake<Key extends object, Value>(
-  map: Pick<Map<Key, Value>, 'get' | 'set'> | WeakMap<Key, Value>,
+/** What comes after a value, at once where it is no promise. */
+function then<From, To>(value: From | Promise<From>, next: (value: From) => To | Promise<To>): To | Promise<To> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+function getOrMake<Key, Value>(
+  map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
   key: Key,
   make: () => Value,
 ): Value {
@@ -175,20 +264,23 @@ function findDependencies(schema: GraphQLSchema, document: DocumentNode): Depend
   return { perViewer, oneConversation, variables: [...variables] };
 }
 
-function isMarked(element: GraphQLField<unknown, unknown> | GraphQLArgument | null | undefined, mark: string): boolean {
-  return element?.astNode?.directives?.some(({ name }) => name.value === mark) ?? false;
-}
+/** The context of an event that is executed for more than one subscription. */
+type ContextOf = (context: unknown, budget: ResponseBudget) => Context;
 
-function forNobody({ chat }: Context): Context {
-  return {
-    chat,
-    drained: async () => {},
-    audit() {},
-    get viewer() {
-      return noViewer();
-    },
-  };
-}
+const forViewer: ContextOf = (context, { spend }) => {
+  const { chat, viewer } = context as Context;
+  return { chat, viewer, spend, drained: async () => {}, audit() {} };
+};
+
+const forNobody: ContextOf = (context, { spend }) => ({
+  chat: (context as Context).chat,
+  spend,
+  drained: async () => {},
+  audit() {},
+  get viewer() {
+    return noViewer();
+  },
+});
 
 /** Makes sure that what is made for many depends on nobody: a field that does, and is not marked, fails loudly. */
 export function noViewer(): never {

@@ -1,10 +1,10 @@
 import {
+  type FragmentDefinitionNode,
   GraphQLError,
   Kind,
   OperationTypeNode,
   type SelectionNode,
   type SelectionSetNode,
-  type ValidationContext,
   type ValidationRule,
 } from 'graphql';
 
@@ -15,7 +15,7 @@ import {
 export const unconditionalSubscriptions: ValidationRule = (context) => ({
   OperationDefinition({ operation, selectionSet }) {
     if (operation !== OperationTypeNode.SUBSCRIPTION) return;
-    for (const node of selected(context, selectionSet)) {
+    for (const node of selected(selectionSet, (name) => context.getFragment(name))) {
       if (node.directives?.some(({ name }) => name.value === 'skip' || name.value === 'include')) {
         const message = 'The root field of a subscription takes neither @skip nor @include.';
         context.reportError(new GraphQLError(message, { nodes: node }));
@@ -25,13 +25,18 @@ export const unconditionalSubscriptions: ValidationRule = (context) => ({
 });
 
 /** The selections of a level, those in fragments included; each fragment once. */
-function selected(context: ValidationContext, set: SelectionSetNode, seen = new Set<string>()): SelectionNode[] {
+export function selected(
+  set: SelectionSetNode,
+  fragmentOf: (name: string) => FragmentDefinitionNode | null | undefined,
+  seen = new Set<string>(),
+): SelectionNode[] {
   return set.selections.flatMap((selection) => {
     if (selection.kind === Kind.FIELD) return [selection];
-    if (selection.kind === Kind.INLINE_FRAGMENT) return [selection, ...selected(context, selection.selectionSet, seen)];
+    if (selection.kind === Kind.INLINE_FRAGMENT)
+      return [selection, ...selected(selection.selectionSet, fragmentOf, seen)];
     const name = selection.name.value;
-    const fragment = seen.has(name) ? undefined : context.getFragment(name);
+    const fragment = seen.has(name) ? undefined : fragmentOf(name);
     seen.add(name);
-    return fragment ? [selection, ...selected(context, fragment.selectionSet, seen)] : [selection];
+    return fragment ? [selection, ...selected(fragment.selectionSet, fragmentOf, seen)] : [selection];
   });
 }

@@ -23,6 +23,8 @@ export interface YogaOptions {
 interface Client {
   /** The client's network address. */
   readonly from: string;
+  /** Resolves when the client has read the answer, or is gone. */
+  readonly drained: () => Promise<void>;
 }
 
 /** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
@@ -51,7 +53,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
       }
       setRequestParser(readJson);
     },
-    onParams({ setParamsHandler, context: { from } }) {
+    onParams({ setParamsHandler, context: { from, drained } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
         const document = gate.prepare(query);
         if (!('kind' in document)) return { errors: document.map(inRequest) };
@@ -64,9 +66,9 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
         const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
         const result = await gate.run(
           { query: document, variables, operationName },
-          { chat, viewer, drained: async () => {}, audit: (decision) => audit(asker, decision) },
+          { chat, viewer, drained, audit: (decision) => audit(asker, decision) },
         );
-        if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
+        if ('deliver' in result) throw new Error('only subscriptions have events');
         return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;
       });
     },

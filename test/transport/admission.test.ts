@@ -122,25 +122,28 @@ describe('what an operation may ask for', () => {
   });
 
   test('is bounded where only the answer tells how long a list is', async () => {
-    const { url } = await startServer({ MAX_COST: '1000' });
-    const members = [ANN, ...Array.from({ length: 300 }, (_, i) => `m${i}@example.com`)];
+    const { url } = await startServer({ MAX_RESPONSE_BYTES: '65536' });
+    const members = [ANN, ...Array.from({ length: 1000 }, (_, i) => `member-${i}-of-many@example.com`)];
     const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
     await post(url, ANN, say, { input: { to: { key: { configId: 'c', members } }, text: 'x' } });
-    const list = '{ chatList(first: 1) { nodes { lastMessage { readBy } members { email } } } }';
+    const list =
+      '{ chatList(first: 1) { nodes { lastMessage { readBy } members { email } again: members { email } } } }';
     expect(await over(url, list)).toBe('BAD_USER_INPUT');
-    expect(await over(url, list.replace('members { email }', ''))).toBeUndefined();
+    expect(await over(url, list.replace('again: members { email }', ''))).toBeUndefined();
   });
 
   test('is bounded in earlier texts, too', async () => {
-    const { url } = await startServer({ MAX_COST: '300', RATE_LIMIT_MESSAGES: '0' });
+    const { url } = await startServer({ MAX_RESPONSE_BYTES: '65536' });
     const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
     const input = { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' };
     const conversationId = (await post(url, ANN, say, { input })).data.sendMessage.conversation.id;
     const edit = 'mutation ($input: EditMessageInput!) { editMessage(input: $input) { message { seq } } }';
-    for (let i = 0; i < 60; i++) await post(url, ANN, edit, { input: { conversationId, seq: 1, text: `${i}` } });
-    const list = '{ chatList(first: 1) { nodes { lastMessage { a: revisions { text } b: revisions { text } } } } }';
+    for (let i = 0; i < 60; i++)
+      await post(url, ANN, edit, { input: { conversationId, seq: 1, text: `${i}`.repeat(100) } });
+    const many = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => `${name}: revisions { text }`).join(' ');
+    const list = `{ chatList(first: 1) { nodes { lastMessage { ${many} } } } }`;
     expect(await over(url, list)).toBe('BAD_USER_INPUT');
-    expect(await over(url, list.replace('b: revisions { text }', ''))).toBeUndefined();
+    expect(await over(url, list.replace('f: revisions { text }', ''))).toBeUndefined();
   });
 
   test('is bounded more closely for subscriptions, as it is asked for with each event', async () => {

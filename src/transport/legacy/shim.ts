@@ -7,6 +7,7 @@ import type { Viewer } from '../../model.ts';
 import type { Asker, Audit, Metrics } from '../../observe.ts';
 import type { Context } from '../../operations/context.ts';
 import type { Gate } from '../gate.ts';
+import { createBacklog } from '../inbox.ts';
 import type { Quotas } from '../quota.ts';
 import type { Socket } from '../sockets.ts';
 import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
@@ -14,6 +15,7 @@ import type { LegacyParams } from './params.ts';
 
 /** Requests of one socket that may wait for their answers before the socket is read no further. */
 const MAX_WAITING = 32;
+
 export interface ShimOptions {
   readonly gate: Gate;
   readonly chat: Chat;
@@ -44,7 +46,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     const client: LegacyClient = { email, spelling, pageSize, run };
     const followed = new Set<string>();
     let answered = Promise.resolve();
-    let waiting = 0;
+    const waiting = createBacklog(socket, MAX_WAITING);
 
     const startIdle = () => setTimeout(() => socket.close(1000, 'Idle'), idleMs);
     let idle = startIdle();
@@ -55,7 +57,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
 
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
       const result = await gate.run({ query, variables }, context);
-      if (Symbol.asyncIterator in result) throw new Error('only subscriptions have events');
+      if ('deliver' in result) throw new Error('only subscriptions have events');
       if (result.errors?.[0]) throw result.errors[0];
       return result.data as Data;
     }
@@ -87,13 +89,14 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
       followed.add(conversationId);
       clearTimeout(idle);
       const events = await gate.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
-      if (Symbol.asyncIterator in events) {
-        socket.onEnd(() => void events.return?.());
-        for await (const { data } of events) {
-          if (!data) continue;
-          send(messageFrame(client, follow, data as Parameters<typeof messageFrame>[2]));
+      if ('deliver' in events) {
+        socket.onEnd(() => void events.return());
+        await events.deliver((json) => {
+          const { data } = JSON.parse(Buffer.concat(json).toString());
+          if (!data) return;
+          send(messageFrame(client, follow, data));
           metrics.delivered();
-        }
+        });
       }
       followed.delete(conversationId);
       if (followed.size === 0 && !socket.ended) idle = startIdle();
@@ -102,12 +105,8 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
 
     socket.onMessage((data, isBinary) => {
       if (followed.size === 0) idle.refresh();
-      if (++waiting === MAX_WAITING) socket.hold(true);
-      answered = answered
-        .then(() => answer(data, isBinary))
-        .finally(() => {
-          if (--waiting === MAX_WAITING - 1) socket.hold(false);
-        });
+      waiting.add(data.length);
+      answered = answered.then(() => answer(data, isBinary)).finally(() => waiting.remove(data.length));
     });
     socket.onEnd(() => clearTimeout(idle));
   };

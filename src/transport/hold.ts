@@ -1,0 +1,39 @@
+import { setImmediate } from 'node:timers/promises';
+import { ChatError } from '../chat/errors.ts';
+import type { Context } from '../operations/context.ts';
+import type { FairScheduler } from './fair-scheduler.ts';
+import type { Slots } from './quota.ts';
+
+/** How many large results of a user may wait for a slot. */
+const MAX_WAITING = 16;
+/** When a large answer that was refused may be asked for again, in milliseconds. */
+const RETRY_MS = 1000;
+
+export type Hold = ReturnType<typeof createHold>;
+
+/** The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read. */
+export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
+  const user = viewer?.email ?? '';
+  let ended = false;
+  let release: (() => void) | null = null;
+  return {
+    slice: () => slice(user),
+    /** Resolves when the operation has a slot. */
+    async take(): Promise<void> {
+      if (release) return;
+      const given = await slots.take(user);
+      if (ended) given();
+      else release = given;
+    },
+    /** @throws ChatError RATE_LIMITED where too many large results of the user wait for a slot already */
+    checkWaiting(): void {
+      if (release === null && slots.waiting(user) >= MAX_WAITING)
+        throw new ChatError('RATE_LIMITED', 'Too many large answers at once: read those first.', RETRY_MS);
+    },
+    /** To be called when the answer is handed over: the slot is given back once the client has read it. */
+    end(): void {
+      ended = true;
+      if (release) void setImmediate().then(drained).then(release);
+    },
+  };
+}
