@@ -18,7 +18,7 @@ import { createFeeds, type Drained, type Follower } from './feed.ts';
 import { conversationOf, requireId } from './ids.ts';
 import { createLife } from './life.ts';
 import { createRateLimit } from './rate-limit.ts';
-import { createSearch, type Found } from './search.ts';
+import { createSearch, type Found, searchTerms, weightOfSearch } from './search.ts';
 import type { Draft } from './send.ts';
 import { shareNext } from './share-next.ts';
 import { createTypists } from './typing.ts';
@@ -268,9 +268,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
     async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
       const conversation = where === null ? null : requireId(where);
-      takeSearch(viewer.email, 1);
+      const terms = searchTerms(query);
+      takeSearch(viewer.email, weightOfSearch(terms));
       if (conversation) permit('searchMessages', viewer, await read('searchMessages', conversation, viewer));
-      return search(viewer, query, conversation, page);
+      return search(viewer, terms, conversation, page);
     },
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */

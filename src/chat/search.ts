@@ -1,6 +1,6 @@
-import type { Conversation, ConversationId, Viewer } from '../model.ts';
+import type { Conversation, ConversationId, EmailAddress, Viewer } from '../model.ts';
 import type { SearchPosition, SearchSlice, Store } from '../store/store.ts';
-import { termsOf } from '../store/words.ts';
+import { type Term, termsOf } from '../store/words.ts';
 import { may } from './access.ts';
 import { badInput } from './errors.ts';
 import { checkText } from './values.ts';
@@ -16,18 +16,32 @@ export interface Found {
   readonly hasPreviousPage: boolean;
 }
 
-/** Searches what the viewer may see, with the state of each conversation that something was found in. */
+/** The terms of a query. @throws ChatError where they are too many */
+export function searchTerms(query: string): Term[] {
+  const terms = termsOf(checkText('query', query, 0, 1000));
+  if (terms.length > MAX_TERMS) throw badInput(`query is to hold at most ${MAX_TERMS} different words.`);
+  return terms;
+}
+
+/** What a search counts as for the rate limit: prefixes look up many words each. */
+export function weightOfSearch(terms: readonly Term[]): number {
+  return Math.max(1, terms.filter(({ prefix }) => prefix).length);
+}
+
+/**
+ * Searches what the viewer may see, with the state of each conversation that something was found in. Searches of one
+ * viewer run one after the other, so that many at once cost the others no more than one does.
+ */
 export function createSearch(store: Store) {
-  return async (
+  /** The newest search of each viewer. */
+  const newest = new Map<EmailAddress, Promise<unknown>>();
+
+  async function run(
     viewer: Viewer,
-    query: string,
+    terms: readonly Term[],
     conversation: ConversationId | null,
     page: SearchSlice,
-  ): Promise<Found> => {
-    const terms = termsOf(checkText('query', query, 0, 1000));
-    if (terms.length > MAX_TERMS) throw badInput(`query is to hold at most ${MAX_TERMS} different words.`);
-    // What has no word in it is found nowhere.
-    if (terms.length === 0) return { hits: [], hasNextPage: false, hasPreviousPage: false };
+  ): Promise<Found> {
     const { hits, ...rest } = await store.search(viewer.email, { terms, conversation }, page);
     const ids = [...new Set(hits.map(({ message }) => message.conversationId))];
     const conversations = new Map<ConversationId, Conversation>();
@@ -40,5 +54,27 @@ export function createSearch(store: Store) {
       return found ? [{ message: viewIn(found)(message), position }] : [];
     });
     return { hits: visible, ...rest };
+  }
+
+  return async (
+    viewer: Viewer,
+    terms: readonly Term[],
+    conversation: ConversationId | null,
+    page: SearchSlice,
+  ): Promise<Found> => {
+    // What has no word in it is found nowhere.
+    if (terms.length === 0) return { hits: [], hasNextPage: false, hasPreviousPage: false };
+    const before = newest.get(viewer.email) ?? Promise.resolve();
+    const result = before.then(() => run(viewer, terms, conversation, page));
+    const done = result.then(
+      () => {},
+      () => {},
+    );
+    newest.set(viewer.email, done);
+    try {
+      return await result;
+    } finally {
+      if (newest.get(viewer.email) === done) newest.delete(viewer.email);
+    }
   };
 }

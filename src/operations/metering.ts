@@ -14,25 +14,27 @@ type Resolve = GraphQLFieldResolver<unknown, Context>;
 
 /** Scalars whose values may be long; all others are short. */
 const TEXTS: ReadonlySet<string> = new Set(['String', 'ID', 'EmailAddress']);
+/** Scalars that no resolver works long for. */
+const QUICK: ReadonlySet<string> = new Set(['ID', 'Boolean']);
 /** Bytes that each element of a list counts as, beside the texts in it. */
 const ELEMENT_BYTES = 16;
 
 /**
- * Makes every field report what it adds to the answer while the answer is made, and every field with a resolver of its
- * own wait for its slice of the event loop. So an answer that becomes too large ends early, and a long one yields.
+ * Makes every field report what it adds to the answer while the answer is made, and every field that is worked for
+ * wait for its slice of the event loop. So an answer that becomes too large ends early, and a long one yields.
  */
 export function meter(schema: GraphQLSchema): void {
   for (const type of Object.values(schema.getTypeMap())) {
     if (!isObjectType(type) || type.name.startsWith('__')) continue;
     for (const field of Object.values(type.getFields())) {
       const bytesOf = createSizer(field.type);
-      if (bytesOf || field.resolve) field.resolve = metered(field.resolve, bytesOf);
+      const isLong = field.resolve !== undefined && !QUICK.has(getNamedType(field.type).name);
+      if (bytesOf || isLong) field.resolve = metered(field.resolve ?? defaultFieldResolver, bytesOf, isLong);
     }
   }
 }
 
-function metered(own: Resolve | undefined, bytesOf: ((value: unknown) => number) | null): Resolve {
-  const resolve = own ?? defaultFieldResolver;
+function metered(resolve: Resolve, bytesOf: ((value: unknown) => number) | null, isLong: boolean): Resolve {
   const resolveAndCount: Resolve = (source, args, context, info) => {
     const value: unknown = resolve(source, args, context, info);
     if (!bytesOf || !context.spend) return value;
@@ -42,7 +44,7 @@ function metered(own: Resolve | undefined, bytesOf: ((value: unknown) => number)
     };
     return value instanceof Promise ? value.then(count) : count(value);
   };
-  if (!own) return resolveAndCount;
+  if (!isLong) return resolveAndCount;
   return (source, args, context, info) => {
     const turn = context.slice?.();
     return turn

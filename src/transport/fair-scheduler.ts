@@ -3,13 +3,17 @@ const SLICE_MS = 10;
 
 /** Gives the event loop to long work in slices, so that short work, such as a send, never waits for all of it. */
 export interface FairScheduler {
-  /** Null while this turn has time left and no caller waits; else resolves in a later turn. Different users take turns. */
+  /**
+   * Asked before each piece of long work: null where it may begin at once; else resolves when it may. Pieces begin one
+   * after the other, those of different users in turn.
+   */
   slice(user: string): Promise<void> | null;
 }
 
 /** @param clock milliseconds, for measuring time spans */
 export function createFairScheduler(clock = () => performance.now()): FairScheduler {
   const waiting = new Map<string, (() => void)[]>();
+  /** Whether a piece of work goes on, or is to go on. */
   let running = false;
   /** When this turn of the event loop began, as far as is known; null where it was not asked yet. */
   let since: number | null = null;
@@ -37,17 +41,26 @@ export function createFairScheduler(clock = () => performance.now()): FairSchedu
     // To the end of the line, if there is more.
     waiting.delete(user);
     if (queue.length > 0) waiting.set(user, queue);
-    queueMicrotask(() => process.nextTick(goOn));
+    lookAfterwards();
   }
 
-  function goOn(): void {
-    if (waiting.size > 0 && elapsed() >= SLICE_MS) setImmediate(resumeNext);
-    else resumeNext();
+  /** Goes on once all is done that the present piece does without waiting: then it is known how long that took. */
+  function lookAfterwards(): void {
+    queueMicrotask(() =>
+      process.nextTick(() => {
+        if (waiting.size > 0 && elapsed() >= SLICE_MS) setImmediate(resumeNext);
+        else resumeNext();
+      }),
+    );
   }
 
   return {
     slice(user) {
-      if (waiting.size === 0 && elapsed() < SLICE_MS) return null;
+      if (!running && elapsed() < SLICE_MS) {
+        running = true;
+        lookAfterwards();
+        return null;
+      }
       return new Promise((resolve) => {
         const queue = waiting.get(user);
         if (queue) queue.push(resolve);

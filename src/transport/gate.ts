@@ -28,10 +28,10 @@ import { createFairScheduler } from './fair-scheduler.ts';
 import { createHold, type Hold } from './hold.ts';
 import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
-import { LARGE_BYTES, type Live, openLive } from './live.ts';
+import { type Live, openLive } from './live.ts';
 import { nestsTooDeep } from './nesting.ts';
 import { createSlots } from './quota.ts';
-import { createResponseBudget, type ResponseBudget, writeJson } from './response-writer.ts';
+import { createResponseBudget, LARGE_BYTES, type ResponseBudget, writeJson } from './response-writer.ts';
 import { createSharing } from './sharing.ts';
 import { unconditionalSubscriptions } from './unconditional.ts';
 

@@ -1,10 +1,8 @@
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
 import type { Context } from '../operations/context.ts';
 import type { Slots } from './quota.ts';
+import { LARGE_BYTES } from './response-writer.ts';
 import type { Json, Masked, Shared, Sharing } from './sharing.ts';
-
-/** JSON of this many bytes is made and sent in one of its user's slots. */
-export const LARGE_BYTES = 262_144;
 
 /** A subscription under way. */
 export interface Live {

@@ -1,5 +1,7 @@
 import { badInput, type ChatError } from '../chat/errors.ts';
 
+/** A larger answer or event is made and sent in one of its user's slots. */
+export const LARGE_BYTES = 262_144;
 /** A result that counted fewer bytes than this while it was made is written in one piece. */
 const ONE_PIECE_BYTES = 65_536;
 /** Characters of JSON that are gathered before they are encoded. */

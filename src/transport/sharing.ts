@@ -13,11 +13,14 @@ import {
   visitWithTypeInfo,
 } from 'graphql';
 import type { Context } from '../operations/context.ts';
-import { createResponseBudget, type ResponseBudget, writeJson } from './response-writer.ts';
+import { createResponseBudget, LARGE_BYTES, type ResponseBudget, writeJson } from './response-writer.ts';
 import { isMarked, type Split, splitSubscription } from './split-selection.ts';
 
 /** Hides what clients are not to see in the errors of a result. */
 export type Masked = (result: ExecutionResult) => ExecutionResult;
+
+/** How long the fields of an event are kept for the other viewers, whose turns come in slices, in milliseconds. */
+const FIELDS_MS = 250;
 
 /** JSON in UTF-8, in parts that are not to be changed. */
 export type Json = readonly Buffer[];
@@ -49,19 +52,26 @@ export interface SharingOptions {
 /** The JSON of each field of an event, by its key; null where there are errors. */
 type Fields = ReadonlyMap<string, Buffer> | null;
 
-/** Something made once for each event, and for all who ask for it in the turn in which the event came. */
+/** Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and large. */
 class Memo<Value> {
   readonly #make: (event: object) => Value | Promise<Value>;
-  /** After the turn nothing is kept, as anybody can ask for many and large results. */
+  readonly #later: (forget: () => void) => unknown;
   readonly #made = new Map<object, Value | Promise<Value>>();
 
-  constructor(make: (event: object) => Value | Promise<Value>) {
+  /** @param later calls back when what was made until then is to be forgotten */
+  constructor(make: (event: object) => Value | Promise<Value>, later: (forget: () => void) => unknown) {
     this.#make = make;
+    this.#later = later;
   }
 
   get(event: object): Value | Promise<Value> {
-    if (this.#made.size === 0) setImmediate(() => this.#made.clear());
+    if (this.#made.size === 0) this.#later(() => this.#made.clear());
     return getOrMake(this.#made, event, () => this.#make(event));
+  }
+
+  /** Forgets what was made for an event when this turn of the event loop is over. */
+  forget(event: object): void {
+    setImmediate(() => this.#made.delete(event));
   }
 }
 
@@ -132,24 +142,30 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
       } catch (error) {
         return failed(error);
       }
-    });
+      // Followers who keep up ask in the same turn.
+    }, setImmediate);
   }
 
   /** The fields of an event that a part of the operation selects. */
   function fields(args: ExecutionArgs, contextOf: ContextOf, { root }: Split): Memo<Fields> {
-    return new Memo((event) => {
-      const budget = createResponseBudget(responseBytes);
-      return then(executed(args, contextOf, event, budget), ({ data, errors }): Fields | Promise<Fields> => {
-        const value = data?.[root];
-        if (errors || typeof value !== 'object' || value === null) return null;
-        const parts: [string, Buffer | Promise<Buffer>][] = Object.entries(value).map(([key, field]) => [
-          key,
-          writeJson(field, budget, () => slice('')),
-        ]);
-        if (parts.every((part): part is [string, Buffer] => part[1] instanceof Buffer)) return new Map(parts);
-        return Promise.all(parts.map(async ([key, json]) => [key, await json] as const)).then((all) => new Map(all));
-      });
-    });
+    const memo: Memo<Fields> = new Memo(
+      (event) => {
+        const budget = createResponseBudget(responseBytes);
+        return then(executed(args, contextOf, event, budget), ({ data, errors }): Fields | Promise<Fields> => {
+          if (budget.spent > LARGE_BYTES) memo.forget(event);
+          const value = data?.[root];
+          if (errors || typeof value !== 'object' || value === null) return null;
+          const parts: [string, Buffer | Promise<Buffer>][] = Object.entries(value).map(([key, field]) => [
+            key,
+            writeJson(field, budget, () => slice('')),
+          ]);
+          if (parts.every((part): part is [string, Buffer] => part[1] instanceof Buffer)) return new Map(parts);
+          return Promise.all(parts.map(async ([key, json]) => [key, await json] as const)).then((all) => new Map(all));
+        });
+      },
+      (forget) => setTimeout(forget, FIELDS_MS).unref(),
+    );
+    return memo;
   }
 
   /** Puts the fields of an event together; null where there were errors, or they are too large together. */

@@ -1,0 +1,283 @@
+import { setImmediate } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { ConversationId, EmailAddress } from '../../src/model.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { connect, connectGraphql, legacyOnce, post } from '../support/clients.ts';
+import { startServer } from '../support/server.ts';
+
+const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
+const SEND = `mutation ($input: SendMessagesInput!) { sendMessages(input: $input) {
+  deduplicated messages { seq readBy } conversation { id } } }`;
+const TO = { key: { configId: 'c', members: [ANN, BOB] } };
+const ALIASES = [...'abcdefghijklmno'].map((name) => `${name}: text`).join(' ');
+/** Six bytes of JSON for each character. */
+const LONGEST = '\u0001'.repeat(10_000);
+
+/** Stores messages, a few at a time, and gives the conversation. */
+async function fill(url: string, text: string, count: number): Promise<string> {
+  let id = '';
+  for (let i = 0; i < count; i += 4) {
+    const messages = Array.from({ length: Math.min(4, count - i) }, () => ({ text }));
+    id = (await post(url, ANN, SEND, { input: { to: TO, messages } })).data.sendMessages.conversation.id;
+  }
+  return id;
+}
+
+/** How many turns of the event loop pass while something is done. */
+async function turnsDuring(work: Promise<unknown>): Promise<number> {
+  let [turns, running] = [0, true];
+  const done = work.finally(() => {
+    running = false;
+  });
+  for (; running; turns++) await setImmediate();
+  await done;
+  return turns;
+}
+
+const members = Array.from({ length: 1024 }, (_, i) => `member-${i}@example.com`);
+
+describe('an answer', () => {
+  test('is bounded in bytes, however few values it holds, on every transport', async () => {
+    const { url, ws } = await startServer();
+    const id = await fill(url, LONGEST, 100);
+    const page = (texts: string) =>
+      `{ conversation(by: { id: "${id}" }) { messages(first: 100) { nodes { ${texts} } } } }`;
+    const message = 'The answer would be larger than 8388608 bytes; ask for less at once.';
+    const refusal = { errors: [{ message, extensions: { code: 'BAD_USER_INPUT' } }] };
+    expect(await post(url, ANN, page(`text ${ALIASES}`))).toEqual(refusal);
+    const line = await connectGraphql(ws, ANN);
+    expect(await line.run(page('text again: text'))).toEqual(refusal);
+    expect((await line.run(page('text'))).data.conversation.messages.nodes).toHaveLength(100);
+    expect((await post(url, ANN, page('text'))).data.conversation.messages.nodes).toHaveLength(100);
+  });
+
+  test('that is long is the same as a short one, byte for byte', async () => {
+    const { url } = await startServer({ LEGACY_PAGE_SIZE: '100' });
+    const texts = Array.from({ length: 60 }, (_, i) => `${i} "quoted" \\ \u2028 \u{1F30D} \n `.repeat(i * 8 + 1));
+    for (const text of texts) await post(url, ANN, SEND, { input: { to: TO, messages: [{ text }] } });
+    const query = '{ chatList { nodes { subject labels messages(last: 100) { nodes { text replyTo { seq } } } } } }';
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${ANN}` };
+    const response = await fetch(`${url}/graphql`, { method: 'POST', headers, body: JSON.stringify({ query }) });
+    const nodes = texts.map((text) => ({ text, replyTo: null }));
+    const expected = { data: { chatList: { nodes: [{ subject: null, labels: [], messages: { nodes } }] } } };
+    expect(await response.text()).toBe(JSON.stringify(expected));
+  });
+
+  test('that takes long leaves turns to others', async () => {
+    const store = await openSqlite(':memory:');
+    const slow: typeof store.messages = (...args) => {
+      for (const until = performance.now() + 4; performance.now() < until; );
+      return store.messages(...args);
+    };
+    const { url } = await startServer({}, { store: { ...store, messages: slow } });
+    for (let i = 0; i < 60; i++) {
+      const to = { key: { configId: `c${i}`, members: [ANN, BOB] } };
+      await post(url, ANN, SEND, { input: { to, messages: [{ text: 'x' }] } });
+    }
+    const list = '{ chatList(first: 60) { nodes { messages(first: 50) { nodes { text } } } } }';
+    // Three or four pages of four milliseconds a turn.
+    expect(await turnsDuring(post(url, ANN, list))).toBeGreaterThan(12);
+  });
+
+  test('is refused before the write where it would be too large', async () => {
+    const { url } = await startServer();
+    const id = await fill(url, LONGEST, 100);
+    const read = `mutation { markRead(input: { conversationId: "${id}", seq: 100 }) {
+      conversation { messages(first: 100) { nodes { text ${ALIASES} } } } } }`;
+    expect((await post(url, BOB, read)).errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    const positions = await post(
+      url,
+      ANN,
+      `{ conversation(by: { id: "${id}" }) { members { email readSeq } lastSeq } }`,
+    );
+    expect(positions.data.conversation).toMatchObject({ lastSeq: 100, members: [{}, { email: BOB, readSeq: 0 }] });
+    const say = `mutation { sendMessage(input: { to: { id: "${id}" }, text: "x" }) {
+      message { seq } conversation { messages(last: 100) { nodes { text ${ALIASES} } } } } }`;
+    expect((await post(url, BOB, say)).errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    expect((await post(url, ANN, `{ conversation(by: { id: "${id}" }) { lastSeq } }`)).data.conversation.lastSeq).toBe(
+      100,
+    );
+    const small = `mutation { markRead(input: { conversationId: "${id}", seq: 100 }) {
+      conversation { messages(first: 100) { nodes { seq text } } } } }`;
+    expect((await post(url, BOB, small)).data.markRead.conversation.messages.nodes).toHaveLength(100);
+  });
+
+  test('of what was stored is given, in a conversation of 1,024 members too', async () => {
+    const { url, ws } = await startServer({ LEGACY_PAGE_SIZE: '100' });
+    const to = { key: { configId: 'c', members: [ANN, ...members.slice(1)] } };
+    const messages = Array.from({ length: 100 }, (_, i) => ({ text: `m${i}`, clientId: `${i}` }));
+    const sent = await post(url, ANN, SEND, { input: { to, messages } });
+    expect(sent.data.sendMessages.messages.at(-1)).toEqual({ seq: 100, readBy: [ANN] });
+    const frame = { config_id: 'c', members: members.slice(1) };
+    const said = Array.from({ length: 50 }, (_, i) => ({ text: `f${i}` }));
+    const stored = await legacyOnce(ws, ANN, { type: 'SEND', ...frame, message: said });
+    expect(stored.data[0].message).toHaveLength(50);
+    const page = await legacyOnce(ws, ANN, { type: 'RECEIVE', ...frame });
+    expect(page.data[0].message).toHaveLength(100);
+    expect(page.data[0].members).toHaveLength(1024);
+  });
+
+  test('of one user waits for those that nobody reads; others do not', async () => {
+    const { url, ws } = await startServer();
+    const id = await fill(url, LONGEST, 65);
+    // More than the kernel takes for a client that does not read.
+    const query = `{ conversation(by: { id: "${id}" }) {
+      messages(first: 65) { nodes { text } } again: messages(first: 65) { nodes { text } } } }`;
+    const silent = await Promise.all([1, 2, 3, 4].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
+    for (const { socket, send, next } of silent) {
+      send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+      await next();
+      socket.pause();
+      send({ id: '1', type: 'subscribe', payload: { query } });
+    }
+    const line = await connectGraphql(ws, ANN);
+    let answered = false;
+    const waiting = line.run(query).then((answer) => {
+      answered = true;
+      return answer;
+    });
+    expect((await post(url, BOB, query)).data.conversation.messages.nodes).toHaveLength(65);
+    expect((await line.run('{ viewer { email } }')).data.viewer.email).toBe(ANN);
+    expect(answered).toBe(false);
+    for (const { socket } of silent) socket.resume();
+    expect((await waiting).data.conversation.messages.nodes).toHaveLength(65);
+  });
+});
+
+describe('an event', () => {
+  test('that is too large is an error, and the stream goes on', async () => {
+    const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '65536' });
+    const line = await connectGraphql(ws, ANN);
+    const events = line.subscribe(
+      'subscription { chatListChanged { lastSeq messages(last: 100) { nodes { text } } } }',
+    );
+    await line.run('{ viewer { email } }');
+    const messages = [{ text: 'x'.repeat(10_000) }];
+    for (let seq = 1; seq <= 6; seq++) {
+      await post(url, BOB, SEND, { input: { to: TO, messages } });
+      expect((await events.next())?.data.chatListChanged.lastSeq).toBe(seq);
+    }
+    await post(url, BOB, SEND, { input: { to: TO, messages } });
+    expect((await events.next())?.errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }]);
+    await post(url, BOB, SEND, { input: { to: TO, messages } });
+    expect((await events.next())?.errors).toHaveLength(1);
+  });
+
+  test('of a chat list costs what the viewer alone is told once a viewer, and the rest once', async () => {
+    const store = await openSqlite(':memory:');
+    const counts: EmailAddress[] = [];
+    let pages = 0;
+    const counted: typeof store = {
+      ...store,
+      unreadCount: (id, reader) => {
+        counts.push(reader);
+        return store.unreadCount(id, reader);
+      },
+      messages: (...args) => {
+        pages++;
+        return store.messages(...args);
+      },
+    };
+    const { ws } = await startServer({}, { store: counted });
+    const lines = await Promise.all([ANN, ANN, BOB, BOB].map((user) => connectGraphql(ws, user)));
+    const query = 'subscription { chatListChanged { id unreadCount lastMessage { text } members { email } muted } }';
+    const streams = lines.flatMap((line) => Array.from({ length: 10 }, () => line.subscribe(query)));
+    await Promise.all(lines.map((line) => line.run('{ viewer { email } }')));
+    await lines[0]?.run(SEND, { input: { to: TO, messages: [{ text: 'first' }] } });
+    for (const [i, stream] of streams.entries()) {
+      const event = (await stream.next())?.data.chatListChanged;
+      expect(Object.keys(event)).toEqual(['id', 'unreadCount', 'lastMessage', 'members', 'muted']);
+      expect(event).toMatchObject({ unreadCount: i < 20 ? 0 : 1, lastMessage: { text: 'first' }, members: [{}, {}] });
+    }
+    expect(counts.sort()).toEqual([ANN, BOB]);
+    expect(pages).toBe(1);
+  });
+});
+
+test('a replay leaves turns to others', async () => {
+  const { ws, store } = await startServer();
+  const line = await connectGraphql(ws, ANN);
+  const messages = Array.from({ length: 100 }, () => ({ text: 'x'.repeat(1000) }));
+  let id = '';
+  for (let i = 0; i < 30; i++)
+    id = (await line.run(SEND, { input: { to: TO, messages } })).data.sendMessages.conversation.id;
+  expect((await store.conversation(id as ConversationId))?.lastSeq).toBe(3000);
+  const live = line.subscribe(`subscription { messageAdded(conversationId: "${id}", afterSeq: 0) { seq text } }`);
+  const readAll = async () => {
+    for (let seq = 1; seq <= 3000; seq++) expect((await live.next())?.data.messageAdded.seq).toBe(seq);
+  };
+  // The client's own reading takes turns as well: one for each read of its socket, not for each message.
+  expect(await turnsDuring(readAll())).toBeGreaterThan(20);
+});
+
+describe('a caller without identity', () => {
+  test('is refused before the variables are read', async () => {
+    const { url, ws } = await startServer();
+    const input = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, i]));
+    const send = 'mutation ($input: SendMessageInput!) { a: sendMessage(input: $input) { deduplicated } }';
+    const refusal = [{ path: ['a'], extensions: { code: 'UNAUTHENTICATED' } }];
+    expect(await post(url, null, send, { input })).toMatchObject({ data: null, errors: refusal });
+    const line = await connectGraphql(ws, null);
+    expect(await line.run(send, { input })).toMatchObject({ data: null, errors: refusal });
+    const nullable =
+      'query ($id: ID!) { node(id: $id) { id } ...F } fragment F on Query { b: conversation(by: { id: $id }) { id } }';
+    const { data, errors } = await post(url, null, nullable, { id: { deep: 1 } });
+    expect(data).toEqual({ node: null, b: null });
+    expect(errors?.map(({ extensions }) => extensions.code)).toEqual(['UNAUTHENTICATED', 'UNAUTHENTICATED']);
+    expect((await post(url, null, '{ __typename }')).data).toEqual({ __typename: 'Query' });
+  });
+
+  test('and every other is told of one mistake in the variables, shortly', async () => {
+    const { url } = await startServer();
+    const input = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, i]));
+    const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }';
+    const { errors } = await post(url, ANN, send, { input });
+    expect(errors).toHaveLength(1);
+    expect(errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    expect(errors?.[0]?.message.length).toBeLessThan(1100);
+  });
+});
+
+test('what a subscription keeps is short: its id, its document and its variables together', async () => {
+  const { ws } = await startServer();
+  const line = await connectGraphql(ws, ANN);
+  const subscription = 'subscription { chatListChanged { id } }';
+  const long = 'x'.repeat(20_000);
+  for (const frame of [
+    { id: long, payload: { query: subscription } },
+    { id: 'a', payload: { query: `${subscription} #${long}` } },
+    { id: 'b', payload: { query: subscription, variables: { unused: long } } },
+  ]) {
+    const alone = await connect(`${ws}/graphql`, 'graphql-transport-ws');
+    alone.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+    await alone.next();
+    alone.send({ type: 'subscribe', ...frame });
+    const { id, type, payload } = await alone.next();
+    expect({ id, type, payload }).toMatchObject({
+      id: frame.id,
+      type: 'error',
+      payload: [{ extensions: { code: 'BAD_USER_INPUT' } }],
+    });
+  }
+  expect((await line.run(`{ viewer { email } } #${long}`)).data.viewer.email).toBe(ANN);
+});
+
+test('a change of many labels and members is compared once each', async () => {
+  const { url } = await startServer();
+  const id = await fill(url, 'x', 1);
+  const update =
+    'mutation ($input: UpdateConversationInput!) { updateConversation(input: $input) { conversation { id } } }';
+  const cpuOf = async (count: number) => {
+    const addMembers = Array.from({ length: count }, (_, i) => `${i}@a.example`);
+    const removeMembers = addMembers.map((email) => `r${email}`);
+    const before = process.cpuUsage();
+    const { errors } = await post(url, ANN, update, { input: { conversationId: id, addMembers, removeMembers } });
+    const { user } = process.cpuUsage(before);
+    expect(errors?.[0]?.message).toBe('A conversation has at most 1024 members.');
+    return user;
+  };
+  await cpuOf(1200);
+  const [few, many] = [await cpuOf(1200), await cpuOf(6000)];
+  // Five times as many: 25 times as long where each is compared with each.
+  expect(many / few).toBeLessThan(15);
+});
