@@ -31,6 +31,25 @@ const CORPUS: readonly (readonly [selection: string, fragments?: string, variabl
   ['...F @include(if: $yes) seq', 'fragment F on Message { replyTo { text @skip(if: $yes) seq } }', { yes: true }],
 ];
 
+/** The same on a conversation, with fields that depend on the viewer among the others. */
+const CHAT_CORPUS: typeof CORPUS = [
+  ['id unreadCount configId muted'],
+  ['unreadCount muted'],
+  ['u: unreadCount id again: unreadCount members { email }'],
+  ['...F lastSeq', 'fragment F on Conversation { muted ...G subject } fragment G on Conversation { unreadCount id }'],
+  ['... on Conversation { pinned labels } ... on Node { __typename id }'],
+  ['muted @include(if: $yes) id @skip(if: $yes) lastSeq', '', { yes: true }],
+  ['muted @include(if: $yes) id @skip(if: $yes) lastSeq', '', { yes: false }],
+  ['...F @include(if: $yes) id', 'fragment F on Conversation { muted subject }', { yes: false }],
+  ['messages(around: { firstUnread: true }, first: 2) { nodes { seq text } } status'],
+  ['newest: messages(last: 1) { nodes { text readBy } edges { cursor } } unreadCount'],
+  [
+    'id ...F',
+    'fragment F on Conversation { messages(around: { firstUnread: true }) { nodes { ...M } } } fragment M on Message { seq }',
+  ],
+  ['lastMessage { text } archived lastMessage { seq } archived'],
+];
+
 /** The text behind `"payload":{"data":{"NAME":`, without the braces that close it. */
 const inner = (text: string, name: string) => text.slice(text.indexOf(`"${name}":`) + name.length + 3, -'}}}'.length);
 
@@ -92,6 +111,53 @@ describe('execution that is shared', () => {
       const expected = inner(text, 'node');
       expect(expected).toContain('"seq":3');
       for (const frames of received) expect(inner(frames.get(String(n)) ?? '', 'messageAdded')).toBe(expected);
+    }
+  });
+
+  test('gives every viewer of a chat list the bytes that execution alone gives, shared and own fields in order', async () => {
+    const { ws } = await startServer();
+    const lines = await Promise.all(
+      [ANN, BOB, BOB].map((user) =>
+        connect(`${ws}/graphql`, 'graphql-transport-ws').then((line) => ({ ...line, user })),
+      ),
+    );
+    for (const { send, next, user } of lines) {
+      send({ type: 'connection_init', payload: { authorization: `Bearer ${user}` } });
+      await next();
+    }
+    const run = async ({ send, socket }: (typeof lines)[number], query: string, variables: object) => {
+      send({ id: 'query', type: 'subscribe', payload: { query, variables } });
+      return new Promise<string>((resolve) => {
+        const read = (data: unknown) => {
+          if (!String(data).startsWith('{"id":"query","type":"next"')) return;
+          socket.off('message', read);
+          resolve(String(data));
+        };
+        socket.on('message', read);
+      });
+    };
+    const ann = await connectGraphql(ws, ANN);
+    await say(ann, { text: 'a "quoted" text\nwith \u2028', clientId: 'first' });
+    const received = lines.map(() => new Map<string, string>());
+    for (const [i, { socket, send }] of lines.entries()) {
+      socket.on('message', (data) => {
+        const { id, type } = JSON.parse(String(data));
+        if (type === 'next' && id !== 'query') received[i]?.set(id, String(data));
+      });
+      for (const [n, [selection, fragments = '', variables = {}]] of CHAT_CORPUS.entries()) {
+        const query = `subscription ($yes: Boolean! = true) { chatListChanged { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
+        send({ id: String(n), type: 'subscribe', payload: { query, variables } });
+      }
+    }
+    for (const line of lines) await run(line, '{ viewer { email } }', {});
+    const { id } = await say(ann, { text: 'second' });
+    for (const frames of received) await expect.poll(() => frames.size, { timeout: 20_000 }).toBe(CHAT_CORPUS.length);
+    for (const [i, line] of lines.entries()) {
+      for (const [n, [selection, fragments = '', variables = {}]] of CHAT_CORPUS.entries()) {
+        const query = `query ($id: ID!, $yes: Boolean! = true) { conversation(by: { id: $id }) { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
+        const expected = inner(await run(line, query, { id, ...variables }), 'conversation');
+        expect(inner(received[i]?.get(String(n)) ?? '', 'chatListChanged')).toBe(expected);
+      }
     }
   });
 
