@@ -1,4 +1,4 @@
-import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
+import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { CheckIcon, CloseIcon, SendIcon } from './icons.tsx';
 
 interface ComposerProps {
@@ -21,11 +21,15 @@ interface ComposerProps {
 /** The longest text the server takes, in code points. */
 const LONGEST = 10_000;
 
-/** Where one writes. Enter sends, Shift+Enter begins a line. */
+/** Whether Enter comes from a touch keyboard, which has no Shift+Enter. */
+const onTouchKeyboard = () => matchMedia('(pointer: coarse)').matches;
+
+/** The message field. With a keyboard, Enter sends and Shift+Enter begins a line; on touch, Enter begins a line. */
 export function Composer(props: ComposerProps) {
   const { draftKey, autoFocus, initial = '', note, onSend, onCancel, onType, onUp } = props;
   const [text, setText] = useState(() => (draftKey && sessionStorage.getItem(draftKey)) ?? initial);
   const field = useRef<HTMLTextAreaElement>(null);
+  const [filesRefused, setFilesRefused] = useState(false);
   const left = LONGEST - [...text].length;
   const sendable = text.trim() !== '' && left >= 0;
 
@@ -56,10 +60,17 @@ export function Composer(props: ComposerProps) {
   function onKeyDown(event: KeyboardEvent) {
     if (event.key === 'Escape') onCancel?.();
     if (event.key === 'ArrowUp' && text === '') onUp?.();
-    // While an input method is composing, Enter takes its suggestion.
-    if (event.key !== 'Enter' || event.shiftKey || event.nativeEvent.isComposing) return;
+    if (event.key !== 'Enter' || event.shiftKey) return;
+    // Ctrl or Cmd is pressed on a real keyboard only, such as one that belongs to a tablet.
+    if (onTouchKeyboard() && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     send();
+  }
+
+  function onPaste(event: ClipboardEvent) {
+    const { files, types } = event.clipboardData;
+    // Spreadsheets and word processors copy text together with a picture of it: then the text is wanted.
+    setFilesRefused(files.length > 0 && !types.includes('text/plain'));
   }
 
   return (
@@ -71,6 +82,11 @@ export function Composer(props: ComposerProps) {
       }}
     >
       {note && <p className="composer-note">{note}</p>}
+      {filesRefused && (
+        <p className="composer-note" role="alert">
+          Pictures and files cannot be sent yet.
+        </p>
+      )}
       {onCancel && (
         <button type="button" className="icon-button" aria-label="Cancel" onClick={onCancel}>
           <CloseIcon />
@@ -82,12 +98,15 @@ export function Composer(props: ComposerProps) {
         dir="auto"
         aria-label={onCancel ? 'Edited message' : 'Message'}
         placeholder="Write a message"
+        enterKeyHint="enter"
         value={text}
         onChange={({ target }) => {
           setText(target.value);
+          setFilesRefused(false);
           onType?.(target.value.trim() !== '');
         }}
         onKeyDown={onKeyDown}
+        onPaste={onPaste}
       />
       {left < 500 && (
         <span className={left < 0 ? 'left over' : 'left'} role="status">

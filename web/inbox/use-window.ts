@@ -107,7 +107,7 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
     }
     if (above < margin && shown.from === oldest && hasOlder) void view.loadOlder();
     if (below < margin && shown.to === newest && hasNewer) void view.loadNewer();
-    if (document.visibilityState === 'visible') read(element);
+    if (isLookedAt()) read(element);
   }
 
   /** Marks as read what has been on the screen to its end. */
@@ -153,9 +153,13 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   const looked = useRef(look);
   looked.current = look;
   useEffect(() => {
-    const onVisible = () => looked.current();
-    document.addEventListener('visibilitychange', onVisible);
-    return () => document.removeEventListener('visibilitychange', onVisible);
+    const onLookedAt = () => looked.current();
+    document.addEventListener('visibilitychange', onLookedAt);
+    addEventListener('focus', onLookedAt);
+    return () => {
+      document.removeEventListener('visibilitychange', onLookedAt);
+      removeEventListener('focus', onLookedAt);
+    };
   }, []);
 
   return {
@@ -184,6 +188,9 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
     },
   };
 }
+
+/** Whether the page is in front of its reader: `readBy` is evidence, and a window that is merely visible may be unread. */
+const isLookedAt = () => document.visibilityState === 'visible' && document.hasFocus();
 
 /** Whether a row is more than `margin` pixels below the screen. */
 function isFar(element: HTMLElement, seq: number, margin: number): boolean {
