@@ -6,10 +6,13 @@ import {
   type Outbox,
   type Outgoing,
 } from '../client/index.ts';
-import { initials, nameList, shortName, shortTime, statusName, tint, title } from './format.ts';
+import { Isolate, SystemText } from './bidi.tsx';
+import { initials, nameList, others, shortTime, statusName, tint, title } from './format.ts';
 import { MutedIcon, PinIcon } from './icons.tsx';
 import { moveFocus } from './move-focus.ts';
+import { Person, useNames } from './names.tsx';
 import { hashOf, type Route } from './route.ts';
+import { useClock } from './use-clock.ts';
 import { useReadable } from './use-readable.ts';
 
 interface ChatListProps {
@@ -24,6 +27,7 @@ interface ChatListProps {
 
 /** The viewer's conversations, live, and above them those whose first message is still on its way. */
 export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
+  useClock();
   const { conversations, loaded, hasMore, error } = useReadable(list);
   const waiting = firstMessages(useReadable(outbox));
   const drafts = archived ? [] : waiting;
@@ -70,7 +74,7 @@ interface RowProps {
 
 function Row({ conversation, me, open }: RowProps) {
   const { id, configId, members, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
-  const name = title(conversation, me);
+  const name = title(conversation, me, useNames());
   return (
     <li>
       <a
@@ -81,8 +85,11 @@ function Row({ conversation, me, open }: RowProps) {
         <span className={`avatar tint-${tint(id)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate">
-          {name} <small>{configId}</small>
+        <span className="chat-name truncate" title={others(conversation, me).join(', ')}>
+          <Isolate text={name} />{' '}
+          <small>
+            <Isolate text={configId} />
+          </small>
         </span>
         <span className="chat-when">
           {pinned && <PinIcon />}
@@ -92,7 +99,7 @@ function Row({ conversation, me, open }: RowProps) {
           <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
         </span>
         <span className="chat-last truncate" dir="auto">
-          {lastMessage && preview(lastMessage, me, members.length > 2)}
+          {lastMessage && <Preview message={lastMessage} me={me} many={members.length > 2} />}
         </span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>
@@ -109,22 +116,27 @@ function Row({ conversation, me, open }: RowProps) {
 }
 
 function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: boolean }) {
+  const nameOf = useNames();
   const { key } = draft.to;
   if (!key) return null;
-  const name = draft.subject || nameList(key.members.filter((member) => member.toLowerCase() !== me));
+  const people = key.members.filter((member) => member.toLowerCase() !== me);
+  const name = draft.subject || nameList(people, nameOf);
   return (
     <li>
       <a href={hashOf({ ref: { key } })} className="chat" aria-current={open ? 'page' : undefined}>
         <span className="avatar" aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate">
-          {name} <small>{key.configId}</small>
+        <span className="chat-name truncate" title={people.join(', ')}>
+          <Isolate text={name} />{' '}
+          <small>
+            <Isolate text={key.configId} />
+          </small>
         </span>
         <time>{shortTime(draft.at)}</time>
         <span className="chat-last truncate">
           {draft.state === 'failed' ? 'Not sent: ' : 'Sending: '}
-          {draft.text}
+          <Isolate text={draft.text.slice(0, PREVIEW)} />
         </span>
       </a>
     </li>
@@ -138,11 +150,24 @@ function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
   return [...lanes.values()];
 }
 
-function preview(message: NonNullable<Conversation['lastMessage']>, me: string, many: boolean): string {
-  if (message.redactedAt !== null) return 'Message removed';
-  // The row shows one line: no need to lay out ten thousand characters.
-  const text = message.text.slice(0, 200);
-  if (message.kind === 'SYSTEM') return `${message.sender === me ? 'You' : shortName(message.sender)}: ${text}`;
-  if (message.sender === me) return `You: ${text}`;
-  return many ? `${shortName(message.sender)}: ${text}` : text;
+/** A row shows one line: no need to lay out ten thousand characters. */
+const PREVIEW = 200;
+
+interface PreviewProps {
+  readonly message: NonNullable<Conversation['lastMessage']>;
+  readonly me: string;
+  readonly many: boolean;
+}
+
+/** Its direction is that of the text: those of `bdi` elements do not count. */
+function Preview({ message: { kind, sender, text, redactedAt }, me, many }: PreviewProps) {
+  if (redactedAt !== null) return 'Message removed';
+  const shown = text.slice(0, PREVIEW);
+  const named = sender === me || many || kind === 'SYSTEM';
+  return (
+    <>
+      {named && <>{sender === me ? <bdi>You</bdi> : <Person email={sender} />}: </>}
+      {kind === 'SYSTEM' ? <SystemText text={shown} /> : shown}
+    </>
+  );
 }

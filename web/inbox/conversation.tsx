@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, ConversationView, MessageFieldsFragment, Viewer } from '../client/index.ts';
 import { laneOf } from '../client/index.ts';
 import { ClosedNote } from './closed-note.tsx';
@@ -7,6 +7,7 @@ import { Details } from './details.tsx';
 import { EditComposer } from './edit-composer.tsx';
 import { Head } from './head.tsx';
 import { MessageList } from './message-list.tsx';
+import { NamesProvider, namesAmong } from './names.tsx';
 import { RedactDialog } from './redact-dialog.tsx';
 import { mayEdit } from './rights.ts';
 import { type Route, replaceWith } from './route.ts';
@@ -41,6 +42,8 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const { phase, conversation, messages } = state;
   const id = conversation?.id;
   const me = viewer.email;
+  const emails = (conversation?.members.map(({ email }) => email) ?? opened.ref.key?.members ?? []).join(' ');
+  const nameOf = useMemo(() => namesAmong(emails.split(' ')), [emails]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: told once, when it has an id
   useEffect(() => {
     if (id !== undefined && opened.ref.id === undefined) onOpened(id);
@@ -72,18 +75,18 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
 
   if (phase === 'gone' || phase === 'loading') {
     return (
-      <>
+      <NamesProvider value={nameOf}>
         <Head {...{ view, state, route: opened, viewer, heading }} onDetails={() => {}} onSearch={() => {}} />
         {phase === 'loading' ? (
           <div className="nothing">{state.error ? state.error.message : 'Loading …'}</div>
         ) : (
           <Gone was={conversation !== null} />
         )}
-      </>
+      </NamesProvider>
     );
   }
   return (
-    <>
+    <NamesProvider value={nameOf}>
       <Head
         {...{ view, state, route: opened, viewer, heading }}
         onDetails={() => setDetails(true)}
@@ -112,7 +115,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
       {details && conversation && (
         <Details view={view} conversation={conversation} viewer={viewer} onClose={() => setDetails(false)} />
       )}
-    </>
+    </NamesProvider>
   );
 }
 

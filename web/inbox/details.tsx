@@ -1,9 +1,11 @@
 import { useEffect, useRef } from 'react';
 import type { ConversationFieldsFragment, ConversationStatus, ConversationView, Viewer } from '../client/index.ts';
-import { shortName, statusName } from './format.ts';
+import { IsolatedList } from './bidi.tsx';
+import { statusName } from './format.ts';
 import { CloseIcon } from './icons.tsx';
 import { Labels } from './labels.tsx';
 import { Members } from './members.tsx';
+import { useNames } from './names.tsx';
 import { mayClose } from './rights.ts';
 import { useDeed } from './use-deed.ts';
 
@@ -20,6 +22,7 @@ interface DetailsProps {
 export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const deed = useDeed();
+  const nameOf = useNames();
   const { status, assignee, members, configId, subject, party } = conversation;
   const closed = status === 'CLOSED';
   const closes = mayClose(viewer, conversation);
@@ -37,7 +40,9 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
           <CloseIcon />
         </button>
       </header>
-      <p className="hint">{[subject, configId, party].filter(Boolean).join(' · ')}</p>
+      <p className="hint">
+        <IsolatedList texts={[subject, configId, party]} />
+      </p>
       {deed.error !== null && (
         <p className="refusal" role="alert">
           {deed.error}
@@ -67,8 +72,8 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
           >
             <option value="">Nobody</option>
             {present.map(({ email }) => (
-              <option key={email} value={email}>
-                {email === viewer.email ? `${shortName(email)} (you)` : shortName(email)}
+              <option key={email} value={email} title={email}>
+                {email === viewer.email ? `${nameOf(email)} (you)` : nameOf(email)}
               </option>
             ))}
           </select>

@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 import type { ConversationView, MessageFieldsFragment, Revision } from '../client/index.ts';
 import { fullTime } from './format.ts';
+import { LinkedText } from './linked-text.tsx';
 
 /** What a message said before it was edited. */
 export function EarlierTexts({ view, message }: { view: ConversationView; message: MessageFieldsFragment }) {
@@ -25,7 +26,10 @@ export function EarlierTexts({ view, message }: { view: ConversationView; messag
     <ol className="earlier" aria-label="Earlier texts">
       {revisions.map(({ text, at }) => (
         <li key={at + text}>
-          <del dir="auto">{text}</del> <small>until {fullTime(at)}</small>
+          <del dir="auto">
+            <LinkedText text={text} />
+          </del>{' '}
+          <small>until {fullTime(at)}</small>
         </li>
       ))}
     </ol>

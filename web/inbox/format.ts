@@ -1,10 +1,22 @@
 import type { ConversationFieldsFragment as Conversation, ConversationStatus } from '../client/index.ts';
 
-const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
-const weekday = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
-const shortDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
-const longDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
+import type { NameOf } from './names.tsx';
+
+const createFormats = () => ({
+  time: new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' }),
+  weekday: new Intl.DateTimeFormat(undefined, { weekday: 'long' }),
+  shortDay: new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' }),
+  longDay: new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' }),
+  full: new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' }),
+});
+
+/** Each keeps the time zone in which it was created. */
+let formats = createFormats();
+
+/** Takes the present time zone for everything that is formatted from now on. */
+export function renewFormats(): void {
+  formats = createFormats();
+}
 
 /** An instant as the server or this machine tells it. */
 type Instant = string | number;
@@ -15,30 +27,27 @@ const startOfDay = (instant: Instant) => new Date(instant).setHours(0, 0, 0, 0);
 const daysAgo = (instant: Instant) => Math.round((startOfDay(Date.now()) - startOfDay(instant)) / 86_400_000);
 
 /** Hours and minutes. */
-export const clockTime = (instant: Instant) => time.format(new Date(instant));
+export const clockTime = (instant: Instant) => formats.time.format(new Date(instant));
 
 /** Everything there is to say about when. */
-export const fullTime = (instant: Instant) => full.format(new Date(instant));
+export const fullTime = (instant: Instant) => formats.full.format(new Date(instant));
 
 /** The time today, else the day, as short as it is clear. */
 export function shortTime(instant: Instant): string {
   const days = daysAgo(instant);
   if (days <= 0) return clockTime(instant);
   if (days === 1) return 'Yesterday';
-  return days < 7 ? weekday.format(new Date(instant)) : shortDay.format(new Date(instant));
+  return days < 7 ? formats.weekday.format(new Date(instant)) : formats.shortDay.format(new Date(instant));
 }
 
 /** The day, for a heading. */
 export function dayName(instant: Instant): string {
   const days = daysAgo(instant);
   if (days === 0) return 'Today';
-  return days === 1 ? 'Yesterday' : longDay.format(new Date(instant));
+  return days === 1 ? 'Yesterday' : formats.longDay.format(new Date(instant));
 }
 
 export const sameDay = (a: Instant, b: Instant) => startOfDay(a) === startOfDay(b);
-
-/** What stands before the @. */
-export const shortName = (email: string) => email.split('@', 1)[0] ?? email;
 
 interface Named {
   readonly subject: string | null;
@@ -51,11 +60,11 @@ export const others = ({ members }: Pick<Named, 'members'>, me: string): string[
   members.filter(({ email, leftAt }) => email !== me && leftAt === null).map(({ email }) => email);
 
 /** Names in a row. */
-export const nameList = (emails: readonly string[]) => emails.map(shortName).join(', ');
+export const nameList = (emails: readonly string[], nameOf: NameOf) => emails.map(nameOf).join(', ');
 
 /** What a conversation is called: its subject, else who else is in it. */
-export const title = (conversation: Named, me: string): string =>
-  conversation.subject || nameList(others(conversation, me)) || conversation.configId;
+export const title = (conversation: Named, me: string, nameOf: NameOf): string =>
+  conversation.subject || nameList(others(conversation, me), nameOf) || conversation.configId;
 
 /** A status as people write it. */
 export const statusName = (status: ConversationStatus): string => status[0] + status.slice(1).toLowerCase();

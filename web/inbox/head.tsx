@@ -1,8 +1,10 @@
 import type { RefObject } from 'react';
 import type { ConversationState, ConversationView, Viewer } from '../client/index.ts';
-import { nameList, others, shortName, statusName, title } from './format.ts';
+import { Isolate, IsolatedList } from './bidi.tsx';
+import { nameList, others, statusName, title } from './format.ts';
 import { BackIcon, DotsIcon, MutedIcon, PeopleIcon, PinIcon } from './icons.tsx';
 import { Menu } from './menu.tsx';
+import { Person, useNames } from './names.tsx';
 import { goTo, type Route } from './route.ts';
 import { useDeed } from './use-deed.ts';
 
@@ -19,12 +21,16 @@ interface HeadProps {
 /** What a conversation is about, with whom, and what can be done with it as a whole. */
 export function Head({ view, state, route, viewer, heading, onDetails, onSearch }: HeadProps) {
   const { attempt, error } = useDeed();
+  const nameOf = useNames();
   const conversation = state.phase === 'ready' ? state.conversation : null;
   const me = viewer.email;
   const key = route.ref.key;
   const people = conversation ? others(conversation, me) : (key?.members.filter((member) => member !== me) ?? []);
-  const name = state.conversation ? title(state.conversation, me) : route.subject || nameList(people);
-  const about = [conversation?.configId ?? key?.configId, conversation?.party ?? route.party, nameList(people)];
+  const name = state.conversation ? title(state.conversation, me, nameOf) : route.subject || nameList(people, nameOf);
+  const about = [
+    ...[conversation?.configId ?? key?.configId, conversation?.party ?? route.party],
+    nameList(people, nameOf),
+  ];
 
   function menuOf({ muted, pinned, archived }: NonNullable<typeof conversation>) {
     const flip = (switches: Parameters<ConversationView['view']>[0]) => void attempt(() => view.view(switches));
@@ -51,11 +57,13 @@ export function Head({ view, state, route, viewer, heading, onDetails, onSearch 
       </a>
       <div className="grow">
         <h2 ref={heading} className="truncate" tabIndex={-1}>
-          {name}
+          <Isolate text={name} />
           {conversation?.pinned && <PinIcon />}
           {conversation?.muted && <MutedIcon />}
         </h2>
-        <p className="truncate about">{about.filter(Boolean).join(' · ')}</p>
+        <p className="truncate about" title={people.join(', ')}>
+          <IsolatedList texts={about} />
+        </p>
         {conversation && (
           <p className="about chips">
             {conversation.status !== 'OPEN' && (
@@ -63,12 +71,12 @@ export function Head({ view, state, route, viewer, heading, onDetails, onSearch 
             )}
             {conversation.assignee && (
               <span className="state">
-                next: {conversation.assignee === me ? 'you' : shortName(conversation.assignee)}
+                next: {conversation.assignee === me ? 'you' : <Person email={conversation.assignee} />}
               </span>
             )}
             {conversation.labels.map((label) => (
               <span key={label} className="label">
-                {label}
+                <Isolate text={label} />
               </span>
             ))}
           </p>

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, Viewer } from '../client/index.ts';
 import { laneOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
@@ -6,6 +6,7 @@ import { ChatList } from './chat-list.tsx';
 import { ConversationPane } from './conversation.tsx';
 import { ArchiveIcon, LeaveIcon, PlusIcon } from './icons.tsx';
 import { Links } from './links.tsx';
+import { NamesProvider, namesFor } from './names.tsx';
 import { NewConversation } from './new-conversation.tsx';
 import { goTo, replaceWith, useRoute } from './route.ts';
 import { type Search, SearchField, SearchResults } from './search.tsx';
@@ -39,6 +40,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
   if (name !== pane.current.name && name !== pane.current.id) pane.current = { name, id: '' };
 
   const me = viewer?.email ?? null;
+  const nameOf = useMemo(() => namesFor(me ?? ''), [me]);
   const searches = search.text.trim() !== '';
   return (
     <main className={route ? 'inbox open' : 'inbox'}>
@@ -63,14 +65,18 @@ export function Inbox({ client, onSignOut }: InboxProps) {
       </header>
       <nav className="sidebar" aria-label="Conversations">
         {list && <Unread list={list} />}
-        {me === null ? null : searches ? (
-          <SearchResults client={client} search={search} me={me} />
-        ) : archived ? (
-          <Archive client={client} me={me} route={route} onStart={() => setStarting(true)} />
-        ) : (
-          list && (
-            <ChatList {...{ list, me, route, archived }} outbox={client.outbox} onStart={() => setStarting(true)} />
-          )
+        {me !== null && (
+          <NamesProvider value={nameOf}>
+            {searches ? (
+              <SearchResults client={client} search={search} me={me} />
+            ) : archived ? (
+              <Archive client={client} me={me} route={route} onStart={() => setStarting(true)} />
+            ) : (
+              list && (
+                <ChatList {...{ list, me, route, archived }} outbox={client.outbox} onStart={() => setStarting(true)} />
+              )
+            )}
+          </NamesProvider>
         )}
       </nav>
       <footer className="sidebar-foot">

@@ -1,5 +1,6 @@
 import { type FormEvent, useState } from 'react';
 import type { ConversationView } from '../client/index.ts';
+import { Isolate, isolate } from './bidi.tsx';
 import { CloseIcon } from './icons.tsx';
 
 interface LabelsProps {
@@ -25,11 +26,11 @@ export function Labels({ labels, fixed, change }: LabelsProps) {
         <ul className="labels">
           {labels.map((label) => (
             <li key={label} className="label">
-              {label}
+              <Isolate text={label} />
               {!fixed && (
                 <button
                   type="button"
-                  aria-label={`Remove the label ${label}`}
+                  aria-label={`Remove the label ${isolate(label)}`}
                   onClick={() => void change({ removeLabels: [label] })}
                 >
                   <CloseIcon />

@@ -1,6 +1,8 @@
 import { type FormEvent, useState } from 'react';
 import type { ConversationFieldsFragment, ConversationView, Viewer } from '../client/index.ts';
-import { shortName, tint } from './format.ts';
+import { AddressField, addressesIn } from './address-field.tsx';
+import { tint } from './format.ts';
+import { Person } from './names.tsx';
 import { mayRemove } from './rights.ts';
 
 interface MembersProps {
@@ -13,15 +15,15 @@ interface MembersProps {
 
 /** Who is in a conversation, and how far they have read. */
 export function Members({ conversation, viewer, fixed, change }: MembersProps) {
-  const [email, setEmail] = useState('');
   /** Whose removal has still to be confirmed. */
   const [leaving, setLeaving] = useState<string | null>(null);
   const { members, lastSeq } = conversation;
   const present = members.filter(({ leftAt }) => leftAt === null);
 
-  async function add(event: FormEvent) {
+  async function add(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    if (await change({ addMembers: [email.trim()] })) setEmail('');
+    const form = event.currentTarget;
+    if (await change({ addMembers: addressesIn(form) })) form.reset();
   }
 
   return (
@@ -38,7 +40,9 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
                 {member.email[0]?.toUpperCase()}
               </span>
               <span className="grow">
-                <strong title={member.email}>{shortName(member.email)}</strong>{' '}
+                <strong>
+                  <Person email={member.email} />
+                </strong>{' '}
                 {member.role && <span className="state">{member.role.toLowerCase()}</span>}
                 <span className="about">{mine ? 'you' : read(behind)}</span>
               </span>
@@ -63,15 +67,7 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
       </ul>
       {!fixed && (
         <form className="add" onSubmit={add}>
-          <input
-            type="email"
-            required
-            aria-label="New member"
-            placeholder="cy@example.com"
-            autoComplete="off"
-            value={email}
-            onChange={({ target }) => setEmail(target.value)}
-          />
+          <AddressField id="new-members" aria-label="New member" placeholder="cy@example.com" />
           <button type="submit">Add member</button>
         </form>
       )}

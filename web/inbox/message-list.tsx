@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import {
   type Client,
   type ConversationState,
@@ -7,10 +7,12 @@ import {
   readersOf,
   type Viewer,
 } from '../client/index.ts';
-import { dayName, sameDay, shortName } from './format.ts';
+import { dayName, sameDay } from './format.ts';
 import { DownIcon } from './icons.tsx';
 import { Message, OutgoingMessage } from './message.tsx';
+import { Person } from './names.tsx';
 import { mayEdit, mayRedact } from './rights.ts';
+import { useClock } from './use-clock.ts';
 import { useWindow } from './use-window.ts';
 
 interface MessageListProps {
@@ -32,6 +34,7 @@ const GROUP_MS = 5 * 60_000;
 /** The part of the log around what is looked at; more is loaded as one scrolls. */
 export function MessageList(props: MessageListProps) {
   const { client, view, state, viewer, target, sends, onEdit, onRedact } = props;
+  useClock();
   const me = viewer.email;
   const { messages, outgoing, conversation, firstUnread, phase, error } = state;
   const { scroller, shown, atEnd, toEnd, toSeq, onScroll } = useWindow(view, state, me, target?.seq ?? null);
@@ -108,14 +111,35 @@ export function MessageList(props: MessageListProps) {
   );
 }
 
-/** Reads out what others write while the conversation is open. */
+/** Announced messages that stay in the log when more come: assistive technology may still be at them. */
+const STAY = 20;
+
+/** A log of the messages of others that arrive while the conversation is open, for assistive technology to read out. */
 function Announcer({ state, me }: { readonly state: ConversationState; readonly me: string }) {
-  const newest = state.messages.at(-1);
-  const [start] = useState(newest?.seq ?? 0);
-  const news = newest && newest.seq > start && newest.sender !== me && !state.hasNewer;
+  const { messages, hasNewer, conversation } = state;
+  const [announced, setAnnounced] = useState<readonly number[]>([]);
+  const last = useRef(conversation?.lastSeq ?? 0);
+  const newest = hasNewer ? (conversation?.lastSeq ?? 0) : (messages.at(-1)?.seq ?? 0);
+
+  useEffect(() => {
+    // While an older part of the log is shown, the messages that arrive are not there to be read out.
+    const news = hasNewer ? [] : messages.filter(({ seq, sender }) => seq > last.current && sender !== me);
+    last.current = Math.max(last.current, newest);
+    if (hasNewer) setAnnounced([]);
+    else if (news.length > 0) setAnnounced((before) => [...before.slice(-STAY), ...news.map(({ seq }) => seq)]);
+  }, [messages, hasNewer, newest, me]);
+
+  const offset = messages[0]?.seq ?? 0;
   return (
-    <p className="hidden" role="status">
-      {news && `${shortName(newest.sender)}: ${newest.text.slice(0, 300)}`}
-    </p>
+    <div className="hidden" role="log" aria-label="Incoming messages">
+      {announced
+        .map((seq) => messages[seq - offset])
+        .filter((message) => message !== undefined)
+        .map(({ seq, sender, text, redactedAt }) => (
+          <p key={seq}>
+            <Person email={sender} />: <bdi>{redactedAt === null ? text.slice(0, 300) : 'Message removed'}</bdi>
+          </p>
+        ))}
+    </div>
   );
 }

@@ -1,9 +1,13 @@
 import { memo, useState } from 'react';
 import type { ConversationView, MessageFieldsFragment, Outbox, Outgoing } from '../client/index.ts';
+import { SystemText } from './bidi.tsx';
 import { EarlierTexts } from './earlier-texts.tsx';
-import { clockTime, fullTime, nameList, shortName, tint } from './format.ts';
+import { clockTime, fullTime, nameList, tint } from './format.ts';
 import { AlertIcon, ClockIcon } from './icons.tsx';
+import { LinkedText } from './linked-text.tsx';
 import { Menu } from './menu.tsx';
+import { Person, useNames } from './names.tsx';
+import { useClock } from './use-clock.ts';
 
 interface MessageProps {
   readonly message: MessageFieldsFragment;
@@ -26,6 +30,7 @@ interface MessageProps {
 
 /** A message of the log. */
 export const Message = memo((props: MessageProps) => {
+  useClock();
   const { message, day, fresh, found, follows, readers } = props;
   const { seq, kind, sender, text } = message;
   const side = kind === 'SYSTEM' ? 'system' : readers !== null ? 'mine' : 'theirs';
@@ -35,7 +40,10 @@ export const Message = memo((props: MessageProps) => {
       {fresh && <p className="fresh">New messages</p>}
       {kind === 'SYSTEM' ? (
         <p className="change" title={fullTime(message.sentAt)}>
-          {shortName(sender)} · <span className="text">{text}</span>
+          <Person email={sender} /> ·{' '}
+          <span className="text">
+            <SystemText text={text} />
+          </span>
         </p>
       ) : (
         <Bubble {...props} />
@@ -56,10 +64,14 @@ function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, o
   ];
   return (
     <div className={redactedAt === null ? 'bubble' : 'bubble redacted'}>
-      {!mine && !follows && <b className={`sender name-${tint(sender)}`}>{shortName(sender)}</b>}
+      {!mine && !follows && (
+        <b className={`sender name-${tint(sender)}`}>
+          <Person email={sender} />
+        </b>
+      )}
       {redactedAt === null ? (
         <span className="text" dir="auto">
-          {text}
+          <LinkedText text={text} />
         </span>
       ) : (
         <em className="text" title={fullTime(redactedAt)}>
@@ -90,14 +102,16 @@ function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, o
 }
 
 function Delivery({ readers }: { readonly readers: string }) {
-  const label = readers === '' ? 'Sent' : `Read by ${nameList(readers.split(' '))}`;
+  const nameOf = useNames();
+  const emails = readers === '' ? [] : readers.split(' ');
+  const label = emails.length === 0 ? 'Sent' : `Read by ${nameList(emails, nameOf)}`;
   return (
     // Drawn by the style: there are many of them.
     <span
       className={readers === '' ? 'delivery sent' : 'delivery sent read'}
       role="img"
       aria-label={label}
-      title={label}
+      title={emails.length === 0 ? label : `Read by ${emails.join(', ')}`}
     />
   );
 }
@@ -110,7 +124,7 @@ export function OutgoingMessage({ item, outbox }: { readonly item: Outgoing; rea
     <li className={`mine outgoing ${state}`}>
       <div className="bubble">
         <span className="text" dir="auto">
-          {text}
+          <LinkedText text={text} />
         </span>
         <span className="meta">
           <time dateTime={new Date(at).toISOString()}>{clockTime(at)}</time>

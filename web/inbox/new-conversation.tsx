@@ -1,4 +1,5 @@
 import { type FormEvent, useEffect, useRef } from 'react';
+import { AddressField, addressesIn } from './address-field.tsx';
 import { CloseIcon } from './icons.tsx';
 import type { Route } from './route.ts';
 
@@ -21,9 +22,7 @@ export function NewConversation({ me, onStart, onClose }: NewConversationProps) 
     event.preventDefault();
     const data = new FormData(event.currentTarget);
     const text = (name: string) => String(data.get(name) ?? '').trim();
-    const members = text('members')
-      .split(/[\s,;]+/)
-      .filter((member) => member !== '' && member.toLowerCase() !== me);
+    const members = addressesIn(event.currentTarget).filter((member) => member !== me);
     const field = event.currentTarget.elements.namedItem('members');
     if (members.length === 0 && field instanceof HTMLInputElement) {
       field.setCustomValidity('Name at least one other person.');
@@ -57,18 +56,9 @@ export function NewConversation({ me, onStart, onClose }: NewConversationProps) 
             autoComplete="off"
           />
         </label>
-        <label>
+        <label htmlFor="members">
           Members
-          <input
-            name="members"
-            // An address, or several.
-            type="email"
-            multiple
-            required
-            placeholder="bob@example.com, cy@example.com"
-            autoComplete="off"
-            onInput={(event) => event.currentTarget.setCustomValidity('')}
-          />
+          <AddressField id="members" placeholder="bob@example.com, cy@example.com" />
         </label>
         <label>
           Subject <span className="hint">optional</span>

@@ -1,7 +1,7 @@
 import { type FormEvent, useEffect, useRef } from 'react';
 import type { ConversationView, MessageFieldsFragment } from '../client/index.ts';
-import { shortName } from './format.ts';
 import { CloseIcon } from './icons.tsx';
+import { Person } from './names.tsx';
 import { useDeed } from './use-deed.ts';
 
 interface RedactDialogProps {
@@ -27,12 +27,22 @@ export function RedactDialog({ view, message, me, onClose }: RedactDialogProps) 
     if (await attempt(() => view.redact(message.seq, why))) dialog.current?.close();
   }
 
-  const whose = message.sender === me ? 'your message' : `${shortName(message.sender)}’s message`;
   return (
     <dialog ref={dialog} className="card" aria-labelledby="redact-title" onClose={onClose}>
       <form onSubmit={submit}>
         <header>
-          <h2 id="redact-title">Redact {whose}</h2>
+          <h2 id="redact-title">
+            Redact{' '}
+            {message.sender === me ? (
+              'your'
+            ) : (
+              <>
+                <Person email={message.sender} />
+                ’s
+              </>
+            )}{' '}
+            message
+          </h2>
           <button type="button" className="icon-button" aria-label="Close" onClick={() => dialog.current?.close()}>
             <CloseIcon />
           </button>

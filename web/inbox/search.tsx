@@ -1,9 +1,12 @@
-import { useEffect, useState } from 'react';
-import type { Client, SearchHit, SearchPage } from '../client/index.ts';
-import { clockTime, initials, shortName, shortTime, tint, title } from './format.ts';
+import type { Client, SearchHit } from '../client/index.ts';
+import { Isolate } from './bidi.tsx';
+import { fullTime, initials, others, shortTime, tint, title } from './format.ts';
 import { moveFocus } from './move-focus.ts';
+import { Person, useNames } from './names.tsx';
 import { hashOf } from './route.ts';
 import { snippet } from './snippet.ts';
+import { useClock } from './use-clock.ts';
+import { type Outcome, useSearch } from './use-search.ts';
 
 /** What is looked for, and where: everywhere, or in one conversation. */
 export interface Search {
@@ -33,16 +36,13 @@ export function SearchField({ search, onChange }: SearchFieldProps) {
       />
       {search.in && (
         <button type="button" className="scope truncate" onClick={() => onChange({ ...search, in: null })}>
-          in {search.in.name} <span aria-hidden="true">×</span>
+          in <Isolate text={search.in.name} /> <span aria-hidden="true">×</span>
           <span className="hidden">, search everywhere</span>
         </button>
       )}
     </search>
   );
 }
-
-/** How long it waits for more letters, in milliseconds. */
-const PAUSE_MS = 200;
 
 interface ResultsProps {
   readonly client: Client;
@@ -52,48 +52,18 @@ interface ResultsProps {
 
 /** What was found, best match first; each leads to its message. */
 export function SearchResults({ client, search, me }: ResultsProps) {
-  const [hits, setHits] = useState<readonly SearchHit[] | null>(null);
-  const [more, setMore] = useState<SearchPage['more']>(null);
-  const [error, setError] = useState<string | null>(null);
-  const within = search.in?.id;
+  useClock();
   // What is still being typed is the beginning of a word.
   const query = /[\p{L}\p{N}]$/u.test(search.text) ? `${search.text}*` : search.text;
-
-  useEffect(() => {
-    let present = true;
-    const timer = setTimeout(() => {
-      client.search(query, within === undefined ? {} : { in: within }).then(
-        (page) => {
-          if (!present) return;
-          setError(null);
-          setHits(page.hits);
-          setMore(() => page.more);
-        },
-        (thrown: Error) => present && setError(thrown.message),
-      );
-    }, PAUSE_MS);
-    return () => {
-      present = false;
-      clearTimeout(timer);
-    };
-  }, [client, query, within]);
-
-  async function goOn() {
-    const page = await more?.().catch((thrown: Error) => setError(thrown.message));
-    if (!page) return;
-    setHits((before) => [...(before ?? []), ...page.hits]);
-    setMore(() => page.more);
-  }
-
-  const found = hits?.length ?? 0;
+  const { outcome, goOn } = useSearch(client, query, search.in?.id);
+  const { hits = [], more = null, error = null } = outcome ?? {};
   return (
     <>
-      <p className={found > 0 ? 'hidden' : 'list-note'} role="status">
-        {error ??
-          (!hits ? 'Searching …' : found > 0 ? `${found}${more ? ' or more' : ''} found` : 'Nothing was found.')}
+      <p className={hits.length > 0 && !error ? 'hidden' : 'list-note'} role="status">
+        {outcome ? summary(outcome) : 'Searching …'}
       </p>
       <ul className="chats" aria-label="Found messages" onKeyDown={moveFocus}>
-        {hits?.map((hit) => (
+        {hits.map((hit) => (
           <Hit key={hit.message.id} hit={hit} query={query} me={me} />
         ))}
       </ul>
@@ -106,21 +76,30 @@ export function SearchResults({ client, search, me }: ResultsProps) {
   );
 }
 
+function summary({ hits, more, error }: Outcome): string {
+  if (error && hits.length > 0) return `More could not be loaded: ${error.message}`;
+  if (error) return `The search failed: ${error.message}${error.passing ? ' It will be repeated.' : ''}`;
+  return hits.length > 0 ? `${hits.length}${more ? ' or more' : ''} found` : 'Nothing was found.';
+}
+
 function Hit({ hit: { message, conversation }, query, me }: { hit: SearchHit; query: string; me: string }) {
   const { seq, conversationId, sender, sentAt, text } = message;
-  const name = conversation ? title(conversation, me) : 'A conversation';
+  const nameOf = useNames();
+  const name = conversation ? title(conversation, me, nameOf) : 'A conversation';
   return (
     <li>
       <a href={hashOf({ ref: { id: conversationId }, at: seq })} className="chat hit">
         <span className={`avatar tint-${tint(conversationId)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate">{name}</span>
-        <time dateTime={sentAt} title={clockTime(sentAt)}>
+        <span className="chat-name truncate" title={conversation ? others(conversation, me).join(', ') : undefined}>
+          <Isolate text={name} />
+        </span>
+        <time dateTime={sentAt} title={fullTime(sentAt)}>
           {shortTime(sentAt)}
         </time>
         <span className="chat-last" dir="auto">
-          {sender === me ? 'You' : shortName(sender)}:{' '}
+          {sender === me ? <bdi>You</bdi> : <Person email={sender} />}:{' '}
           {snippet(text, query).map(({ text: part, found, at }) => (found ? <mark key={at}>{part}</mark> : part))}
         </span>
       </a>

@@ -1,0 +1,52 @@
+/** The browser's own idea of an address, which is the server's as well. */
+function isAddress(text: string): boolean {
+  const input = document.createElement('input');
+  input.type = 'email';
+  input.value = text;
+  return text !== '' && input.value === text && input.checkValidity();
+}
+
+/** What a list of addresses holds, and the first thing in it that is none. */
+interface Addresses {
+  readonly addresses: string[];
+  readonly wrong: string | null;
+}
+
+/**
+ * Reads addresses as mail programs and spreadsheets copy them: `Ann <ann@example.com>; "Lee, Bob" <bob@example.com>`,
+ * parted by commas, semicolons, line breaks, tabs or spaces.
+ */
+export function parseAddresses(text: string): Addresses {
+  // A quoted name may hold separators.
+  const entries = text.replace(/"[^"\r\n]*"(?=\s*<)/g, '').split(/[;\r\n]+/);
+  const found = new Set<string>();
+  let wrong: string | null = null;
+  for (const entry of entries) {
+    /** A word that is the beginning of a name if an address in brackets follows: `Lee, Ann <ann@example.com>`. */
+    let name: string | null = null;
+    for (const part of entry.replaceAll('>', '>,').split(/[,\t]+/)) {
+      const bracket = part.lastIndexOf('<');
+      if (bracket >= 0) name = null;
+      const words =
+        bracket < 0
+          ? part.split(/\s+/)
+          : [
+              part
+                .slice(bracket + 1)
+                .replace('>', '')
+                .trim(),
+            ];
+      for (const word of words) {
+        const address = word
+          .replace(/^["'(]+/, '')
+          .replace(/["').]+$/, '')
+          .replace(/^mailto:/i, '');
+        if (isAddress(address)) found.add(address.toLowerCase());
+        else if (bracket >= 0 || word.includes('@')) wrong ??= word;
+        else if (word !== '') name ??= word;
+      }
+    }
+    wrong ??= name;
+  }
+  return { addresses: [...found], wrong };
+}

@@ -1,0 +1,70 @@
+/** A link begins at a scheme, and ends at white space, invisible or bidirectional controls, quotes or CJK punctuation. */
+const CANDIDATE =
+  /(?<![\p{L}\p{N}+.-])(?:https?:\/\/|mailto:)[^\s\p{C}<>"`\\\p{Pi}\p{Pf}\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65]+/giu;
+
+/** Longer ones, and more in one text, are left as text. */
+const MAX_LENGTH = 2048;
+const MAX_LINKS = 100;
+
+/** Punctuation that belongs to the sentence and not to the link where it stands at the end. */
+const TRAILING = new Set(".,;:!?'*_~|…·)]}");
+const OPENING: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{' };
+
+function withoutTrailing(candidate: string): string {
+  /** For each closing bracket, how many more of it there are than of the opening one. */
+  const surplus = new Map(
+    Object.entries(OPENING).map(([close, open]) => [
+      close,
+      candidate.split(close).length - candidate.split(open).length,
+    ]),
+  );
+  let end = candidate.length;
+  for (; end > 0; end--) {
+    const last = candidate[end - 1] ?? '';
+    if (!TRAILING.has(last)) break;
+    const more = surplus.get(last);
+    if (more === undefined) continue;
+    // A bracket that was opened in the link is part of it.
+    if (more <= 0) break;
+    surplus.set(last, more - 1);
+  }
+  return candidate.slice(0, end);
+}
+
+const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-\u{10FFF}\u{1E800}-\u{1EFFF}]/u;
+
+/** Whether a link leads where it seems to: not with a name before the @ that looks like the host, or a host turned round. */
+function isHonest(href: string): boolean {
+  if (href.length > MAX_LENGTH || !URL.canParse(href) || RIGHT_TO_LEFT.test(href.split('/', 3)[2] ?? '')) return false;
+  const { protocol, hostname, username, password, pathname } = new URL(href);
+  return protocol === 'mailto:' ? pathname.includes('@') : hostname !== '' && username === '' && password === '';
+}
+
+/** The links in a text, with their positions. */
+export function linksIn(text: string): { readonly href: string; readonly at: number }[] {
+  const links: { readonly href: string; readonly at: number }[] = [];
+  for (const { 0: candidate, index } of text.matchAll(CANDIDATE)) {
+    const href = withoutTrailing(candidate);
+    if (isHonest(href) && links.push({ href, at: index }) === MAX_LINKS) break;
+  }
+  return links;
+}
+
+/** A text as it was written, in which web and mail addresses are links. */
+export function LinkedText({ text }: { readonly text: string }) {
+  let done = 0;
+  return [
+    ...linksIn(text).map(({ href, at }) => {
+      const before = text.slice(done, at);
+      done = at + href.length;
+      return [
+        before,
+        // Always from left to right, so that the host stands where it is looked for.
+        <a key={at} href={href} dir="ltr" target="_blank" rel="noopener noreferrer">
+          {href}
+        </a>,
+      ];
+    }),
+    text.slice(done),
+  ];
+}

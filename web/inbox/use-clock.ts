@@ -1,0 +1,42 @@
+import { useSyncExternalStore } from 'react';
+import { renewFormats } from './format.ts';
+
+/** Checked this often (in milliseconds): timers stand still while the machine sleeps, and the time zone may change. */
+const CHECK_MS = 60_000;
+
+/** The day and the time zone that dates are shown for. */
+const read = () => `${new Date().toDateString()} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+
+const listeners = new Set<() => void>();
+let current = read();
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+function check(): void {
+  clearTimeout(timer);
+  const midnight = new Date().setHours(24, 0, 0, 0);
+  timer = setTimeout(check, Math.min(midnight - Date.now(), CHECK_MS));
+  const now = read();
+  if (now === current) return;
+  current = now;
+  renewFormats();
+  for (const listener of listeners) listener();
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  if (listeners.size === 1) {
+    document.addEventListener('visibilitychange', check);
+    addEventListener('focus', check);
+    check();
+  }
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    document.removeEventListener('visibilitychange', check);
+    removeEventListener('focus', check);
+    clearTimeout(timer);
+  };
+}
+
+/** Renders again when another day begins or the time zone changes: for components that show dates or times. */
+export const useClock = (): void => void useSyncExternalStore(subscribe, () => current);
