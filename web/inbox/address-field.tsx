@@ -37,7 +37,7 @@ function keepLines(event: ClipboardEvent<HTMLInputElement>): void {
   const lines = event.clipboardData
     .getData('text/plain')
     .trim()
-    .split(/[\r\n\t]+/);
+    .split(/[\r\n]+/);
   if (lines.length === 1) return;
   event.preventDefault();
   field.setRangeText(lines.join('; '), field.selectionStart ?? 0, field.selectionEnd ?? field.value.length, 'end');

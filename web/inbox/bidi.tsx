@@ -3,15 +3,15 @@ import { Fragment } from 'react';
 /** Embeddings, overrides and isolates of Unicode's bidirectional algorithm: they act beyond the text that holds them. */
 const SCOPES = /[\u202A-\u202E\u2066-\u2069]/gu;
 
-/** No character up to here is written from right to left. */
-const LEFT_TO_RIGHT = /^[\u0020-\u024F]*$/u;
+/** Characters of scripts that are written from right to left, such as Hebrew and Arabic. */
+export const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-\u{10FFF}\u{1E800}-\u{1EFFF}\u200F]/u;
 
-export const withoutScopes = (text: string): string => text.replace(SCOPES, '');
+const withoutScopes = (text: string): string => text.replace(SCOPES, '');
 
 /** Text for an attribute or a plain string, closed off so that its direction does not turn round what stands beside it. */
 export function isolate(text: string): string {
   const safe = withoutScopes(text);
-  return LEFT_TO_RIGHT.test(safe) ? safe : `\u2068${safe}\u2069`;
+  return RIGHT_TO_LEFT.test(safe) ? `\u2068${safe}\u2069` : safe;
 }
 
 /** A name, subject, label or other text that a person chose, in its own direction. */

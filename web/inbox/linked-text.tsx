@@ -1,3 +1,5 @@
+import { RIGHT_TO_LEFT } from './bidi.tsx';
+
 /** A link begins at a scheme, and ends at white space, invisible or bidirectional controls, quotes or CJK punctuation. */
 const CANDIDATE =
   /(?<![\p{L}\p{N}+.-])(?:https?:\/\/|mailto:)[^\s\p{C}<>"`\\\p{Pi}\p{Pf}\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65]+/giu;
@@ -31,8 +33,6 @@ function withoutTrailing(candidate: string): string {
   return candidate.slice(0, end);
 }
 
-const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-\u{10FFF}\u{1E800}-\u{1EFFF}]/u;
-
 /** Whether a link leads where it seems to: not with a name before the @ that looks like the host, or a host turned round. */
 function isHonest(href: string): boolean {
   if (href.length > MAX_LENGTH || !URL.canParse(href) || RIGHT_TO_LEFT.test(href.split('/', 3)[2] ?? '')) return false;
@@ -41,7 +41,7 @@ function isHonest(href: string): boolean {
 }
 
 /** The links in a text, with their positions. */
-export function linksIn(text: string): { readonly href: string; readonly at: number }[] {
+function linksIn(text: string): { readonly href: string; readonly at: number }[] {
   const links: { readonly href: string; readonly at: number }[] = [];
   for (const { 0: candidate, index } of text.matchAll(CANDIDATE)) {
     const href = withoutTrailing(candidate);

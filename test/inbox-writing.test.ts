@@ -1,0 +1,210 @@
+import type { Locator, Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { describeInBrowser, eventually } from './support/browser.ts';
+import { barriers, openChat, PHONE, signIn, texts } from './support/inbox.ts';
+import { clientOf, sent, when } from './support/kredichat.ts';
+import { startServer } from './support/server.ts';
+
+const [ANN, BOB, CY, DEE] = ['ann@example.com', 'bob@example.com', 'cy@example.com', 'dee@example.com'];
+const KEY = { configId: 'programme-1', members: [ANN, BOB] };
+
+/** A server with a conversation that Ann opened. */
+async function begun() {
+  const { url } = await startServer();
+  const ann = clientOf(url, ANN);
+  const { conversationId: id } = await sent(ann, { to: { key: KEY }, text: 'Hello', subject: 'Invoice 7' });
+  return { url, id, ann };
+}
+
+/** A keydown as browsers send it while an input method takes the key: Chrome during the composition, WebKit after it. */
+function takenKey(field: Locator, key: string, isComposing: boolean): Promise<void> {
+  return field.evaluate(
+    (element, init) => {
+      if (!init.isComposing) element.dispatchEvent(new CompositionEvent('compositionend', { bubbles: true }));
+      element.dispatchEvent(new KeyboardEvent('keydown', { ...init, bubbles: true, cancelable: true }));
+    },
+    { key, isComposing, keyCode: 229 },
+  );
+}
+
+/** A paste of text, files or both, as the field's handlers see it; resolves with whether the browser goes on with it. */
+function paste(field: Locator, content: { readonly text?: string; readonly file?: string }): Promise<boolean> {
+  return field.evaluate((element, { text, file }) => {
+    const clipboardData = new DataTransfer();
+    if (text !== undefined) clipboardData.setData('text/plain', text);
+    if (file !== undefined) clipboardData.items.add(new File(['data'], file));
+    return element.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  }, content);
+}
+
+const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
+
+describeInBrowser('Writing in the inbox page', (open) => {
+  test('keys that an input method takes do nothing else, in any field', { timeout: 60_000 }, async () => {
+    const { url } = await begun();
+    const { page } = await open(url);
+    await signIn(page, BOB);
+    await openChat(page, /Invoice 7/);
+    await page.getByText('Hello').last().waitFor();
+    for (const composing of [true, false]) {
+      await composer(page).fill('半');
+      await takenKey(composer(page), 'Enter', composing);
+      await composer(page).press('End');
+      await page.keyboard.type('分');
+      await page.keyboard.press('Enter');
+    }
+    await eventually(() => texts(page)).toEqual(['Hello', '半分', '半分']);
+
+    const edited = page.getByRole('textbox', { name: 'Edited message' });
+    for (const [i, composing] of [true, false].entries()) {
+      await composer(page).press('ArrowUp');
+      await edited.fill('全');
+      for (const key of ['Enter', 'Escape']) await takenKey(edited, key, composing);
+      await edited.fill(`全部${i}`);
+      await page.keyboard.press('Enter');
+      await edited.waitFor({ state: 'detached' });
+    }
+    await eventually(() => texts(page)).toEqual(['Hello', '半分', '全部1']);
+    await page.getByRole('button', { name: 'edited' }).click();
+    const earlier = page.getByRole('list', { name: 'Earlier texts' }).locator('del');
+    await eventually(() => earlier.allTextContents()).toEqual(['半分', '全部0']);
+
+    const search = page.getByRole('searchbox');
+    await search.fill('半');
+    await takenKey(search, 'Escape', false);
+    expect(await search.inputValue()).toBe('半');
+    await search.press('Escape');
+    await eventually(() => search.inputValue()).toBe('');
+
+    await page.getByRole('button', { name: /members: details/ }).click();
+    await page.getByLabel('New label').fill('至');
+    const devtools = await page.context().newCDPSession(page);
+    const enter = { key: 'Enter', code: 'Enter', text: '\r', windowsVirtualKeyCode: 229 };
+    await devtools.send('Input.dispatchKeyEvent', { type: 'keyDown', ...enter });
+    await page.getByLabel('New label').fill('至急');
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: 'Remove the label 至急' }).waitFor();
+    expect(await page.getByRole('button', { name: 'Remove the label' }).count()).toBe(1);
+  });
+
+  test('on touch, Enter begins a line, and the button sends', async () => {
+    const { url } = await begun();
+    for (const viewport of [PHONE.viewport, { width: 1180, height: 820 }]) {
+      const { page } = await open(url, { ...PHONE, viewport });
+      await signIn(page, BOB);
+      await openChat(page, /Invoice 7/);
+      await composer(page).fill('One');
+      await composer(page).press('Enter');
+      await page.keyboard.type('Two');
+      expect(await composer(page).inputValue()).toBe('One\nTwo');
+      expect(await composer(page).getAttribute('enterkeyhint')).toBe('enter');
+      await page.getByRole('button', { name: 'Send' }).tap();
+      await eventually(async () => (await texts(page)).at(-1)).toBe('One\nTwo');
+      // As with the keyboard of a tablet.
+      await composer(page).fill('Three');
+      await composer(page).press('Control+Enter');
+      await eventually(async () => (await texts(page)).at(-1)).toBe('Three');
+    }
+  });
+
+  test('no text field is so small that a touch device zooms into it', { timeout: 60_000 }, async () => {
+    const { url } = await begun();
+    const sizes = [
+      PHONE.viewport,
+      { width: 844, height: 390 },
+      { width: 820, height: 1180 },
+      { width: 1180, height: 820 },
+    ];
+    for (const viewport of sizes) {
+      const { page } = await open(url, { ...PHONE, viewport });
+      const fields = () =>
+        page.evaluate(() =>
+          [...document.querySelectorAll('input, select, textarea')].map((field) =>
+            Number.parseFloat(getComputedStyle(field).fontSize),
+          ),
+        );
+      const all = await fields();
+      await signIn(page, BOB);
+      await page.getByRole('button', { name: 'New conversation' }).first().click();
+      all.push(...(await fields()));
+      await page.keyboard.press('Escape');
+      await openChat(page, /Invoice 7/);
+      await page.getByRole('button', { name: /members: details/ }).click();
+      all.push(...(await fields()));
+      expect(all.length).toBeGreaterThan(10);
+      expect(Math.min(...all)).toBeGreaterThanOrEqual(16);
+    }
+  });
+
+  test('a pasted picture is refused in words, and text that comes with one is not', async () => {
+    const { url } = await begun();
+    const { page } = await open(url);
+    await signIn(page, BOB);
+    await openChat(page, /Invoice 7/);
+    const refusal = page.getByRole('alert').getByText('cannot be sent yet');
+    await paste(composer(page), { file: 'photo.png' });
+    await refusal.waitFor();
+    expect(await barriers(page)).toEqual([]);
+    await composer(page).fill('In words, then');
+    await refusal.waitFor({ state: 'detached' });
+
+    await paste(composer(page), { file: 'photo.png' });
+    await refusal.waitFor();
+    expect(await paste(composer(page), { text: 'A1\tB1', file: 'cells.png' })).toBe(true);
+    await refusal.waitFor({ state: 'detached' });
+    expect(await composer(page).inputValue()).toBe('In words, then');
+  });
+
+  test('members are taken as mail programs and spreadsheets copy them', { timeout: 60_000 }, async () => {
+    const { url } = await startServer();
+    const { page } = await open(url);
+    await signIn(page, ANN);
+    const start = page.getByRole('button', { name: 'New conversation' }).first();
+    const field = page.getByLabel('Members');
+    const membersOf = async () =>
+      (await when(clientOf(url, ANN).chatList(), ({ conversations }) => conversations.length > 0)).conversations
+        .flatMap(({ members }) => members.map(({ email }) => email))
+        .sort();
+
+    const lists = [
+      'Bob <bob@example.com>; cy@example.com',
+      '"Lee, Bob" <bob@example.com>, <cy@example.com>;',
+      'Lee, Bob <BOB@example.com>; Cy Young <cy@example.com>; cy@example.com',
+      'bob@example.com cy@example.com',
+      "'bob@example.com', mailto:cy@example.com",
+      'mallory@example.com <bob@example.com>, "cy@example.com"',
+      'bob@example.com\r\ncy@example.com\r\n',
+      'Bob\t<bob@example.com>\ncy@example.com\tann@example.com',
+    ];
+    for (const [i, list] of lists.entries()) {
+      await start.click();
+      await page.getByLabel('Document configuration').fill(`programme-${i}`);
+      // Where the browser goes on with it, it pastes a single line as it is.
+      if (await paste(field, { text: list })) await field.fill(list);
+      await page.getByRole('button', { name: 'Continue' }).click();
+      await page.getByRole('heading', { name: 'bob, cy', exact: true }).waitFor();
+      await eventually(() => page.locator('.pane-head .about').first().textContent()).toContain(`programme-${i} `);
+    }
+    for (const [list, wrong] of [
+      ['bob; cy@example.com', 'bob'],
+      ['bob@example.com, Cy <cy@>', 'cy@'],
+      ['cy@example.com <bob>', 'bob'],
+    ]) {
+      await start.click();
+      await field.fill(list ?? '');
+      expect(await field.evaluate((input: HTMLInputElement) => input.validationMessage)).toContain(`“${wrong}”`);
+      await page.keyboard.press('Escape');
+    }
+    await composer(page).fill('The first');
+    await composer(page).press('Enter');
+    await page.getByRole('img', { name: 'Sent' }).waitFor();
+    expect(await membersOf()).toEqual([ANN, BOB, CY]);
+
+    await page.getByRole('button', { name: /members: details/ }).click();
+    await paste(page.getByLabel('New member'), { text: `Dee <${DEE}>\neve@example.com` });
+    await page.getByRole('button', { name: 'Add member' }).click();
+    await page.getByRole('dialog').getByText('eve', { exact: true }).waitFor();
+    expect(await membersOf()).toEqual([ANN, BOB, CY, DEE, 'eve@example.com']);
+    expect(await page.getByLabel('New member').inputValue()).toBe('');
+  });
+});
