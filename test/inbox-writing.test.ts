@@ -203,8 +203,8 @@ describeInBrowser('Writing in the inbox page', (open) => {
     await page.getByRole('button', { name: /members: details/ }).click();
     await paste(page.getByLabel('New member'), { text: `Dee <${DEE}>\neve@example.com` });
     await page.getByRole('button', { name: 'Add member' }).click();
-    await page.getByRole('dialog').getByText('eve', { exact: true }).waitFor();
+    await page.getByRole('dialog').getByRole('listitem').getByText('eve', { exact: true }).waitFor();
     expect(await membersOf()).toEqual([ANN, BOB, CY, DEE, 'eve@example.com']);
-    expect(await page.getByLabel('New member').inputValue()).toBe('');
+    await eventually(() => page.getByLabel('New member').inputValue()).toBe('');
   });
 });

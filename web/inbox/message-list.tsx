@@ -119,17 +119,20 @@ function Announcer({ state, me }: { readonly state: ConversationState; readonly 
   const { messages, hasNewer, conversation } = state;
   const [announced, setAnnounced] = useState<readonly number[]>([]);
   const last = useRef(conversation?.lastSeq ?? 0);
-  const newest = hasNewer ? (conversation?.lastSeq ?? 0) : (messages.at(-1)?.seq ?? 0);
+  const offset = messages[0]?.seq ?? 0;
 
   useEffect(() => {
-    // While an older part of the log is shown, the messages that arrive are not there to be read out.
-    const news = hasNewer ? [] : messages.filter(({ seq, sender }) => seq > last.current && sender !== me);
-    last.current = Math.max(last.current, newest);
-    if (hasNewer) setAnnounced([]);
-    else if (news.length > 0) setAnnounced((before) => [...before.slice(-STAY), ...news.map(({ seq }) => seq)]);
-  }, [messages, hasNewer, newest, me]);
+    // While an older part of the log is shown, messages arrive that are not there yet: they are announced later.
+    const news = hasNewer ? [] : messages.filter(({ seq }) => seq > last.current);
+    last.current = news.at(-1)?.seq ?? last.current;
+    const others = news.filter(({ sender }) => sender !== me).map(({ seq }) => seq);
+    setAnnounced((before) => {
+      const present = before.filter((seq) => messages[seq - offset]);
+      if (others.length > 0) return [...present.slice(-STAY), ...others];
+      return present.length < before.length ? present : before;
+    });
+  }, [messages, offset, hasNewer, me]);
 
-  const offset = messages[0]?.seq ?? 0;
   return (
     <div className="hidden" role="log" aria-label="Incoming messages">
       {announced
