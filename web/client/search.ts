@@ -36,6 +36,8 @@ export function search(connection: Connection, query: string, options: SearchOpt
     const asked =
       names.get(id) ?? connection.run(ConversationNameDocument, { id }).then((answer) => answer.conversation);
     names.set(id, asked);
+    // A failure is not kept: the next page, or the same one again, asks anew.
+    asked.catch(() => names.delete(id));
     return asked;
   }
 
