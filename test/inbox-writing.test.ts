@@ -1,7 +1,7 @@
 import type { Locator, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { describeInBrowser, eventually } from './support/browser.ts';
-import { barriers, openChat, PHONE, signIn, texts } from './support/inbox.ts';
+import { barriers, openChat, PHONE, signIn, texts, write } from './support/inbox.ts';
 import { clientOf, sent, when } from './support/kredichat.ts';
 import { startServer } from './support/server.ts';
 
@@ -40,7 +40,7 @@ function paste(field: Locator, content: { readonly text?: string; readonly file?
 const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
 
 describeInBrowser('Writing in the inbox page', (open) => {
-  test('keys that an input method takes do nothing else, in any field', { timeout: 60_000 }, async () => {
+  test('keys that an input method takes do nothing else, in any field', { timeout: 90_000 }, async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -87,7 +87,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     expect(await page.getByRole('button', { name: 'Remove the label' }).count()).toBe(1);
   });
 
-  test('on touch, Enter begins a line, and the button sends', async () => {
+  test('on touch, Enter begins a line, and the button sends', { timeout: 90_000 }, async () => {
     const { url } = await begun();
     for (const viewport of [PHONE.viewport, { width: 1180, height: 820 }]) {
       const { page } = await open(url, { ...PHONE, viewport });
@@ -107,7 +107,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     }
   });
 
-  test('no text field is so small that a touch device zooms into it', { timeout: 60_000 }, async () => {
+  test('no text field is so small that a touch device zooms into it', { timeout: 90_000 }, async () => {
     const { url } = await begun();
     const sizes = [
       PHONE.viewport,
@@ -136,7 +136,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     }
   });
 
-  test('a pasted picture is refused in words, and text that comes with one is not', async () => {
+  test('a pasted picture is refused in words, and text that comes with one is not', { timeout: 90_000 }, async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -155,7 +155,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     expect(await composer(page).inputValue()).toBe('In words, then');
   });
 
-  test('members are taken as mail programs and spreadsheets copy them', { timeout: 60_000 }, async () => {
+  test('members are taken as mail programs and spreadsheets copy them', { timeout: 90_000 }, async () => {
     const { url } = await startServer();
     const { page } = await open(url);
     await signIn(page, ANN);
@@ -206,5 +206,52 @@ describeInBrowser('Writing in the inbox page', (open) => {
     await page.getByRole('dialog').getByRole('listitem').getByText('eve', { exact: true }).waitFor();
     expect(await membersOf()).toEqual([ANN, BOB, CY, DEE, 'eve@example.com']);
     await eventually(() => page.getByLabel('New member').inputValue()).toBe('');
+  });
+
+  test('links can be followed, lead where they say, and are nothing but web and mail addresses', {
+    timeout: 90_000,
+  }, async () => {
+    const lines: readonly (readonly [string, ...string[]])[] = [
+      ['See https://example.com/a?b=c&d#e.', 'https://example.com/a?b=c&d#e'],
+      ['(http://example.com/x_(y)), and <HTTPS://EXAMPLE.COM>!', 'http://example.com/x_(y)', 'HTTPS://EXAMPLE.COM'],
+      ['“https://example.com/“ https://example.com/…', 'https://example.com/', 'https://example.com/'],
+      ['请看https://example.com/路径。谢谢', 'https://example.com/路径'],
+      ['https://example.com/😀 xhttps://example.com', 'https://example.com/'],
+      ['mailto:ann@example.com, mailto:nobody', 'mailto:ann@example.com'],
+      ['javascript:alert(1) data:text/html,x ftp://example.com www.example.com'],
+      ['https://bank.example@evil.example https://bank.example:pass@evil.example/'],
+      ['https://evil.example/\u202Emoc.knab', 'https://evil.example/'],
+      ['https://אב.example/גד http:// https://?'],
+      ['https://example.com/\\..', 'https://example.com/'],
+    ];
+    const { url, id, ann } = await begun();
+    for (const [text] of lines) await sent(ann, { to: { id }, text });
+    const { page, complaints } = await open(url);
+    await signIn(page, BOB);
+    await openChat(page, /Invoice 7/);
+    const rows = page.locator('.messages li .text');
+    await eventually(() => rows.count()).toBe(lines.length + 1);
+    expect((await texts(page)).slice(1)).toEqual(lines.map(([text]) => text));
+    for (const [i, [, ...links]] of lines.entries()) {
+      const found = rows.nth(i + 1).getByRole('link');
+      expect(await found.evaluateAll((all) => all.map((link) => link.getAttribute('href')))).toEqual(links);
+      expect(await found.allTextContents()).toEqual(links);
+      for (const link of await found.all()) {
+        expect(await link.getAttribute('rel')).toBe('noopener noreferrer');
+        expect(await link.getAttribute('target')).toBe('_blank');
+        await link.focus();
+      }
+    }
+    await write(page, 'Mine: https://example.com/mine');
+    await page.getByRole('link', { name: 'https://example.com/mine', exact: true }).waitFor();
+    expect(await barriers(page)).toEqual([]);
+
+    // Long, and made to be looked at again and again.
+    for (const part of ['http://', 'https://a).', `https://a/${')'.repeat(1000)}`, 'mailto:'])
+      await sent(ann, { to: { id }, text: part.repeat(10_000 / part.length) });
+    await sent(ann, { to: { id }, text: 'The last' });
+    await page.locator('.messages').getByText('The last').waitFor();
+    expect(await page.getByRole('link').count()).toBeLessThan(300);
+    expect(complaints).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 import { useState } from 'react';
 import type { ConversationView, KredichatError, MessageFieldsFragment as Message } from '../client/index.ts';
+import { isolate } from './bidi.tsx';
 import { Composer } from './composer.tsx';
 
 interface EditComposerProps {
@@ -38,7 +39,7 @@ export function EditComposer({ view, message, onDone }: EditComposerProps) {
           {error !== null && (
             <span role="alert">
               {conflict
-                ? `It was changed meanwhile, to “${message.text.slice(0, 80)}”. Save again to replace that.`
+                ? `It was changed meanwhile, to “${isolate(message.text.slice(0, 80))}”. Save again to replace that.`
                 : error.message}
             </span>
           )}

@@ -1,8 +1,8 @@
 import { RIGHT_TO_LEFT } from './bidi.tsx';
 
-/** A link begins at a scheme, and ends at white space, invisible or bidirectional controls, quotes or CJK punctuation. */
+/** A link begins at a scheme, and ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
 const CANDIDATE =
-  /(?<![\p{L}\p{N}+.-])(?:https?:\/\/|mailto:)[^\s\p{C}<>"`\\\p{Pi}\p{Pf}\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65]+/giu;
+  /(?<![a-z0-9+.-])(?:https?:\/\/|mailto:)[^\s\p{C}<>"`\\\p{Pi}\p{Pf}\p{Extended_Pictographic}\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65]+/giu;
 
 /** Longer ones, and more in one text, are left as text. */
 const MAX_LENGTH = 2048;
