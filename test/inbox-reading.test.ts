@@ -232,7 +232,9 @@ describeInBrowser('Reading in the inbox page', (open) => {
     }
   });
 
-  test('a member whose short name is another member’s as well is named by the whole address', { timeout: 90_000 }, async () => {
+  test('a member whose short name is another member’s as well is named by the whole address', {
+    timeout: 90_000,
+  }, async () => {
     const { url } = await startServer();
     const [lee, impostor] = [clientOf(url, LEE), clientOf(url, IMPOSTOR)];
     const key = { configId: 'programme-1', members: [ANN, BOB, LEE, IMPOSTOR] };

@@ -16,7 +16,7 @@ async function begun() {
   return { url, id, ann };
 }
 
-/** A keydown as browsers send it while an input method takes the key: Chrome during the composition, WebKit after it. */
+/** A keydown while an input method takes the key: Chrome during the composition, WebKit after it. */
 function takenKey(field: Locator, key: string, isComposing: boolean): Promise<void> {
   return field.evaluate(
     (element, init) => {
@@ -27,7 +27,7 @@ function takenKey(field: Locator, key: string, isComposing: boolean): Promise<vo
   );
 }
 
-/** A paste of text, files or both, as the field's handlers see it; resolves with whether the browser goes on with it. */
+/** A paste of text, a file or both; resolves with whether the browser goes on with it. */
 function paste(field: Locator, content: { readonly text?: string; readonly file?: string }): Promise<boolean> {
   return field.evaluate((element, { text, file }) => {
     const clipboardData = new DataTransfer();
