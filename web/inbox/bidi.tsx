@@ -1,6 +1,6 @@
 import { Fragment } from 'react';
 
-/** Embeddings, overrides and isolates of Unicode's bidirectional algorithm: they act beyond the text that holds them. */
+/** Embeddings, overrides and isolates of the bidirectional algorithm: they act beyond the text that holds them. */
 const SCOPES = /[\u202A-\u202E\u2066-\u2069]/gu;
 
 /** Characters of scripts that are written from right to left, such as Hebrew and Arabic. */
@@ -8,7 +8,7 @@ export const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-
 
 const withoutScopes = (text: string): string => text.replace(SCOPES, '');
 
-/** Text for an attribute or a plain string, closed off so that its direction does not turn round what stands beside it. */
+/** Text for an attribute or a plain string, isolated: its direction does not turn round what stands beside it. */
 export function isolate(text: string): string {
   const safe = withoutScopes(text);
   return RIGHT_TO_LEFT.test(safe) ? `\u2068${safe}\u2069` : safe;

@@ -1,8 +1,9 @@
 import { RIGHT_TO_LEFT } from './bidi.tsx';
 
 /** A link begins at a scheme, and ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
-const CANDIDATE =
-  /(?<![a-z0-9+.-])(?:https?:\/\/|mailto:)[^\s\p{C}<>"`\\\p{Pi}\p{Pf}\p{Extended_Pictographic}\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65]+/giu;
+const CJK_PUNCTUATION = String.raw`\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65`;
+const END = String.raw`\s\p{C}<>"\x60\\\p{Pi}\p{Pf}\p{Extended_Pictographic}${CJK_PUNCTUATION}`;
+const CANDIDATE = new RegExp(`(?<![a-z0-9+.-])(?:https?://|mailto:)[^${END}]+`, 'giu');
 
 /** Longer ones, and more in one text, are left as text. */
 const MAX_LENGTH = 2048;
@@ -33,7 +34,7 @@ function withoutTrailing(candidate: string): string {
   return candidate.slice(0, end);
 }
 
-/** Whether a link leads where it seems to: not with a name before the @ that looks like the host, or a host turned round. */
+/** Whether a link leads where it seems to: not with a name before an @, which looks like the host, or an RTL host. */
 function isHonest(href: string): boolean {
   if (href.length > MAX_LENGTH || !URL.canParse(href) || RIGHT_TO_LEFT.test(href.split('/', 3)[2] ?? '')) return false;
   const { protocol, hostname, username, password, pathname } = new URL(href);

@@ -189,7 +189,7 @@ export function useWindow(view: ConversationView, state: ConversationState, me: 
   };
 }
 
-/** Whether the page is in front of its reader: `readBy` is evidence, and a window that is merely visible may be unread. */
+/** Whether the window has the focus: a visible one may be in the background, and `readBy` is evidence. */
 const isLookedAt = () => document.visibilityState === 'visible' && document.hasFocus();
 
 /** Whether a row is more than `margin` pixels below the screen. */
