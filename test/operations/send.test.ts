@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { newMessage } from '../../src/chat/plan.ts';
+import { type Conversation, conversationId, type EmailAddress } from '../../src/model.ts';
 import { type Answer, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -18,6 +20,8 @@ const sendMany = ({ url }: TestServer, messages: object[], input: object = {}) =
   post(url, 'ann@example.com', SEND_MANY, { input: { to: { key: KEY }, messages, ...input } });
 const log = async ({ url }: TestServer, key: object = KEY) =>
   (await post(url, 'ann@example.com', LOG, { by: { key } })).data.conversation;
+/** White space and what Unicode lists as ignorable, the blank pattern of Braille, and the annotation and filler characters. */
+const SHOWS_NOTHING = /^[\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]+$/u;
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
 describe('sendMessage', () => {
@@ -105,7 +109,7 @@ describe('sendMessage', () => {
     await fc.assert(
       fc.asyncProperty(unit, async (text) => {
         const answer = await send(server, { text });
-        const refused = text.includes('\0') || text.trim() === '';
+        const refused = text.includes('\0') || SHOWS_NOTHING.test(text);
         if (refused) expect(code(answer)).toBe('BAD_USER_INPUT');
         else {
           const { seq } = answer.data.sendMessage.message;
@@ -126,6 +130,33 @@ describe('sendMessage', () => {
   test.each<[string, object]>([
     ['an empty text', { text: '' }],
     ['white space', { text: ' \n\u2003' }],
+    ...[...'\u200b\u00ad\u3164\u2800\u115f\u1160\uffa0\u2060\u2064\ufe0f\u{e0041}\u{e0100}\u180e\u034f\ufff9'].map(
+      (character): [string, object] => [
+        `U+${character.codePointAt(0)?.toString(16)} alone`,
+        { text: ` ${character}\n` },
+      ],
+    ),
+    ...[
+      'a\u202e',
+      '\u2067a',
+      'a\u200e',
+      'a\u061c',
+      'a\u200b',
+      'a\u00ad',
+      'a\u200db',
+      'a\ufe0f',
+      'a\nb',
+      'a\u2029b',
+      '\u2800',
+    ].flatMap((name): [string, object][] => [
+      [`the subject ${JSON.stringify(name)}`, { text: 'x', subject: name }],
+      [`the party ${JSON.stringify(name)}`, { text: 'x', party: name }],
+      [`the config ${JSON.stringify(name)}`, { text: 'x', to: { key: { ...KEY, configId: name } } }],
+    ]),
+    ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000'].map((configId): [string, object] => [
+      `the config ${JSON.stringify(configId)} to open a conversation with`,
+      { text: 'x', to: { key: { ...KEY, configId } } },
+    ]),
     ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
     ['NUL', { text: 'a\0b' }],
     ['a lone surrogate', { text: 'a\udc00b' }],
@@ -164,6 +195,36 @@ describe('sendMessage', () => {
     const server = await startServer();
     expect(code(await send(server, input))).toBe('BAD_USER_INPUT');
     expect(await log(server)).toBeNull();
+  });
+
+  test.each([
+    '',
+    'می\u200cخواهم',
+    'क्\u200dष',
+    '👨\u200d👩\u200d👧',
+    '🏳\ufe0f\u200d🌈',
+    '1\ufe0f\u20e3',
+    '葛\u{e0100}城',
+    'e\u0301 — naïve  ',
+  ])('takes the subject and the party %j', async (name) => {
+    const server = await startServer();
+    expect((await send(server, { text: 'x', subject: name, party: name })).errors).toBeUndefined();
+    const { data } = await post(server.url, 'bob@example.com', '{ chatList { nodes { subject party } } }');
+    expect(data.chatList.nodes).toEqual([{ subject: name, party: name }]);
+  });
+
+  test('reaches by its key a conversation that was opened before names had rules', async () => {
+    const server = await startServer();
+    const key = { configId: ' e\u0301\u202e ', members: KEY.members as EmailAddress[] };
+    const id = conversationId(key);
+    const message = newMessage({ id, lastSeq: 0, lastRev: 0 } as Conversation, 0, {
+      ...{ kind: 'TEXT' as const, sender: key.members[0] as EmailAddress, text: 'first', sentAt: 1 },
+    });
+    const opening = { ...key, subject: 'a\u202e', party: null };
+    const log = { messages: [message], changed: [], state: null, members: [], roles: new Map() };
+    expect(await server.store.write({ conversation: id, afterRev: 0, opening, ...log })).toBe(true);
+    const sent = await send(server, { to: { key }, text: 'second', subject: 'a\u202e' });
+    expect(sent.data.sendMessage.message.seq).toBe(2);
   });
 
   test('takes the longest values there are', async () => {
