@@ -76,7 +76,7 @@ export type Chat = ReturnType<typeof createChat>;
 export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
   const appender = createAppender(store, clock, metrics);
   const feeds = createFeeds(store, onError);
-  const chatLists = createChatListFeeds(store, onError);
+  const chatLists = createChatListFeeds(store, clock, onError);
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
@@ -208,8 +208,14 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       }
       return from > lastSeq ? null : from;
     },
-    firstUnread: (conversation: Conversation, viewer: Viewer) => store.firstUnread(conversation.id, viewer.email),
-    unreadCount: (conversation: Conversation, viewer: Viewer) => store.unreadCount(conversation.id, viewer.email),
+    /** Number of the viewer's first unread message; null for none. */
+    async firstUnread(conversation: Conversation, viewer: Viewer): Promise<number | null> {
+      return may('conversation', viewer, conversation) ? store.firstUnread(conversation.id, viewer.email) : null;
+    },
+    /** How many messages the viewer has not read; none of a conversation that they left. */
+    async unreadCount(conversation: Conversation, viewer: Viewer): Promise<number> {
+      return may('conversation', viewer, conversation) ? store.unreadCount(conversation.id, viewer.email) : 0;
+    },
 
     chatList(
       viewer: Viewer,
@@ -306,7 +312,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /** The present state of each of the viewer's conversations whenever it changes. */
-    followChatList: (viewer: Viewer) => chatLists.follow(viewer),
+    followChatList: (viewer: Viewer, drained: Drained) => chatLists.follow(viewer, drained),
 
     /** Followers now registered in feeds. */
     followers: () => feeds.size() + chatLists.size(),

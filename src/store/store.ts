@@ -48,6 +48,9 @@ export interface Store {
   /** A page of the conversations the reader is a present member of: pinned first, then `lastActivityAt` descending, then id ascending. */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
+  /** The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`. */
+  leftSince(reader: EmailAddress, since: Instant, limit: number): Promise<ConversationId[]>;
+
   /** The sum of `unreadCount` over the conversations of `chatList` that are neither muted nor archived. */
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
@@ -102,6 +105,8 @@ export interface Store {
 interface Changed {
   readonly kind: 'log';
   readonly conversation: ConversationId;
+  /** The members who left with this change; absent where none did. */
+  readonly left?: readonly EmailAddress[];
 }
 
 /** "Look again": a member's `readSeq` moved, or their own view changed, and nothing else. */
@@ -214,6 +219,16 @@ export interface SearchPage<M = Message> {
   readonly hits: readonly { readonly message: M; readonly position: SearchPosition }[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
+}
+
+/** The members who leave with a write. */
+export function leavers({ members }: Pick<Write, 'members'>): EmailAddress[] {
+  return members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
+}
+
+/** The wake-up for a change of a log. */
+export function logChanged(conversation: ConversationId, left: readonly EmailAddress[]): WakeUp {
+  return { kind: 'log', conversation, ...(left.length > 0 && { left }) };
 }
 
 /** The `lastRev` that a write leaves. */

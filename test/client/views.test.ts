@@ -122,7 +122,7 @@ describe('the chat list', () => {
     await fill(url, BOB, 1, key('one'));
     const three = await fill(url, BOB, 4, key('three'));
     line.aim(url);
-    await when(list, ({ unreadTotal }) => unreadTotal === 10);
+    await when(list, ({ unreadTotal, conversations }) => unreadTotal === 10 && conversations.length === 3);
     expect(names()).toEqual(['three 4', 'one 3', 'two 3']);
 
     const view = ann.conversation({ id: three });

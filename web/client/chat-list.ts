@@ -57,13 +57,15 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
   let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
   let turn = 0;
-  /** Conversations that changed since the list was last asked for. */
+  /** Conversations that changed since the list was last asked for, and those that the viewer left: an answer may be older. */
   const changed = new Set<string>();
+  const gone = new Set<string>();
 
   /** Puts newer states in the place of older ones. */
   function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
     const known = new Map(present.map((conversation) => [conversation.id, conversation]));
     for (const conversation of newer) {
+      if (gone.has(conversation.id)) continue;
       const before = known.get(conversation.id);
       if (before && stale(conversation, before, me)) continue;
       if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
@@ -77,6 +79,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     const mine = ++turn;
     clearTimeout(retry);
     changed.clear();
+    gone.clear();
     try {
       me = await viewer();
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
@@ -90,6 +93,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
       failures = 0;
       const conversations = merge(kept, chatList.nodes);
       update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
+      if (gone.size > 0) total();
     } catch (thrown) {
       const error = asError(thrown);
       if (closed || mine !== turn) return;
@@ -110,13 +114,15 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
   /** Takes in the present state of a conversation. */
   function know(conversation: Conversation): void {
     changed.add(conversation.id);
+    gone.delete(conversation.id);
     update({ conversations: merge(state.get().conversations, [conversation]) });
   }
 
   const stop = follow(connection, ChatListChangedDocument, () => ({}), {
     starting: () => void load(),
     next({ chatListChanged }) {
-      // This list listens, too.
+      // This list listens, too. One without messages is one that the viewer has left.
+      if (chatListChanged.lastSeq === 0) return news.gone(chatListChanged.id);
       news.changed(chatListChanged);
       total();
     },
@@ -127,6 +133,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     changed: know,
     gone(id) {
       changed.delete(id);
+      gone.add(id);
       update({ conversations: state.get().conversations.filter((conversation) => conversation.id !== id) });
       total();
     },

@@ -78,6 +78,14 @@ export function SearchResults({ client, search, me }: ResultsProps) {
     };
   }, [client, query, within]);
 
+  useEffect(
+    () =>
+      client.onGone((id) =>
+        setHits((before) => before?.filter(({ message }) => message.conversationId !== id) ?? null),
+      ),
+    [client],
+  );
+
   async function goOn() {
     const page = await more?.().catch((thrown: Error) => setError(thrown.message));
     if (!page) return;

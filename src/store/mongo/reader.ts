@@ -15,12 +15,12 @@ import { createSearch } from './search.ts';
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
 /** Of a conversation's document, what its state is; of its log nothing. */
-const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, typing: 0 } as const;
+const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
 
 /** With it, but not the texts: what is counted by. */
 const WITHOUT_TEXTS = {
   ...{ 'tail.text': 0, 'tail.revisions': 0, 'changed.text': 0, 'changed.revisions': 0 },
-  ...{ read: 0, view: 0, typing: 0 },
+  ...{ read: 0, view: 0, left: 0, typing: 0 },
 } as const;
 
 /** What a search looks at: when and where, and what is pending. */
@@ -196,6 +196,15 @@ export function createReader(
     async unreadCount(id, reader) {
       const found = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_TEXTS });
       return found ? countUnread(reader, found) : 0;
+    },
+
+    async leftSince(reader, since, limit) {
+      const left = { members: { $elemMatch: { email: reader, leftAt: { $gte: since } } } };
+      const found = await conversations
+        .find(left, { session, projection: { _id: 1 } })
+        .limit(limit)
+        .toArray();
+      return found.map(({ _id }) => _id);
     },
 
     async unreadTotal(reader, filter) {

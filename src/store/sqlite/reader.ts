@@ -15,6 +15,7 @@ export type Reader = Pick<
   | 'firstUnread'
   | 'unreadCount'
   | 'chatList'
+  | 'leftSince'
   | 'unreadTotal'
 >;
 
@@ -63,6 +64,8 @@ export const SQL = {
   chatList: `SELECT json_group_array(json(json)) AS json FROM (SELECT ${CONVERSATION} AS json FROM ${LISTED}
     AND (@id IS NULL OR ${ORDER} > (1 - @pinned, -@lastActivityAt, @id)) ORDER BY 1 - r.pinned, -c.last_activity_at, c.id LIMIT @limit)`,
   chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LISTED} AND ${ORDER} <= (1 - @pinned, -@lastActivityAt, @id)) AS found`,
+  leftSince: `SELECT c.id FROM members r JOIN conversations c ON c.pk = r.conversation
+    WHERE r.email = @reader AND r.left_at >= @since LIMIT @limit`,
   ...SEARCH_SQL,
 } as const;
 
@@ -81,6 +84,8 @@ export function createReader(db: Database.Database): Reader {
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
   const chatList = get<{ json: string }>(SQL.chatList);
   const chatListHasBefore = get<{ found: 0 | 1 }>(SQL.chatListHasBefore);
+
+  const leftSince = db.prepare(SQL.leftSince).pluck();
 
   const listing = (reader: EmailAddress, filter: ChatListFilter) => ({
     reader,
@@ -137,6 +142,9 @@ export function createReader(db: Database.Database): Reader {
     },
     async unreadCount(id, reader) {
       return unreadCount({ id, reader })?.count ?? 0;
+    },
+    async leftSince(reader, since, limit) {
+      return leftSince.all({ reader, since, limit }) as ConversationId[];
     },
     async unreadTotal(reader, filter) {
       return unreadTotal(listing(reader, filter))?.total ?? 0;
