@@ -1,4 +1,11 @@
-import type { Conversation, ConversationId, EmailAddress, Instant, Viewer } from '../model.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  type EmailAddress,
+  horizonOf,
+  type Instant,
+  type Viewer,
+} from '../model.ts';
 import type { Store, WakeUp } from '../store/store.ts';
 import { may } from './access.ts';
 import type { Drained } from './feed.ts';
@@ -95,7 +102,9 @@ export function createChatListFeeds(store: Store, clock: () => Instant, onError:
       const since = Math.min(...[...(followers.get(email) ?? [])].map((follower) => follower.since));
       if (since === Number.POSITIVE_INFINITY) continue;
       try {
-        const { conversations } = await store.chatList(email, EVERYTHING, { first: TOP, after: null });
+        const { conversations } = await store.chatList(email, EVERYTHING, {
+          ...{ first: TOP, after: null, horizon: horizonOf(clock()) },
+        });
         for (const { id } of conversations) mark(email, id, null);
         for (const id of await store.leftSince(email, since - CLOCK_SKEW_MS, TOP)) markLeft(email, id);
       } catch (error) {

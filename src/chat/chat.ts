@@ -3,7 +3,9 @@ import {
   type ConversationId,
   conversationId,
   type EmailAddress,
+  horizonOf,
   type Instant,
+  type Message,
   parseId,
   type Viewer,
 } from '../model.ts';
@@ -156,6 +158,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return started;
   }
 
+  /** The first message of a range that was not dated by a clock that was wrong. */
+  async function firstPlausible(id: ConversationId, from: number, to: number): Promise<Message | undefined> {
+    const horizon = horizonOf(clock());
+    for (let [next, size] = [from, 1]; next <= to; next += size, size = Math.min(size * 2, 100)) {
+      const messages = await store.messages(id, next, Math.min(to, next + size - 1));
+      const found = messages.find(({ sentAt }) => sentAt <= horizon);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
   function keyOf(viewer: Viewer, key: NonNullable<ConversationRef['key']>) {
     const checked = checkKey(key.configId, key.members);
     if (!checked.members.includes(viewer.email)) throw badInput('members do not include you.');
@@ -197,16 +210,22 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
     },
 
-    /** Number of the first message stored at `time` or later; null when there is none. Times never go back within a log. */
+    /**
+     * Number of the first message stored at `time` or later; null when there is none. Times never go back within a log, but for
+     * those that were given by a clock that was wrong: they are passed over.
+     */
     async firstSince({ id, lastSeq }: Conversation, time: Instant): Promise<number | null> {
-      let [from, to] = [1, lastSeq + 1];
-      while (from < to) {
+      let found: number | null = null;
+      for (let [from, to] = [1, lastSeq + 1]; from < to; ) {
         const middle = Math.floor((from + to) / 2);
-        const [message] = await store.messages(id, middle, middle);
-        if (message && message.sentAt < time) from = middle + 1;
-        else to = middle;
+        const message = await firstPlausible(id, middle, to - 1);
+        if (message && message.sentAt < time) from = message.seq + 1;
+        else {
+          if (message) found = message.seq;
+          to = middle;
+        }
       }
-      return from > lastSeq ? null : from;
+      return found;
     },
     /** Number of the viewer's first unread message; null for none. */
     async firstUnread(conversation: Conversation, viewer: Viewer): Promise<number | null> {
@@ -222,7 +241,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       filter: ChatListFilter,
       page: { first: number; after: ChatListPosition | null },
     ): Promise<ChatListPage> {
-      return store.chatList(viewer.email, filter, page);
+      return store.chatList(viewer.email, filter, { ...page, horizon: horizonOf(clock()) });
     },
     unreadTotal: (viewer: Viewer, filter: ChatListFilter) => store.unreadTotal(viewer.email, filter),
 

@@ -106,7 +106,7 @@ function membersAfter(
   for (const email of joining) {
     const { role = null, joinedAt } = members.get(email) ?? {};
     // Those who came later are told by that from those who are named in the key.
-    const place = joinedAt ?? Math.max(at, createdAt + 1);
+    const place = joinedAt ?? (at === createdAt ? at + 1 : at);
     const views = { muted: false, pinned: false, archived: false };
     after.set(email, { email, role, readSeq: lastSeq + 1, joinedAt: place, leftAt: null, ...views });
   }

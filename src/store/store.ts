@@ -45,7 +45,10 @@ export interface Store {
   /** How many TEXT messages after the member's `readSeq` are by somebody else and not redacted; 0 for a stranger. */
   unreadCount(id: ConversationId, reader: EmailAddress): Promise<number>;
 
-  /** A page of the conversations the reader is a present member of: pinned first, then `lastActivityAt` descending, then id ascending. */
+  /**
+   * A page of the conversations the reader is a present member of: pinned first; of these and the others those with activity
+   * after the page's `horizon` last; then `lastActivityAt` descending, then id ascending.
+   */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
   /** The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`. */
@@ -184,6 +187,8 @@ export interface ChatListSlice {
   readonly first: number;
   /** Null for the top of the list; the position need not be taken. */
   readonly after: ChatListPosition | null;
+  /** What is later was given by a clock that was wrong. Default: no moment is. */
+  readonly horizon?: Instant;
 }
 
 export interface ChatListPage {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { newMessage } from '../../src/chat/plan.ts';
 import { type Conversation, conversationId, type EmailAddress } from '../../src/model.ts';
-import { type Answer, post } from '../support/clients.ts';
+import { type Answer, legacyOnce, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 const KEY = { configId: 'c1', members: ['ann@example.com', 'bob@example.com'] };
@@ -22,6 +22,7 @@ const log = async ({ url }: TestServer, key: object = KEY) =>
   (await post(url, 'ann@example.com', LOG, { by: { key } })).data.conversation;
 /** White space and what Unicode lists as ignorable, the blank pattern of Braille, and the annotation and filler characters. */
 const SHOWS_NOTHING = /^[\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]+$/u;
+const legacyList = ({ ws }: TestServer) => legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' });
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
 describe('sendMessage', () => {
@@ -383,6 +384,74 @@ test('any mix of sends, batches and repeats leaves a dense log in which each cli
     }),
     { numRuns: 40 },
   );
+});
+
+test('a clock that was years ahead once neither pins a conversation nor dates what follows', async () => {
+  const years = 315_360_000_000;
+  const day = 86_400_000;
+  let now = Date.now();
+  const server = await startServer({}, { clock: () => now });
+  const say = (configId: string, text: string) => send(server, { text, to: { key: { ...KEY, configId } } });
+  const iso = (at: number) => new Date(at).toISOString();
+  const right = now;
+  await say('before', 'm1');
+  await say('quiet', 'm1');
+  now = right + years;
+  await say('before', 'm2');
+  await say('quiet', 'm2');
+  now = right + 1000;
+  await say('other', 'm1');
+  const listed = async (after: string | null = null): Promise<string[]> => {
+    const query =
+      'query ($after: String) { chatList(first: 2, after: $after) { nodes { configId } pageInfo { endCursor hasNextPage hasPreviousPage } } }';
+    const { data } = await post(server.url, 'bob@example.com', query, { after });
+    const { endCursor, hasNextPage, hasPreviousPage } = data.chatList.pageInfo;
+    const names: string[] = data.chatList.nodes.map(({ configId }: { configId: string }) => configId);
+    expect(hasPreviousPage).toBe(after !== null);
+    return hasNextPage ? [...names, ...(await listed(endCursor))] : names;
+  };
+  const first = await listed();
+  expect(first[0]).toBe('other');
+  expect(first.slice(1).sort()).toEqual(['before', 'quiet']);
+
+  now = right + 2000;
+  await say('before', 'm3');
+  now = right + 1500;
+  await say('before', 'm4');
+  expect(await listed()).toEqual(['before', 'other', 'quiet']);
+  const { data } = await legacyList(server);
+  expect(data.map(({ config_id }: { config_id: string }) => config_id)).toEqual(['before', 'other', 'quiet']);
+
+  const by = { key: { ...KEY, configId: 'before' } };
+  const log = await post(
+    server.url,
+    'ann@example.com',
+    'query ($by: ConversationRef!) { conversation(by: $by) { id lastActivityAt messages { nodes { sentAt } } } }',
+    { by },
+  );
+  const { id, lastActivityAt, messages } = log.data.conversation;
+  const times = [right, right + years, right + 2000, right + 2000].map(iso);
+  expect(messages.nodes.map(({ sentAt }: { sentAt: string }) => sentAt)).toEqual(times);
+  expect(lastActivityAt).toBe(iso(right + 2000));
+  const at = async (time: number) => {
+    const query =
+      'query ($id: ID!, $time: DateTime!) { node(id: $id) { ... on Conversation { messages(around: { time: $time }, first: 1) { nodes { seq } } } } }';
+    const found = await post(server.url, 'ann@example.com', query, { id, time: iso(time) });
+    return found.data.node.messages.nodes[0].seq;
+  };
+  expect(await Promise.all([right, right + 1, right + 2000, right + 2001].map(at))).toEqual([1, 3, 3, 4]);
+
+  // Within a day it may have been the clock that stepped back.
+  now = right + 2000 - day;
+  await say('before', 'm5');
+  expect((await send(server, { to: by, text: 'm6' })).errors).toBeUndefined();
+  const after = await post(
+    server.url,
+    'ann@example.com',
+    'query ($by: ConversationRef!) { conversation(by: $by) { lastActivityAt } }',
+    { by },
+  );
+  expect(after.data.conversation.lastActivityAt).toBe(iso(right + 2000));
 });
 
 test('a clock that steps back changes no order and no time backward', async () => {

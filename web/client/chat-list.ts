@@ -38,12 +38,14 @@ export interface ChatListOptions {
   readonly news: News;
   /** Conversations in a page, 1 to 100. */
   readonly pageSize: number;
+  /** Wall clock, milliseconds since 1970. */
+  readonly clock: () => number;
   /** Whether it is the list of those that are archived, or of the others. */
   readonly archived: boolean;
 }
 
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
-export function openChatList({ connection, viewer, news, pageSize, archived }: ChatListOptions): ChatListView {
+export function openChatList({ connection, viewer, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
   });
@@ -71,7 +73,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
       if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
-    return [...known.values()].sort(byPlace);
+    return [...known.values()].sort(byPlace(clock()));
   }
 
   /** Loads the beginning of the list anew, as much of it as there was. */
@@ -180,9 +182,16 @@ function stale(a: Conversation, b: Conversation, me: string): boolean {
   return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && readSeq(a) < readSeq(b));
 }
 
-/** The order of the chat list: pinned, then by activity, then by id. */
-function byPlace(a: Conversation, b: Conversation): number {
-  if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
-  if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
-  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+/** More than this ahead of the clock, in milliseconds, a time was given by a clock that was wrong, as the server has it. */
+const MAX_AHEAD_MS = 86_400_000;
+
+/** The order of the chat list: pinned, then by activity, with what is wrong of that last, then by id. */
+function byPlace(now: number): (a: Conversation, b: Conversation) => number {
+  const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
+  return (a, b) => {
+    if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
+    if (isLate(a) !== isLate(b)) return isLate(a) ? 1 : -1;
+    if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
+    return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+  };
 }

@@ -2,7 +2,14 @@ import { type DocumentNode, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
 import { checkKey, codePoints } from '../../chat/values.ts';
-import { type ConversationId, conversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
+import {
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  horizonOf,
+  messageId,
+  parseEmail,
+} from '../../model.ts';
 
 /** Somebody connected to the legacy endpoint. */
 export interface LegacyClient {
@@ -248,8 +255,10 @@ async function newestChats(client: LegacyClient): Promise<ChatData[]> {
   const lists = [await chatList(client, false), await chatList(client, true)];
   // One that was archived, or brought back, meanwhile is in both.
   const chats = new Map(lists.flat().map((chat) => [chat.id, chat]));
-  const before = (a: ChatData, b: ChatData) =>
-    a.lastActivityAt === b.lastActivityAt ? a.id < b.id : a.lastActivityAt > b.lastActivityAt;
+  // Last those of which the time was given by a clock that was wrong, as in each of the two.
+  const horizon = new Date(horizonOf(Date.now())).toISOString();
+  const activity = ({ lastActivityAt }: ChatData) => (lastActivityAt > horizon ? '' : lastActivityAt);
+  const before = (a: ChatData, b: ChatData) => (activity(a) === activity(b) ? a.id < b.id : activity(a) > activity(b));
   return [...chats.values()].sort((a, b) => (before(a, b) ? -1 : 1)).slice(0, MAX_CHATS);
 }
 
