@@ -147,10 +147,13 @@ describe.runIf(replicaSet)('on a replica set', () => {
     // A stream that is not open yet misses hints, as it may.
     const hint = { kind: 'typing' as const, conversation: id, member: BOB, typing: true };
     await expect
-      .poll(async () => {
-        await one.tellTyping(hint);
-        return told;
-      })
+      .poll(
+        async () => {
+          await one.tellTyping(hint);
+          return told;
+        },
+        { timeout: 10_000 },
+      )
       .toContainEqual(hint);
     told.length = 0;
     for (let lastRev = 1; lastRev < 8; lastRev++) {

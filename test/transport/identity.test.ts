@@ -312,7 +312,7 @@ describe('a key set', () => {
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '30' });
     set.endless = true;
     expect(await askHttp(server, await (await pair('ES256', 'a')).token())).toMatch(/^503 /);
-    await expect.poll(() => set.closed).toBe(1);
+    await expect.poll(() => set.closed, { timeout: 10_000 }).toBe(1);
     expect(set.sent).toBeLessThan(16_777_216);
   });
 
