@@ -205,8 +205,12 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await chooseForAll(page, 'Search here');
     await page.getByRole('searchbox').fill('Message 299');
     await eventually(() => found.count()).toBe(1);
+    const bank = clientOf(url, `${BANK}:BANK`).conversation({ id });
+    await when(bank, ({ phase }) => phase === 'ready');
+    await bank.update({ removeMembers: [BOB] });
+    await eventually(() => found.count()).toBe(0);
     await page.getByRole('searchbox').press('Escape');
-    await page.getByRole('link', { name: /Invoice 7/ }).waitFor();
+    await eventually(() => page.getByRole('link', { name: /Invoice 7/ }).count()).toBe(0);
     expect(complaints).toEqual([]);
   });
 

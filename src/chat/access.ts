@@ -33,7 +33,7 @@ export const ACCESS = {
   searchMessages: [member],
   messageAdded: [member],
   conversationEvents: [member],
-  /** Of each conversation that is told of. */
+  /** Of each conversation that is told of; to a viewer who left one only that is told. */
   chatListChanged: [member],
 } satisfies Record<string, readonly Requirement[]>;
 

@@ -3,7 +3,9 @@ import {
   type ConversationId,
   conversationId,
   type EmailAddress,
+  horizonOf,
   type Instant,
+  type Message,
   parseId,
   type Viewer,
 } from '../model.ts';
@@ -76,7 +78,7 @@ export type Chat = ReturnType<typeof createChat>;
 export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
   const appender = createAppender(store, clock, metrics);
   const feeds = createFeeds(store, onError);
-  const chatLists = createChatListFeeds(store, onError);
+  const chatLists = createChatListFeeds(store, clock, onError);
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
@@ -156,6 +158,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return started;
   }
 
+  /** The first message of a range that was not dated by a clock that was wrong. */
+  async function firstPlausible(id: ConversationId, from: number, to: number): Promise<Message | undefined> {
+    const horizon = horizonOf(clock());
+    for (let [next, size] = [from, 1]; next <= to; next += size, size = Math.min(size * 2, 100)) {
+      const messages = await store.messages(id, next, Math.min(to, next + size - 1));
+      const found = messages.find(({ sentAt }) => sentAt <= horizon);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
   function keyOf(viewer: Viewer, key: NonNullable<ConversationRef['key']>) {
     const checked = checkKey(key.configId, key.members);
     if (!checked.members.includes(viewer.email)) throw badInput('members do not include you.');
@@ -197,26 +210,38 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
     },
 
-    /** Number of the first message stored at `time` or later; null when there is none. Times never go back within a log. */
+    /**
+     * Number of the first message stored at `time` or later; null when there is none. Times never go back within a log, but for
+     * those that were given by a clock that was wrong: they are passed over.
+     */
     async firstSince({ id, lastSeq }: Conversation, time: Instant): Promise<number | null> {
-      let [from, to] = [1, lastSeq + 1];
-      while (from < to) {
+      let found: number | null = null;
+      for (let [from, to] = [1, lastSeq + 1]; from < to; ) {
         const middle = Math.floor((from + to) / 2);
-        const [message] = await store.messages(id, middle, middle);
-        if (message && message.sentAt < time) from = middle + 1;
-        else to = middle;
+        const message = await firstPlausible(id, middle, to - 1);
+        if (message && message.sentAt < time) from = message.seq + 1;
+        else {
+          if (message) found = message.seq;
+          to = middle;
+        }
       }
-      return from > lastSeq ? null : from;
+      return found;
     },
-    firstUnread: (conversation: Conversation, viewer: Viewer) => store.firstUnread(conversation.id, viewer.email),
-    unreadCount: (conversation: Conversation, viewer: Viewer) => store.unreadCount(conversation.id, viewer.email),
+    /** Number of the viewer's first unread message; null for none. */
+    async firstUnread(conversation: Conversation, viewer: Viewer): Promise<number | null> {
+      return may('conversation', viewer, conversation) ? store.firstUnread(conversation.id, viewer.email) : null;
+    },
+    /** How many messages the viewer has not read; none of a conversation that they left. */
+    async unreadCount(conversation: Conversation, viewer: Viewer): Promise<number> {
+      return may('conversation', viewer, conversation) ? store.unreadCount(conversation.id, viewer.email) : 0;
+    },
 
     chatList(
       viewer: Viewer,
       filter: ChatListFilter,
       page: { first: number; after: ChatListPosition | null },
     ): Promise<ChatListPage> {
-      return store.chatList(viewer.email, filter, page);
+      return store.chatList(viewer.email, filter, { ...page, horizon: horizonOf(clock()) });
     },
     unreadTotal: (viewer: Viewer, filter: ChatListFilter) => store.unreadTotal(viewer.email, filter),
 
@@ -306,7 +331,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /** The present state of each of the viewer's conversations whenever it changes. */
-    followChatList: (viewer: Viewer) => chatLists.follow(viewer),
+    followChatList: (viewer: Viewer, drained: Drained) => chatLists.follow(viewer, drained),
 
     /** Followers now registered in feeds. */
     followers: () => feeds.size() + chatLists.size(),

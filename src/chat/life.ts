@@ -7,7 +7,7 @@ import type { Intent } from './intent.ts';
 import type { Decided } from './plan.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { createTypists } from './typing.ts';
-import { checkLabels, checkMessageText, checkText } from './values.ts';
+import { checkLabelLengths, checkLabels, checkMessageText, checkName, checkText } from './values.ts';
 import type { MessageView } from './view.ts';
 
 /** Hints about typing that a user may give a minute, and at once; those that tell nothing new, or that it is over, are not counted. */
@@ -77,14 +77,15 @@ export function createLife({ store, typists, read, write, admit, take, takeView 
       conversation: string,
       { seq, reason }: { seq: number; reason: string },
     ): Promise<MessageView> {
-      const about = { conversation: requireId(conversation), viewer, seq, reason: checkText('reason', reason, 1, 500) };
+      checkName('reason', checkText('reason', reason, 1, 500));
+      const about = { conversation: requireId(conversation), viewer, seq, reason };
       return changeMessage('redactMessage', viewer, { kind: 'redact', ...about });
     },
 
     /** Changes a conversation for everybody; what changes nothing writes nothing. */
     async updateConversation(viewer: Viewer, conversation: string, input: UpdateInput): Promise<Conversation> {
       const [addMembers, removeMembers] = [distinct(input.addMembers), distinct(input.removeMembers)];
-      const [addLabels, removeLabels] = [checkLabels(input.addLabels), checkLabels(input.removeLabels)];
+      const [addLabels, removeLabels] = [checkLabels(input.addLabels), checkLabelLengths(input.removeLabels)];
       for (const [added, removed] of [
         [addMembers, removeMembers],
         [addLabels, removeLabels],

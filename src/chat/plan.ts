@@ -1,12 +1,13 @@
-import type {
-  Conversation,
-  ConversationId,
-  ConversationState,
-  EmailAddress,
-  Instant,
-  Message,
-  Role,
-  Viewer,
+import {
+  type Conversation,
+  type ConversationId,
+  type ConversationState,
+  type EmailAddress,
+  horizonOf,
+  type Instant,
+  type Message,
+  type Role,
+  type Viewer,
 } from '../model.ts';
 import type { MemberChange, Opening, Write } from '../store/store.ts';
 
@@ -105,7 +106,12 @@ export function learnRole(plan: Plan, head: Conversation, { email, role }: Viewe
 
 /** When what is decided now happens. The clock may step back; what people read as the order of events must not. */
 export function momentIn(head: Conversation, now: Instant): Instant {
-  return Math.max(now, head.lastActivityAt);
+  return notBefore(head.lastActivityAt, now);
+}
+
+/** Now, but not before an earlier event; unless the clock was wrong when it gave the moment of that. */
+export function notBefore(earlier: Instant, now: Instant): Instant {
+  return earlier > horizonOf(now) ? now : Math.max(now, earlier);
 }
 
 /** A new message that goes on from the conversation as it is; `ahead` others go before it. */

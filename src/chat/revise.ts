@@ -1,7 +1,7 @@
 import { type ConversationId, hashText, type Instant, type Message, type Viewer } from '../model.ts';
 import { entitle, permit } from './access.ts';
 import { badInput, closed, conflict, notFound } from './errors.ts';
-import { type Decided, learnRole, messageIn, momentIn, type Plan, replaceIn } from './plan.ts';
+import { type Decided, learnRole, messageIn, momentIn, notBefore, type Plan, replaceIn } from './plan.ts';
 import { revisionsLength } from './view.ts';
 
 /** UTF-16 units of text that all earlier texts of a message hold at most, but for the first: they are stored, and read, with it. */
@@ -38,7 +38,7 @@ export function decideEdit(plan: Plan, { viewer, seq, text, expectedRev }: Edit,
   if (text === message.text) return { messages: [message], conversation: head, deduplicated: true };
   if (expectedRev !== null && expectedRev !== message.rev)
     throw conflict(`The message has changed: its rev is ${message.rev}.`);
-  const at = Math.max(momentIn(head, now), message.editedAt ?? 0);
+  const at = Math.max(momentIn(head, now), notBefore(message.editedAt ?? 0, now));
   const revisions = [...message.revisions, { text: message.text, editor: viewer.email, at }];
   // Every text can be edited once.
   if (revisions.length > 1 && revisionsLength(revisions) > MAX_REVISIONS_TEXT)

@@ -13,6 +13,7 @@ import { permit } from './access.ts';
 import { badInput, closed, conflict, notFound } from './errors.ts';
 import { append, clientKey, type Decided, learnRole, momentIn, newMessage, type Plan } from './plan.ts';
 import { setStatus } from './update.ts';
+import { checkOpening } from './values.ts';
 
 /** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
 export interface Send {
@@ -35,6 +36,7 @@ export interface Draft {
 export function decideSend(plan: Plan, { viewer, opening, drafts, conversation: id }: Send, now: Instant): Decided {
   if (plan.head) permit('sendMessage', viewer, plan.head);
   else if (!opening) throw notFound();
+  else checkOpening(opening);
 
   const repeated = repeats(plan, viewer.email, drafts);
   if (repeated && plan.head) return { messages: repeated, conversation: plan.head, deduplicated: true };

@@ -10,6 +10,7 @@ import type {
 import { entitle, permit } from './access.ts';
 import { badInput, closed } from './errors.ts';
 import { append, type Decided, learnRole, momentIn, newMessage, type Plan } from './plan.ts';
+import { escapeInvisible } from './values.ts';
 
 const MAX_LABELS = 20;
 /** Members at one time. */
@@ -105,7 +106,7 @@ function membersAfter(
   for (const email of joining) {
     const { role = null, joinedAt } = members.get(email) ?? {};
     // Those who came later are told by that from those who are named in the key.
-    const place = joinedAt ?? Math.max(at, createdAt + 1);
+    const place = joinedAt ?? (at === createdAt ? at + 1 : at);
     const views = { muted: false, pinned: false, archived: false };
     after.set(email, { email, role, readSeq: lastSeq + 1, joinedAt: place, leftAt: null, ...views });
   }
@@ -135,9 +136,15 @@ function without(all: readonly string[], others: readonly string[]): string[] {
   return all.filter((one) => !left.has(one));
 }
 
-/** Labels hold any text: quoted, none of it can pass for what the server says. */
+/** The blocks of Unicode for scripts that are written from right to left (Unicode Standard Annex 9, table 4). */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** Labels hold any text: quoted, none of it can pass for what the server says, or change the direction of that. */
 function quoted(labels: readonly string[]): string[] {
-  return labels.map((label) => JSON.stringify(label));
+  return labels.map((label) => {
+    const text = escapeInvisible(JSON.stringify(label));
+    return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
+  });
 }
 
 function listed(name: string, added: readonly string[], removed: readonly string[]): string | false {

@@ -1,4 +1,5 @@
 import type { ConversationKey, EmailAddress } from '../model.ts';
+import type { Opening } from '../store/store.ts';
 import { badInput } from './errors.ts';
 
 /** The number of code points, cheap where it can be. */
@@ -29,10 +30,73 @@ export function checkOptional(name: string, text: string | null | undefined, min
   return text == null ? null : checkText(name, text, min, max);
 }
 
+/** Characters that are shown as nothing wherever they stand: all that Unicode lists as ignorable, and a few more. */
+const IGNORABLE = String.raw`\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u{16fe4}\u{1d159}`;
+/** Also a text of these alone shows nothing. U+2800 is the space of Braille. */
+const SHOWS_NOTHING = new RegExp(`^[\\p{White_Space}\\u2800${IGNORABLE}]+$`, 'u');
+
 export function checkMessageText(text: string): string {
   checkText('text', text, 1, 10_000);
-  if (text.trim() === '') throw badInput('text is only white space.');
+  if (SHOWS_NOTHING.test(text)) throw badInput('text shows nothing: it is only white space and invisible characters.');
   return text;
+}
+
+const ARABIC = String.raw`[\p{Script=Arabic}\p{Script=Syriac}]`;
+const UNSPACED = String.raw`[\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Thai}]`;
+/** The Indic signs that make conjuncts, where a joiner chooses between two spellings. */
+const VIRAMA = String.raw`[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]`;
+/** Invisible characters in places where they change what is shown: joiners and break points in words, joiners and variants of emoji. */
+const MEANT = [
+  String.raw`(?<=${VIRAMA})[\u200c\u200d]`,
+  String.raw`(?<=${ARABIC})[\u200c\u200d](?=${ARABIC})`,
+  String.raw`(?<=${UNSPACED})\u200b(?=${UNSPACED})`,
+  String.raw`(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})`,
+  String.raw`(?<=\p{Extended_Pictographic})[\ufe0e\ufe0f]`,
+  String.raw`(?<=[0-9#*])\ufe0f(?=\u20e3)`,
+  String.raw`(?<=\p{Script=Han})[\ufe00-\ufe02\u{e0100}-\u{e01ef}]`,
+  String.raw`(?<=\p{Script=Mongolian})[\u180b-\u180f]`,
+].join('|');
+/** Invisible characters; those in a place where they change what is shown are its group. */
+const INVISIBLE = new RegExp(`(${MEANT})|[\\p{Bidi_Control}${IGNORABLE}]`, 'gu');
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
+/**
+ * A name, which is shown in one line beside other text: it can neither change the direction of that text nor differ from
+ * another name by nothing that is visible. Its length is checked already.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+export function checkName(name: string, value: string): string {
+  if (UNPRINTABLE.test(value)) throw badInput(`${name} holds a control character or a line break.`);
+  if (SHOWS_NOTHING.test(value))
+    throw badInput(`${name} shows nothing: it is only white space and invisible characters.`);
+  if ([...value.matchAll(INVISIBLE)].some(([, meant]) => meant === undefined))
+    throw badInput(`${name} holds a character that is invisible or changes the direction of text.`);
+  return value;
+}
+
+/** The text with its invisible characters as JSON can write them, but for those that change what is shown. */
+export function escapeInvisible(text: string): string {
+  return text.replace(INVISIBLE, (character: string, meant: string | undefined) => meant ?? escaped(character));
+}
+
+function escaped(character: string): string {
+  const units = character.split('').map((unit) => unit.charCodeAt(0).toString(16).padStart(4, '0'));
+  return units.map((unit) => `\\u${unit}`).join('');
+}
+
+/** White space that is not one space between two other characters. */
+const STRAY_SPACE = /^ | $| {2}|[^\S ]/u;
+
+/**
+ * Checks what a new conversation is named by. A conversation that exists is reached by its key, whatever the key holds.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+export function checkOpening({ configId, subject, party }: Omit<Opening, 'members'>): void {
+  checkName('configId', configId);
+  if (configId !== configId.normalize('NFC') || STRAY_SPACE.test(configId))
+    throw badInput('configId is not in Unicode normalization form C, or holds white space that is not a single space.');
+  if (subject !== null) checkName('subject', subject);
+  if (party !== null) checkName('party', party);
 }
 
 /** The key in its one spelling: members without repeats, sorted. */
@@ -45,14 +109,12 @@ export function checkKey(configId: string, members: readonly EmailAddress[]): Co
   return { configId, members: distinct };
 }
 
-/** What would pass for more than one label, or for something else, where labels are told of. */
-const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
-
-/** Labels as they are stored, without repeats. */
+/** Labels to be added, without repeats. */
 export function checkLabels(labels: readonly string[] | null | undefined): string[] {
-  for (const label of labels ?? []) {
-    if (checkText('A label', label, 1, 40).trim() === '') throw badInput('A label is only white space.');
-    if (UNPRINTABLE.test(label)) throw badInput('A label holds a control character or a line break.');
-  }
-  return [...new Set(labels ?? [])];
+  return checkLabelLengths(labels).map((label) => checkName('A label', label));
+}
+
+/** Labels to be taken away, without repeats: of those that are stored some may be older than the rules for new ones. */
+export function checkLabelLengths(labels: readonly string[] | null | undefined): string[] {
+  return [...new Set(labels ?? [])].map((label) => checkText('A label', label, 1, 40));
 }

@@ -86,7 +86,7 @@ export const resolvers: Resolvers = {
       resolve: (event: ConversationEvent) => event,
     },
     chatListChanged: {
-      subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context)),
+      subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context), context.drained),
       resolve: (conversation: Conversation) => conversation,
     },
   },

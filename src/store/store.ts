@@ -45,8 +45,14 @@ export interface Store {
   /** How many TEXT messages after the member's `readSeq` are by somebody else and not redacted; 0 for a stranger. */
   unreadCount(id: ConversationId, reader: EmailAddress): Promise<number>;
 
-  /** A page of the conversations the reader is a present member of: pinned first, then `lastActivityAt` descending, then id ascending. */
+  /**
+   * A page of the conversations the reader is a present member of: pinned first; of these and the others those with activity
+   * after the page's `horizon` last; then `lastActivityAt` descending, then id ascending.
+   */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
+
+  /** The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`. */
+  leftSince(reader: EmailAddress, since: Instant, limit: number): Promise<ConversationId[]>;
 
   /** The sum of `unreadCount` over the conversations of `chatList` that are neither muted nor archived. */
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
@@ -102,6 +108,8 @@ export interface Store {
 interface Changed {
   readonly kind: 'log';
   readonly conversation: ConversationId;
+  /** The members who left with this change; absent where none did. */
+  readonly left?: readonly EmailAddress[];
 }
 
 /** "Look again": a member's `readSeq` moved, or their own view changed, and nothing else. */
@@ -179,6 +187,8 @@ export interface ChatListSlice {
   readonly first: number;
   /** Null for the top of the list; the position need not be taken. */
   readonly after: ChatListPosition | null;
+  /** What is later was given by a clock that was wrong. Default: no moment is. */
+  readonly horizon?: Instant;
 }
 
 export interface ChatListPage {
@@ -214,6 +224,16 @@ export interface SearchPage<M = Message> {
   readonly hits: readonly { readonly message: M; readonly position: SearchPosition }[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
+}
+
+/** The members who leave with a write. */
+export function leavers({ members }: Pick<Write, 'members'>): EmailAddress[] {
+  return members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
+}
+
+/** The wake-up for a change of a log. */
+export function logChanged(conversation: ConversationId, left: readonly EmailAddress[]): WakeUp {
+  return { kind: 'log', conversation, ...(left.length > 0 && { left }) };
 }
 
 /** The `lastRev` that a write leaves. */

@@ -1,6 +1,9 @@
+import { setTimeout } from 'node:timers/promises';
 import {
   createRemoteJWKSet,
+  customFetch,
   errors,
+  type FetchImplementation,
   type JWTPayload,
   type JWTVerifyGetKey,
   type JWTVerifyOptions,
@@ -48,8 +51,10 @@ const PUBLIC_KEY_ALGORITHMS = [
 const KEY_SET_COOLDOWN_MS = 1000;
 /** The longest token that is looked at, in characters. */
 const LONGEST_TOKEN = 8192;
-/** A key that was taken out of the set is believed this much longer at most, in milliseconds. */
+/** A key that was taken out of a set that answers is believed this much longer at most, in milliseconds. */
 const KEY_SET_AGE_MS = 300_000;
+/** Bytes of a key set, decompressed. */
+const MAX_KEY_SET = 1_048_576;
 
 /** @param withinMs how long a key set may take to be fetched, in milliseconds */
 export function createIdentify(auth: AuthConfig, withinMs: number): Identify {
@@ -87,8 +92,9 @@ function createVerifyJwt({ key, issuer, audience, emailClaim, roleClaim, leewayS
       if (error instanceof ChatError) throw error;
       return null;
     }
-    // The address is who somebody is: one that the issuer says is not theirs is none.
-    if (claims.email_verified === false) return null;
+    // An address that the issuer does not vouch for identifies nobody. Some issuers write the boolean as a string.
+    const { email_verified: verified = true } = claims;
+    if (verified !== true && verified !== 'true') return null;
     const exp = claims.exp === undefined ? Number.POSITIVE_INFINITY : claims.exp * 1000;
     // The leeway is for letting in: who was in time is not let stay longer.
     const endsAt = exp > Date.now() ? exp : exp + leewaySeconds * 1000;
@@ -112,27 +118,78 @@ async function verifyByAny(token: string, keyOf: JWTVerifyGetKey, options: JWTVe
   }
 }
 
-/** Keys by their id, fetched when needed and again when one is not among them (RFC 7517). */
+/**
+ * Keys by their id (RFC 7517), fetched when needed: at first, when the set is old, and when a key is not in it. Keys that are
+ * known stay good while the set cannot be fetched, and only tokens with other keys depend on it then.
+ */
 function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
-  const keys = createRemoteJWKSet(url, {
-    timeoutDuration,
-    cooldownDuration: KEY_SET_COOLDOWN_MS,
-    cacheMaxAge: KEY_SET_AGE_MS,
-  });
-  let failedAt = Number.NEGATIVE_INFINITY;
-  return async (header, token) => {
+  // When it is fetched is decided here.
+  const never = { cacheMaxAge: Number.POSITIVE_INFINITY, cooldownDuration: Number.POSITIVE_INFINITY };
+  const keys = createRemoteJWKSet(url, { timeoutDuration, ...never, [customFetch]: boundedFetch });
+  let fetchedAt = Number.NEGATIVE_INFINITY;
+  let triedAt = Number.NEGATIVE_INFINITY;
+  let away = false;
+  let fetching: Promise<void> | null = null;
+
+  /** Fetches the set, unless that was tried just now; resolves when it is fetched, or cannot be. */
+  async function refresh(): Promise<void> {
+    if (performance.now() - triedAt >= KEY_SET_COOLDOWN_MS) fetching ??= fetchKeys();
+    await fetching;
+  }
+
+  async function fetchKeys(): Promise<void> {
     try {
-      if (performance.now() - failedAt < KEY_SET_COOLDOWN_MS) throw new Error('it did not answer just now');
+      await keys.reload();
+      fetchedAt = performance.now();
+      away = false;
+    } catch {
+      away = true;
+    } finally {
+      triedAt = performance.now();
+      fetching = null;
+    }
+  }
+
+  return async (header, token) => {
+    if (performance.now() - fetchedAt > KEY_SET_AGE_MS) {
+      const refreshed = refresh();
+      if (fetchedAt === Number.NEGATIVE_INFINITY) await refreshed;
+      else if (!away) await Promise.race([refreshed, setTimeout(timeoutDuration / 2)]);
+      if (fetchedAt === Number.NEGATIVE_INFINITY) throw unchecked();
+    }
+    try {
       return await keys(header, token);
     } catch (error) {
-      const { JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported } = errors;
-      if ([JWKSNoMatchingKey, JWKSMultipleMatchingKeys, JOSENotSupported].some((kind) => error instanceof kind))
-        throw error;
-      if (error instanceof TypeError || error instanceof errors.JOSEError) failedAt = performance.now();
-      throw new ChatError('UNAVAILABLE', 'The credential cannot be checked now: the key set does not answer.');
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
     }
+    await refresh();
+    return keys(header, token).catch((error: unknown) => {
+      throw away && error instanceof errors.JWKSNoMatchingKey ? unchecked() : error;
+    });
   };
 }
+
+function unchecked(): ChatError {
+  return new ChatError('UNAVAILABLE', 'The credential cannot be checked now: the key set does not answer.');
+}
+
+/** Fetches a key set, and breaks off when it is longer than `MAX_KEY_SET`. */
+const boundedFetch: FetchImplementation = async (url, options) => {
+  const { status, body } = await fetch(url, options);
+  if (status !== 200 || !body) {
+    await body?.cancel();
+    return new Response(null, { status });
+  }
+  let size = 0;
+  const bound = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      size += chunk.byteLength;
+      if (size > MAX_KEY_SET) controller.error(new Error(`The key set is longer than ${MAX_KEY_SET} bytes.`));
+      else controller.enqueue(chunk);
+    },
+  });
+  return new Response(body.pipeThrough(bound));
+};
 
 function session(address: unknown, role: unknown, endsAt: number): Session | null {
   const email = typeof address === 'string' ? parseEmail(address) : null;

@@ -153,6 +153,38 @@ describe('a conversation', () => {
     expect(bob.get().phase).toBe('gone');
   });
 
+  test('is gone from every list, its unread count and what a search found, for who was removed or left elsewhere', async () => {
+    const { url, id, clients, bank } = await begun();
+    await sent(clients.ann, { to: { key: { ...KEY, configId: 'c2' } }, text: 'other' });
+    const elsewhere = [clientOf(url, BOB), clientOf(url, BOB)];
+    const lists = elsewhere.flatMap((client) => [client.chatList(), client.chatList({ archived: true })]);
+    const listed = (list: (typeof lists)[number]) =>
+      list
+        .get()
+        .conversations.map(({ configId }) => configId)
+        .sort();
+    for (const list of lists) await when(list, ({ loaded }) => loaded);
+    expect(lists.map(listed)).toEqual([['c1', 'c2'], [], ['c1', 'c2'], []]);
+    const told: string[] = [];
+    elsewhere[0]?.onGone((gone) => told.push(gone));
+    await bank.update({ removeMembers: [BOB] });
+    for (const list of lists)
+      await when(list, ({ conversations }) => conversations.every(({ configId }) => configId !== 'c1'));
+    for (const list of [lists[0], lists[2]]) if (list) await when(list, ({ unreadTotal }) => unreadTotal === 1);
+    expect([...new Set(told)]).toEqual([id]);
+
+    await bank.update({ addMembers: [BOB] });
+    for (const list of [lists[0], lists[2]]) if (list) await when(list, () => listed(list).length === 2);
+    const view = elsewhere[1]?.conversation({ id });
+    if (!view) throw new Error('it was just opened');
+    await when(view, ({ phase }) => phase === 'ready');
+    await view.view({ archived: true });
+    for (const list of [lists[1], lists[3]]) if (list) await when(list, () => listed(list).length === 1);
+    await view.update({ removeMembers: [BOB] });
+    for (const list of lists)
+      await when(list, ({ conversations }) => conversations.every(({ configId }) => configId !== 'c1'));
+  });
+
   test('is muted, pinned and archived for the viewer alone, wherever the viewer looks', async () => {
     const { id, clients, bob, ann, url } = await begun();
     const [list, archive] = [clients.bob.chatList(), clients.bob.chatList({ archived: true })];

@@ -103,6 +103,22 @@ describe('a conversation', () => {
 });
 
 describe('the chat list', () => {
+  test('puts a conversation last that was dated by a clock that was wrong, as the server does', async () => {
+    let now = Date.now() + 315_360_000_000;
+    const { url } = await startServer({}, { clock: () => now });
+    const list = clientOf(url, ANN).chatList();
+    await when(list, ({ loaded }) => loaded);
+    const names = () => list.get().conversations.map(({ configId }) => configId);
+    await fill(url, BOB, 1, { configId: 'late', members: [ANN, BOB] });
+    now = Date.now();
+    await fill(url, BOB, 1, { configId: 'new', members: [ANN, BOB] });
+    await when(list, ({ conversations }) => conversations.length === 2);
+    expect(names()).toEqual(['new', 'late']);
+    now += 1000;
+    await fill(url, BOB, 1, { configId: 'late', members: [ANN, BOB] });
+    await when(list, () => names()[0] === 'late');
+  });
+
   test('stays true over interruptions: order, unread counts and their sum', async () => {
     const { url } = await startServer();
     const line = await wire(url);
@@ -122,7 +138,7 @@ describe('the chat list', () => {
     await fill(url, BOB, 1, key('one'));
     const three = await fill(url, BOB, 4, key('three'));
     line.aim(url);
-    await when(list, ({ unreadTotal }) => unreadTotal === 10);
+    await when(list, ({ unreadTotal, conversations }) => unreadTotal === 10 && conversations.length === 3);
     expect(names()).toEqual(['three 4', 'one 3', 'two 3']);
 
     const view = ann.conversation({ id: three });

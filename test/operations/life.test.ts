@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { newMessage } from '../../src/chat/plan.ts';
+import type { Conversation, ConversationId, EmailAddress } from '../../src/model.ts';
 import { type Answer, connectGraphql, type GraphqlLine, legacyOnce } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
@@ -110,6 +112,14 @@ describe('an edit', () => {
   });
 });
 
+test('the reason of a redaction is a line that can be read', async () => {
+  const { ann, id } = await begun();
+  for (const reason of ['', ' ', '\u3164', 'a\u202eb', 'a\nb'])
+    expect(await mutate(ann, 'redactMessage', { conversationId: id, seq: 1, reason }, 'message { text }')).toBe(
+      'BAD_USER_INPUT',
+    );
+});
+
 test('a redaction is for the sender and the bank, takes all texts, and happens once', async () => {
   const { ann, bob, bank, id } = await begun();
   await edit(ann, id, { seq: 1, text: 'second' });
@@ -147,6 +157,9 @@ describe('an update', () => {
       { addLabels: ['x'.repeat(41)] },
       { addLabels: ['x\nstatus: OPEN → CLOSED'] },
       { addLabels: ['x\u2028y'] },
+      { addLabels: ['x\u202e'] },
+      { addLabels: ['x\u200b'] },
+      { addLabels: ['\u3164'] },
       { addLabels: Array.from({ length: 20 }, (_, i) => `l${i}`) },
       { addMembers: [DAN], removeMembers: [DAN] },
     ])
@@ -182,6 +195,23 @@ describe('an update', () => {
     const label = 'x"; status: OPEN → CLOSED';
     expect(await update(ann, id, { addLabels: [label] })).toMatchObject({
       conversation: { labels: [label], lastMessage: { text: `labels: +${JSON.stringify(label)}` } },
+    });
+  });
+
+  test('isolates a label that is written from right to left, and takes away one that is older than the rules', async () => {
+    const { ann, store, id } = await begun();
+    expect(await update(ann, id, { addLabels: ['דחוף', 'می\u200cخواهم', 'é'] })).toMatchObject({
+      conversation: {
+        lastMessage: { text: 'labels: +"é", +\u2068"דחוף"\u2069, +\u2068"می\u200cخواهم"\u2069' },
+      },
+    });
+    const head = (await store.conversation(id as ConversationId)) as Conversation;
+    const message = newMessage(head, 0, { kind: 'SYSTEM', sender: ANN as EmailAddress, text: 'x', sentAt: 1 });
+    const state = { status: head.status, labels: ['x\u202e\u{e0041}'], assignee: null };
+    const write = { conversation: head.id, afterRev: head.lastRev, opening: null, messages: [message], changed: [] };
+    expect(await store.write({ ...write, state, members: [], roles: new Map() })).toBe(true);
+    expect(await update(ann, id, { removeLabels: state.labels })).toMatchObject({
+      conversation: { labels: [], lastMessage: { text: String.raw`labels: −"x\u202e\udb40\udc41"` } },
     });
   });
 

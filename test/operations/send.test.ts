@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Answer, post } from '../support/clients.ts';
+import { newMessage } from '../../src/chat/plan.ts';
+import { type Conversation, conversationId, type EmailAddress } from '../../src/model.ts';
+import { type Answer, legacyOnce, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
 const KEY = { configId: 'c1', members: ['ann@example.com', 'bob@example.com'] };
@@ -18,6 +20,9 @@ const sendMany = ({ url }: TestServer, messages: object[], input: object = {}) =
   post(url, 'ann@example.com', SEND_MANY, { input: { to: { key: KEY }, messages, ...input } });
 const log = async ({ url }: TestServer, key: object = KEY) =>
   (await post(url, 'ann@example.com', LOG, { by: { key } })).data.conversation;
+/** White space and what Unicode lists as ignorable, the blank pattern of Braille, and the annotation and filler characters. */
+const SHOWS_NOTHING = /^[\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]+$/u;
+const legacyList = ({ ws }: TestServer) => legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' });
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
 describe('sendMessage', () => {
@@ -105,7 +110,7 @@ describe('sendMessage', () => {
     await fc.assert(
       fc.asyncProperty(unit, async (text) => {
         const answer = await send(server, { text });
-        const refused = text.includes('\0') || text.trim() === '';
+        const refused = text.includes('\0') || SHOWS_NOTHING.test(text);
         if (refused) expect(code(answer)).toBe('BAD_USER_INPUT');
         else {
           const { seq } = answer.data.sendMessage.message;
@@ -126,6 +131,33 @@ describe('sendMessage', () => {
   test.each<[string, object]>([
     ['an empty text', { text: '' }],
     ['white space', { text: ' \n\u2003' }],
+    ...[...'\u200b\u00ad\u3164\u2800\u115f\u1160\uffa0\u2060\u2064\ufe0f\u{e0041}\u{e0100}\u180e\u034f\ufff9'].map(
+      (character): [string, object] => [
+        `U+${character.codePointAt(0)?.toString(16)} alone`,
+        { text: ` ${character}\n` },
+      ],
+    ),
+    ...[
+      'a\u202e',
+      '\u2067a',
+      'a\u200e',
+      'a\u061c',
+      'a\u200b',
+      'a\u00ad',
+      'a\u200db',
+      'a\ufe0f',
+      'a\nb',
+      'a\u2029b',
+      '\u2800',
+    ].flatMap((name): [string, object][] => [
+      [`the subject ${JSON.stringify(name)}`, { text: 'x', subject: name }],
+      [`the party ${JSON.stringify(name)}`, { text: 'x', party: name }],
+      [`the config ${JSON.stringify(name)}`, { text: 'x', to: { key: { ...KEY, configId: name } } }],
+    ]),
+    ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000'].map((configId): [string, object] => [
+      `the config ${JSON.stringify(configId)} to open a conversation with`,
+      { text: 'x', to: { key: { ...KEY, configId } } },
+    ]),
     ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
     ['NUL', { text: 'a\0b' }],
     ['a lone surrogate', { text: 'a\udc00b' }],
@@ -164,6 +196,36 @@ describe('sendMessage', () => {
     const server = await startServer();
     expect(code(await send(server, input))).toBe('BAD_USER_INPUT');
     expect(await log(server)).toBeNull();
+  });
+
+  test.each([
+    '',
+    'می\u200cخواهم',
+    'क्\u200dष',
+    '👨\u200d👩\u200d👧',
+    '🏳\ufe0f\u200d🌈',
+    '1\ufe0f\u20e3',
+    '葛\u{e0100}城',
+    'e\u0301 — naïve  ',
+  ])('takes the subject and the party %j', async (name) => {
+    const server = await startServer();
+    expect((await send(server, { text: 'x', subject: name, party: name })).errors).toBeUndefined();
+    const { data } = await post(server.url, 'bob@example.com', '{ chatList { nodes { subject party } } }');
+    expect(data.chatList.nodes).toEqual([{ subject: name, party: name }]);
+  });
+
+  test('reaches by its key a conversation that was opened before names had rules', async () => {
+    const server = await startServer();
+    const key = { configId: ' e\u0301\u202e ', members: KEY.members as EmailAddress[] };
+    const id = conversationId(key);
+    const message = newMessage({ id, lastSeq: 0, lastRev: 0 } as Conversation, 0, {
+      ...{ kind: 'TEXT' as const, sender: key.members[0] as EmailAddress, text: 'first', sentAt: 1 },
+    });
+    const opening = { ...key, subject: 'a\u202e', party: null };
+    const log = { messages: [message], changed: [], state: null, members: [], roles: new Map() };
+    expect(await server.store.write({ conversation: id, afterRev: 0, opening, ...log })).toBe(true);
+    const sent = await send(server, { to: { key }, text: 'second', subject: 'a\u202e' });
+    expect(sent.data.sendMessage.message.seq).toBe(2);
   });
 
   test('takes the longest values there are', async () => {
@@ -322,6 +384,74 @@ test('any mix of sends, batches and repeats leaves a dense log in which each cli
     }),
     { numRuns: 40 },
   );
+});
+
+test('a clock that was years ahead once neither pins a conversation nor dates what follows', async () => {
+  const years = 315_360_000_000;
+  const day = 86_400_000;
+  let now = Date.now();
+  const server = await startServer({}, { clock: () => now });
+  const say = (configId: string, text: string) => send(server, { text, to: { key: { ...KEY, configId } } });
+  const iso = (at: number) => new Date(at).toISOString();
+  const right = now;
+  await say('before', 'm1');
+  await say('quiet', 'm1');
+  now = right + years;
+  await say('before', 'm2');
+  await say('quiet', 'm2');
+  now = right + 1000;
+  await say('other', 'm1');
+  const listed = async (after: string | null = null): Promise<string[]> => {
+    const query =
+      'query ($after: String) { chatList(first: 2, after: $after) { nodes { configId } pageInfo { endCursor hasNextPage hasPreviousPage } } }';
+    const { data } = await post(server.url, 'bob@example.com', query, { after });
+    const { endCursor, hasNextPage, hasPreviousPage } = data.chatList.pageInfo;
+    const names: string[] = data.chatList.nodes.map(({ configId }: { configId: string }) => configId);
+    expect(hasPreviousPage).toBe(after !== null);
+    return hasNextPage ? [...names, ...(await listed(endCursor))] : names;
+  };
+  const first = await listed();
+  expect(first[0]).toBe('other');
+  expect(first.slice(1).sort()).toEqual(['before', 'quiet']);
+
+  now = right + 2000;
+  await say('before', 'm3');
+  now = right + 1500;
+  await say('before', 'm4');
+  expect(await listed()).toEqual(['before', 'other', 'quiet']);
+  const { data } = await legacyList(server);
+  expect(data.map(({ config_id }: { config_id: string }) => config_id)).toEqual(['before', 'other', 'quiet']);
+
+  const by = { key: { ...KEY, configId: 'before' } };
+  const log = await post(
+    server.url,
+    'ann@example.com',
+    'query ($by: ConversationRef!) { conversation(by: $by) { id lastActivityAt messages { nodes { sentAt } } } }',
+    { by },
+  );
+  const { id, lastActivityAt, messages } = log.data.conversation;
+  const times = [right, right + years, right + 2000, right + 2000].map(iso);
+  expect(messages.nodes.map(({ sentAt }: { sentAt: string }) => sentAt)).toEqual(times);
+  expect(lastActivityAt).toBe(iso(right + 2000));
+  const at = async (time: number) => {
+    const query =
+      'query ($id: ID!, $time: DateTime!) { node(id: $id) { ... on Conversation { messages(around: { time: $time }, first: 1) { nodes { seq } } } } }';
+    const found = await post(server.url, 'ann@example.com', query, { id, time: iso(time) });
+    return found.data.node.messages.nodes[0].seq;
+  };
+  expect(await Promise.all([right, right + 1, right + 2000, right + 2001].map(at))).toEqual([1, 3, 3, 4]);
+
+  // Within a day it may have been the clock that stepped back.
+  now = right + 2000 - day;
+  await say('before', 'm5');
+  expect((await send(server, { to: by, text: 'm6' })).errors).toBeUndefined();
+  const after = await post(
+    server.url,
+    'ann@example.com',
+    'query ($by: ConversationRef!) { conversation(by: $by) { lastActivityAt } }',
+    { by },
+  );
+  expect(after.data.conversation.lastActivityAt).toBe(iso(right + 2000));
 });
 
 test('a clock that steps back changes no order and no time backward', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { ConversationId, EmailAddress } from '../../src/model.ts';
-import type { ChatListFilter, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
 import { lifeContract } from './life-contract.ts';
 import { ANN, BOB, CAT, EVERYTHING, email, writeOf } from './writes.ts';
 
@@ -250,6 +250,35 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await list(BOB, { label: 'urgent' })).toEqual(['', 0]);
         expect(await list(BOB, { archived: true })).toEqual(['', 0]);
       });
+    });
+
+    test('lists what is beyond the horizon last, of the pinned ones and of the others, page by page', async () => {
+      const sentAt = { a: 10, b: 5000, c: 20, d: 6000, e: 4000, f: 30 };
+      for (const [configId, at] of Object.entries(sentAt))
+        await store.write(writeOf(configId, pair, 0, 1, { sentAt: at }));
+      for (const configId of ['e', 'f'])
+        await store.setView(writeOf(configId, pair, 0).conversation, BOB, { pinned: true });
+      const list = async (horizon?: number) => {
+        const found: string[] = [];
+        let after: ChatListPosition | null = null;
+        for (;;) {
+          const page: ChatListPage = await store.chatList(BOB, EVERYTHING, {
+            first: 1,
+            after,
+            ...(horizon && { horizon }),
+          });
+          expect(page.hasPreviousPage).toBe(after !== null);
+          const [one] = page.conversations;
+          if (!one) throw new Error('a page is empty');
+          found.push(one.configId);
+          if (!page.hasNextPage) return found.join('');
+          const { id, lastActivityAt, members } = one;
+          after = { pinned: members.get(BOB)?.pinned ?? false, lastActivityAt, id };
+        }
+      };
+      expect(await list()).toBe('efdbca');
+      expect(await list(1000)).toBe('fecadb');
+      expect(await list(5000)).toBe('efbcad');
     });
 
     lifeContract(open);

@@ -325,6 +325,31 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await store.changes(conversation, 0, 9)).toHaveLength(1);
   });
 
+  test('who left is told of, and finds out later what they left', async () => {
+    const told: unknown[] = [];
+    store.watch((wakeUp) => told.push(wakeUp));
+    const { conversation: id } = writeOf('c', [ANN, BOB, CAT], 0);
+    await store.write(writeOf('c', [ANN, BOB, CAT], 0));
+    for (const [lastRev, leftAt] of [
+      [1, 2000],
+      [2, null],
+      [3, 3000],
+    ] as const) {
+      const messages = [message(id, lastRev + 1, { kind: 'SYSTEM' })];
+      const joined = leftAt === null ? { at: 2500, readSeq: 1 } : null;
+      await store.write(writeOn({ id, lastRev }, { messages, members: [{ email: BOB, joined, leftAt }] }));
+      expect(await store.leftSince(BOB, 2000, 9)).toEqual(leftAt === null ? [] : [id]);
+    }
+    await store.write(writeOn({ id, lastRev: 4 }, { messages: [message(id, 5)] }));
+    const left = { kind: 'log', conversation: id, left: [BOB] };
+    await expect.poll(() => told.length, { timeout: 10_000 }).toBe(5);
+    expect(told.map((wakeUp) => JSON.stringify(wakeUp) === JSON.stringify(left))).toEqual([
+      ...[false, true, false, true, false],
+    ]);
+    expect(await store.leftSince(BOB, 3001, 9)).toEqual([]);
+    expect(await store.leftSince(CAT, 0, 9)).toEqual([]);
+  });
+
   test('any history comes to what brute force comes to', async () => {
     const who = [ANN, BOB, CAT];
     const texts = ['pay now', 'Pay PAY later', 'invoice paid', 'nothing', '!'];

@@ -4,7 +4,7 @@ import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import type { Message } from '../../src/model.ts';
 import type { MessageDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
-import { type Store, StoreUnavailable } from '../../src/store/store.ts';
+import { type Store, StoreUnavailable, type WakeUp } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
@@ -135,6 +135,43 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const search = () => store.search(BOB, { terms: termsOf('m2'), conversation: null }, { first: 9, after: null });
     await expect.poll(async () => (await search()).hits.length).toBe(1);
     await Promise.all([store.close(), client.close()]);
+  });
+
+  test('who left is told of by other instances', async () => {
+    const url = freshUrl();
+    const [one, two] = [await openMongo(url), await openMongo(url)];
+    const told: WakeUp[] = [];
+    two.watch((wakeUp) => wakeUp && told.push(wakeUp));
+    const { conversation: id } = writeOf('c', [ANN, BOB], 0);
+    await one.write(writeOf('c', [ANN, BOB], 0));
+    // A stream that is not open yet misses hints, as it may.
+    const hint = { kind: 'typing' as const, conversation: id, member: BOB, typing: true };
+    await expect
+      .poll(
+        async () => {
+          await one.tellTyping(hint);
+          return told;
+        },
+        { timeout: 10_000 },
+      )
+      .toContainEqual(hint);
+    told.length = 0;
+    for (let lastRev = 1; lastRev < 8; lastRev++) {
+      const [leftAt, joined] = lastRev % 2 ? [lastRev, null] : [null, { at: lastRev, readSeq: 0 }];
+      const emails = lastRev < 4 ? [BOB] : [ANN, BOB];
+      const members = emails.map((email) => ({ email, joined, leftAt }));
+      await one.write(writeOn({ id, lastRev }, { messages: [message(id, lastRev + 1, { kind: 'SYSTEM' })], members }));
+    }
+    await one.write(writeOn({ id, lastRev: 8 }, { messages: [message(id, 9)] }));
+    const changes = () => told.filter(({ kind }) => kind === 'log');
+    await expect.poll(() => changes().length, { timeout: 10_000 }).toBe(8);
+    const changed = { kind: 'log', conversation: id };
+    const [left, both] = [
+      { ...changed, left: [BOB] },
+      { ...changed, left: [ANN, BOB] },
+    ];
+    expect(changes()).toEqual([left, changed, left, changed, both, changed, both, changed]);
+    await Promise.all([one.close(), two.close()]);
   });
 
   test('hints about typing reach other instances', async () => {

@@ -1,7 +1,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { ChatError } from '../../src/chat/errors.ts';
+import { readConfig } from '../../src/config.ts';
+import { createIdentify } from '../../src/transport/identity.ts';
 import { connect, connectGraphql, type Line, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 
@@ -80,6 +83,8 @@ describe('a token signed with a shared secret', () => {
     }
     expect(await askHttp(server, await sign({ email: 'Ann@Example.com' }))).toBe(`${ANN} null`);
     expect(await askHttp(server, await sign({ exp: undefined }))).toBe(`${ANN} null`);
+    for (const email_verified of [true, 'true'])
+      expect(await askHttp(server, await sign({ email_verified }))).toBe(`${ANN} null`);
   });
 
   test('that is wrong in any way is refused with one same answer', async () => {
@@ -104,7 +109,14 @@ describe('a token signed with a shared secret', () => {
       'without an address': await sign({ email: undefined }),
       'with an address that is none': await sign({ email: 'ann' }),
       'with an object for an address': await sign({ email: { $ne: null } }),
-      'with an address that is not verified': await sign({ email_verified: false }),
+      ...Object.fromEntries(
+        await Promise.all(
+          [false, 'false', 'False', 'True', '', 0, 1, null, [], {}].map(async (value) => [
+            `with ${JSON.stringify(value)} for email_verified`,
+            await sign({ email_verified: value }),
+          ]),
+        ),
+      ),
       'that is too long': await sign({ filler: 'x'.repeat(8192) }),
       'with an unknown role': await sign({ role: 'KING' }),
       'with a list of roles': await sign({ role: ['BANK'] }),
@@ -171,11 +183,22 @@ test('frame clients send their token in the query, the header or the cookie, and
 describe('a key set', () => {
   /** Serves what is in `keys`, and counts how often it is asked. */
   async function keySet() {
-    const set = { keys: [] as object[], asked: 0, hangs: false, fails: false };
-    const http = createServer((_, response) => {
+    const set = {
+      ...{ keys: [] as object[], asked: 0, hangs: false, fails: false, moved: false, endless: false },
+      ...{ sent: 0, closed: 0 },
+    };
+    const http = createServer((request, response) => {
       set.asked++;
       if (set.fails) response.writeHead(500).end();
-      else if (!set.hangs) response.end(JSON.stringify({ keys: set.keys }));
+      else if (set.moved && request.url === '/keys') response.writeHead(302, { location: '/moved' }).end();
+      else if (set.endless) {
+        const more = () => {
+          set.sent += 65_536;
+          response.write(' '.repeat(65_536), () => !response.destroyed && more());
+        };
+        response.on('close', () => set.closed++);
+        more();
+      } else if (!set.hangs) response.end(JSON.stringify({ keys: set.keys }));
     });
     await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => {
@@ -225,6 +248,72 @@ describe('a key set', () => {
     const { token } = await pair('RS256', 'a');
     for (let i = 0; i < 20; i++) expect(await askHttp(server, await token())).toMatch(/^503 /);
     expect(set.asked).toBeLessThan(5);
+  });
+
+  test('that is away leaves the keys good that are known, whatever other tokens come', async () => {
+    const { set, url } = await keySet();
+    const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '1' });
+    const [known, unknown] = await Promise.all(['a', 'b'].map((kid) => pair('ES256', kid)));
+    set.keys = [known?.jwk ?? {}];
+    const good = (await known?.token()) ?? '';
+    expect(await askHttp(server, good)).toBe(`${ANN} null`);
+    for (const away of [{ fails: true }, { hangs: true }, { moved: true }]) {
+      Object.assign(set, { fails: false, hangs: false, moved: false }, away);
+      await expect
+        .poll(async () => askHttp(server, (await unknown?.token()) ?? ''), { timeout: 10_000 })
+        .toMatch(/^503 /);
+      const before = set.asked;
+      const garbage = Array.from({ length: 20 }, async (_, i) =>
+        askHttp(server, await (await pair('ES256', `x${i}`)).token()),
+      );
+      for (let i = 0; i < 20; i++) expect(await askHttp(server, good)).toBe(`${ANN} null`);
+      for (const answer of await Promise.all(garbage)) expect(answer).toMatch(/^503 /);
+      expect(set.asked - before).toBeLessThan(10);
+    }
+    Object.assign(set, { moved: false });
+    await expect
+      .poll(async () => askHttp(server, (await unknown?.token()) ?? ''), { timeout: 10_000 })
+      .toMatch(/^401 /);
+  });
+
+  test('that is too old and away leaves the keys good that are known, and takes them out once it is back', async () => {
+    const { set, url } = await keySet();
+    const { auth } = readConfig({ AUTH_MODE: 'jwt', JWKS_URL: url });
+    const identify = createIdentify(auth, 1000);
+    const { jwk, token } = await pair('ES256', 'a');
+    set.keys = [jwk];
+    const good = `Bearer ${await token()}`;
+    expect((await identify(good))?.viewer.email).toBe(ANN);
+    let later = 0;
+    const now = performance.now.bind(performance);
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + later);
+    onTestFinished(() => clock.mockRestore());
+    for (const away of [{ fails: true }, { hangs: true }]) {
+      Object.assign(set, { fails: false, hangs: false }, away);
+      for (let i = 0; i < 3; i++) {
+        later += 301_000;
+        expect((await identify(good))?.viewer.email).toBe(ANN);
+      }
+    }
+    Object.assign(set, { hangs: false, keys: [(await pair('ES256', 'b')).jwk] });
+    await expect
+      .poll(
+        () => {
+          later += 301_000;
+          return identify(good).catch((error: ChatError) => error.code);
+        },
+        { timeout: 10_000 },
+      )
+      .toBe('UNAUTHENTICATED');
+  });
+
+  test('that answers without end is let go, and lets nobody in', async () => {
+    const { set, url } = await keySet();
+    const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '30' });
+    set.endless = true;
+    expect(await askHttp(server, await (await pair('ES256', 'a')).token())).toMatch(/^503 /);
+    await expect.poll(() => set.closed, { timeout: 10_000 }).toBe(1);
+    expect(set.sent).toBeLessThan(16_777_216);
   });
 
   test('never checks what a secret signed, even with a public key for the secret', async () => {

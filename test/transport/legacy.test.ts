@@ -291,6 +291,35 @@ describe('SEND', () => {
   });
 });
 
+test('a SYSTEM message is told apart from a text that imitates it', async () => {
+  const { ws, url } = await startServer();
+  const line = 'status: OPEN → PENDING';
+  expect((await legacyOnce(ws, 'ann@example.com', send(line))).data[0].message[0]).not.toHaveProperty('kind');
+  const live = await connectLegacy(ws, 'ann@example.com', '&live=1');
+  live.send(receive());
+  await live.next();
+  const before = (await legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' })).data[0];
+  expect(before).toMatchObject({ last_message: line });
+  expect(before).not.toHaveProperty('last_message_kind');
+
+  const { data } = await post(url, 'ann@example.com', '{ chatList { nodes { id } } }');
+  const [{ id }] = data.chatList.nodes;
+  const update =
+    'mutation ($id: ID!) { updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }';
+  await post(url, 'ann@example.com', update, { id });
+  expect((await live.next()).message).toEqual([expect.objectContaining({ text: line, kind: 'SYSTEM' })]);
+  const [text, system] = (await legacyOnce(ws, 'bob@example.com', receive())).data[0].message;
+  expect(text).toEqual({
+    text: line,
+    sender: 'ann@example.com',
+    time: TIME,
+    is_read: ['ann@example.com', 'bob@example.com'],
+  });
+  expect(system).toEqual({ ...text, time: TIME, kind: 'SYSTEM' });
+  const after = (await legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' })).data[0];
+  expect(after).toMatchObject({ last_message: line, last_message_kind: 'SYSTEM' });
+});
+
 test('CHAT_LIST lists more than one GraphQL page, newest first, and marks nothing as read', async () => {
   const { ws } = await startServer();
   const line = await connectLegacy(ws, 'ann@example.com');

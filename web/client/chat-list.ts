@@ -38,12 +38,14 @@ export interface ChatListOptions {
   readonly news: News;
   /** Conversations in a page, 1 to 100. */
   readonly pageSize: number;
+  /** Wall clock, milliseconds since 1970. */
+  readonly clock: () => number;
   /** Whether it is the list of those that are archived, or of the others. */
   readonly archived: boolean;
 }
 
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
-export function openChatList({ connection, viewer, news, pageSize, archived }: ChatListOptions): ChatListView {
+export function openChatList({ connection, viewer, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
   });
@@ -57,19 +59,21 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
   let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
   let turn = 0;
-  /** Conversations that changed since the list was last asked for. */
+  /** Conversations that changed since the list was last asked for, and those that the viewer left: an answer may be older. */
   const changed = new Set<string>();
+  const gone = new Set<string>();
 
   /** Puts newer states in the place of older ones. */
   function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
     const known = new Map(present.map((conversation) => [conversation.id, conversation]));
     for (const conversation of newer) {
+      if (gone.has(conversation.id)) continue;
       const before = known.get(conversation.id);
       if (before && stale(conversation, before, me)) continue;
       if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
-    return [...known.values()].sort(byPlace);
+    return [...known.values()].sort(byPlace(clock()));
   }
 
   /** Loads the beginning of the list anew, as much of it as there was. */
@@ -77,6 +81,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     const mine = ++turn;
     clearTimeout(retry);
     changed.clear();
+    gone.clear();
     try {
       me = await viewer();
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
@@ -90,6 +95,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
       failures = 0;
       const conversations = merge(kept, chatList.nodes);
       update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
+      if (gone.size > 0) total();
     } catch (thrown) {
       const error = asError(thrown);
       if (closed || mine !== turn) return;
@@ -110,13 +116,15 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
   /** Takes in the present state of a conversation. */
   function know(conversation: Conversation): void {
     changed.add(conversation.id);
+    gone.delete(conversation.id);
     update({ conversations: merge(state.get().conversations, [conversation]) });
   }
 
   const stop = follow(connection, ChatListChangedDocument, () => ({}), {
     starting: () => void load(),
     next({ chatListChanged }) {
-      // This list listens, too.
+      // This list listens, too. One without messages is one that the viewer has left.
+      if (chatListChanged.lastSeq === 0) return news.gone(chatListChanged.id);
       news.changed(chatListChanged);
       total();
     },
@@ -127,6 +135,7 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     changed: know,
     gone(id) {
       changed.delete(id);
+      gone.add(id);
       update({ conversations: state.get().conversations.filter((conversation) => conversation.id !== id) });
       total();
     },
@@ -173,9 +182,16 @@ function stale(a: Conversation, b: Conversation, me: string): boolean {
   return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && readSeq(a) < readSeq(b));
 }
 
-/** The order of the chat list: pinned, then by activity, then by id. */
-function byPlace(a: Conversation, b: Conversation): number {
-  if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
-  if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
-  return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+/** More than this ahead of the clock, in milliseconds, a time was given by a clock that was wrong, as the server has it. */
+const MAX_AHEAD_MS = 86_400_000;
+
+/** The order of the chat list: pinned, then by activity, with what is wrong of that last, then by id. */
+function byPlace(now: number): (a: Conversation, b: Conversation) => number {
+  const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
+  return (a, b) => {
+    if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
+    if (isLate(a) !== isLate(b)) return isLate(a) ? 1 : -1;
+    if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
+    return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+  };
 }

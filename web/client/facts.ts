@@ -30,7 +30,7 @@ export function withAnswer(facts: Facts | null, answer: Conversation): Facts {
 
 /** Takes in a message that was added or changed. */
 export function withMessage(facts: Facts, message: Message): Facts {
-  const { lastMessage, lastSeq, lastRev, lastActivityAt } = facts.conversation;
+  const { lastMessage, lastSeq, lastRev } = facts.conversation;
   const newest = message.seq > lastSeq || (message.seq === lastSeq && message.rev > (lastMessage?.rev ?? 0));
   return {
     ...facts,
@@ -38,8 +38,7 @@ export function withMessage(facts: Facts, message: Message): Facts {
       ...facts.conversation,
       lastRev: Math.max(lastRev, message.rev),
       lastSeq: Math.max(lastSeq, message.seq),
-      lastActivityAt: message.sentAt > lastActivityAt ? message.sentAt : lastActivityAt,
-      ...(newest && { lastMessage: message }),
+      ...(newest && { lastMessage: message, lastActivityAt: message.sentAt }),
     },
   };
 }

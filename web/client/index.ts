@@ -94,6 +94,11 @@ export interface Client {
   ): ConversationView;
   /** Looks for messages in the viewer's conversations: all words have to match, a `*` makes a word a beginning of one. */
   search(query: string, options?: SearchOptions): Promise<SearchPage>;
+  /**
+   * Calls back with the `id` of each conversation that the viewer turns out to have left, as far as an open view tells of it:
+   * what else is shown of it is to go. Returns how to stop.
+   */
+  onGone(listener: (conversationId: string) => void): () => void;
   /** Tries to connect at once, with a fresh token; the way back after `refused`. */
   reconnect(): void;
   /** Ends the connection, and everything that was opened here. */
@@ -166,10 +171,11 @@ export function createClient(options: ClientOptions): Client {
       return queue.iterator;
     },
     chatList: ({ pageSize = 50, archived = false } = {}) =>
-      keep(openChatList({ connection, viewer: email, news, pageSize, archived })),
+      keep(openChatList({ connection, viewer: email, news, pageSize, clock, archived })),
     conversation: (ref, { pageSize = 50, at = null } = {}) =>
       keep(openConversation({ connection, outbox, ref, viewer: email, news, clock, pageSize, at })),
     search: (query, options = {}) => search(connection, query, options),
+    onGone: (gone) => news.listen({ changed: () => {}, gone }),
     reconnect: connection.reconnect,
     close() {
       for (const { close } of [...opened]) close();

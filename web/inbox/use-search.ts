@@ -63,6 +63,14 @@ export function useSearch(client: Client, query: string, within: string | undefi
     };
   }, [client, query, within]);
 
+  useEffect(
+    () =>
+      client.onGone((id) =>
+        setOutcome((now) => now && { ...now, hits: now.hits.filter(({ message }) => message.conversationId !== id) }),
+      ),
+    [client],
+  );
+
   /** Loads the next page of the present outcome. */
   async function goOn(): Promise<void> {
     if (!current?.more) return;

@@ -32,8 +32,16 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   readonly read?: { readonly by: EmailAddress; readonly seq: number };
   /** Whose own view changed last, for the change stream. */
   readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
+  /** JSON of `LastLeft`, for the change stream: a text, as only of that a change is always told whole. */
+  readonly left?: string;
   /** Who typed last, for the change stream: no reader of the conversation looks at it. */
   readonly typing?: { readonly by: EmailAddress; readonly on: boolean; readonly mark: ObjectId };
+}
+
+/** Who left last, and the `lastRev` of the write they left with. */
+export interface LastLeft {
+  readonly rev: number;
+  readonly emails: readonly EmailAddress[];
 }
 
 /** One entry of a log. */
@@ -132,7 +140,7 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 }
 
 export function toConversation(document: ConversationDocument): Conversation {
-  const { _id, tail, changed, read, view, typing, members, ...rest } = document;
+  const { _id, tail, changed, read, view, left, typing, members, ...rest } = document;
   // Who comes back joins anew, in the place in which the address stands already.
   const inOrder = [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
   return { ...rest, id: _id, members: new Map(inOrder.map((member) => [member.email, member])) };

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
-import { revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { leavers, logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createReader } from './reader.ts';
@@ -80,7 +80,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
 
     async write(write) {
       const written = await writer.write(write);
-      if (written) wake({ kind: 'log', conversation: write.conversation }, String(revAfter(write)));
+      if (written) wake(logChanged(write.conversation, leavers(write)), String(revAfter(write)));
       return written;
     },
 

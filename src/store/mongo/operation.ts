@@ -1,7 +1,7 @@
 import type { AnyBulkWriteOperation, Document } from 'mongodb';
 import type { EmailAddress, Instant, Member, Role } from '../../model.ts';
-import { type MemberChange, revAfter, type Write } from '../store.ts';
-import type { ConversationDocument, MessageDocument } from './documents.ts';
+import { leavers, type MemberChange, revAfter, type Write } from '../store.ts';
+import type { ConversationDocument, LastLeft, MessageDocument } from './documents.ts';
 
 /** A write, and what its conversation's document is to carry. */
 interface Written {
@@ -36,10 +36,12 @@ export function operation({
   const filter = { _id, lastRev: afterRev };
   const spoken = documents.some(({ counts }) => counts);
   // Only here is what is set computed from what is there: it costs the whole document in the oplog.
-  if (members.length > 0)
-    return {
-      updateOne: { filter, update: [{ $set: { ...literal(set), members: membersAfter(members, roles, spoken) } }] },
-    };
+  if (members.length > 0) {
+    const emails = leavers(write);
+    const left: LastLeft = { rev: log.lastRev, emails };
+    const state = literal({ ...set, ...(emails.length > 0 && { left: JSON.stringify(left) }) });
+    return { updateOne: { filter, update: [{ $set: { ...state, members: membersAfter(members, roles, spoken) } }] } };
+  }
   const known = [...roles].map(([email, role], i) => ({ name: `m${i}`, email, role }));
   const update = {
     $set: {

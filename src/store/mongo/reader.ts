@@ -1,7 +1,7 @@
 import type { ClientSession, Document, Filter } from 'mongodb';
-import type { ConversationId, EmailAddress } from '../../model.ts';
+import type { ConversationId, EmailAddress, Instant } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
-import type { ChatListFilter, ChatListPosition, Store } from '../store.ts';
+import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -15,12 +15,12 @@ import { createSearch } from './search.ts';
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
 /** Of a conversation's document, what its state is; of its log nothing. */
-const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, typing: 0 } as const;
+const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
 
 /** With it, but not the texts: what is counted by. */
 const WITHOUT_TEXTS = {
   ...{ 'tail.text': 0, 'tail.revisions': 0, 'changed.text': 0, 'changed.revisions': 0 },
-  ...{ read: 0, view: 0, typing: 0 },
+  ...{ read: 0, view: 0, left: 0, typing: 0 },
 } as const;
 
 /** What a search looks at: when and where, and what is pending. */
@@ -101,15 +101,17 @@ export function createReader(
   async function* list(
     reader: EmailAddress,
     filter: ChatListFilter,
-    after: ChatListPosition | null,
+    { after, horizon = Number.POSITIVE_INFINITY }: Omit<ChatListSlice, 'first'>,
     limit: number,
     projection: Document = filter.unreadOnly ? WITHOUT_TEXTS : WITHOUT_LOG,
   ): AsyncGenerator<ConversationDocument, undefined> {
-    for (const pinned of [true, false]) {
-      if (after && after.pinned !== pinned && pinned) continue;
-      const beyond = after?.pinned === pinned ? past(after) : {};
+    const from = after ? partOf(after, horizon) : 0;
+    for (const [part, { pinned, late }] of PARTS.entries()) {
+      if (part < from || (late && horizon === Number.POSITIVE_INFINITY)) continue;
+      const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
+      const beyond = after && part === from ? past(after) : {};
       const cursor = conversations
-        .find({ ...listed(reader, filter, pinned), ...beyond }, { session, projection })
+        .find({ ...listed(reader, filter, pinned), $and: [within, beyond] }, { session, projection })
         .sort({ lastActivityAt: -1, _id: 1 })
         .limit(filter.unreadOnly ? 0 : limit);
       try {
@@ -131,7 +133,8 @@ export function createReader(
     const found: ConversationDocument[] = [];
     for (const archived of [false, true]) {
       const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
-      for await (const conversation of list(reader, filter, null, MAX_SEARCHED, SEARCHED)) found.push(conversation);
+      for await (const conversation of list(reader, filter, { after: null }, MAX_SEARCHED, SEARCHED))
+        found.push(conversation);
     }
     return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
   }
@@ -198,10 +201,19 @@ export function createReader(
       return found ? countUnread(reader, found) : 0;
     },
 
+    async leftSince(reader, since, limit) {
+      const left = { members: { $elemMatch: { email: reader, leftAt: { $gte: since } } } };
+      const found = await conversations
+        .find(left, { session, projection: { _id: 1 } })
+        .limit(limit)
+        .toArray();
+      return found.map(({ _id }) => _id);
+    },
+
     async unreadTotal(reader, filter) {
       if (filter.archived) return 0;
       let total = 0;
-      for await (const found of list(reader, filter, null, 0, WITHOUT_TEXTS)) {
+      for await (const found of list(reader, filter, { after: null }, 0, WITHOUT_TEXTS)) {
         if (!found.members.find(({ email }) => email === reader)?.muted) total += await countUnread(reader, found);
       }
       return total;
@@ -209,15 +221,16 @@ export function createReader(
 
     search: createSearch(messages, session, searched),
 
-    async chatList(reader, filter, { first, after }) {
+    async chatList(reader, filter, { first, ...place }) {
+      const { after, horizon } = place;
       const page: ConversationDocument[] = [];
-      for await (const found of list(reader, filter, after, first + 1)) if (page.push(found) > first) break;
+      for await (const found of list(reader, filter, place, first + 1)) if (page.push(found) > first) break;
       let hasPreviousPage = false;
       if (after) {
-        const { value: top } = await list(reader, filter, null, 1).next();
+        const { value: top } = await list(reader, filter, { ...place, after: null }, 1).next();
         const pinned = top?.members.find(({ email }) => email === reader)?.pinned ?? false;
         hasPreviousPage =
-          top !== undefined && !comesAfter({ pinned, lastActivityAt: top.lastActivityAt, id: top._id }, after);
+          top !== undefined && !comesAfter({ pinned, lastActivityAt: top.lastActivityAt, id: top._id }, after, horizon);
       }
       return {
         conversations: page.slice(0, first).map(toConversation),
@@ -250,8 +263,16 @@ function past({ lastActivityAt, id }: ChatListPosition): Filter<ConversationDocu
   };
 }
 
-function comesAfter(a: ChatListPosition, b: ChatListPosition): boolean {
-  if (a.pinned !== b.pinned) return b.pinned;
+/** The parts of a list, in its order: each is read by index. */
+const PARTS = [true, false].flatMap((pinned) => [false, true].map((late) => ({ pinned, late })));
+
+/** The part in which a position is; what is after the horizon is late. */
+function partOf({ pinned, lastActivityAt }: ChatListPosition, horizon = Number.POSITIVE_INFINITY): number {
+  return PARTS.findIndex((part) => part.pinned === pinned && part.late === lastActivityAt > horizon);
+}
+
+function comesAfter(a: ChatListPosition, b: ChatListPosition, horizon: Instant | undefined): boolean {
+  if (partOf(a, horizon) !== partOf(b, horizon)) return partOf(a, horizon) > partOf(b, horizon);
   if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt < b.lastActivityAt;
   return a.id > b.id;
 }

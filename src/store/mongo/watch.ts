@@ -1,7 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import type { ChangeStream, ChangeStreamDocument, Collection } from 'mongodb';
-import type { WakeUp } from '../store.ts';
-import type { ConversationDocument } from './documents.ts';
+import type { EmailAddress } from '../../model.ts';
+import { logChanged, type WakeUp } from '../store.ts';
+import type { ConversationDocument, LastLeft } from './documents.ts';
 
 /** Before a stream that broke is opened again, in milliseconds. */
 const REOPEN_MS = 250;
@@ -24,14 +25,15 @@ export function watchConversations(
 
   function tell(change: ChangeStreamDocument<ConversationDocument>): void {
     if (change.operationType === 'insert' || change.operationType === 'replace') {
-      wake({ kind: 'log', conversation: change.documentKey._id }, String(change.fullDocument.lastRev));
+      const { lastRev, left } = change.fullDocument;
+      wake(logChanged(change.documentKey._id, leftAt(lastRev, left)), String(lastRev));
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
-      const { read, view, typing, lastRev } = change.updateDescription.updatedFields ?? {};
+      const { read, view, left, typing, lastRev } = change.updateDescription.updatedFields ?? {};
       if (read) wake({ kind: 'read', conversation, member: read.by }, `${read.by} ${read.seq}`);
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
-      if (lastRev) wake({ kind: 'log', conversation }, String(lastRev));
+      if (lastRev) wake(logChanged(conversation, leftAt(lastRev, left)), String(lastRev));
     }
   }
 
@@ -47,9 +49,11 @@ export function watchConversations(
                 documentKey: 1,
                 operationType: 1,
                 'fullDocument.lastRev': 1,
+                'fullDocument.left': 1,
                 'updateDescription.updatedFields.lastRev': 1,
                 'updateDescription.updatedFields.read': 1,
                 'updateDescription.updatedFields.view': 1,
+                'updateDescription.updatedFields.left': 1,
                 'updateDescription.updatedFields.typing': 1,
               },
             },
@@ -77,4 +81,10 @@ export function watchConversations(
       await following;
     },
   };
+}
+
+/** The members who left with the write of this `lastRev`. */
+function leftAt(lastRev: number, left: string | undefined): readonly EmailAddress[] {
+  const { rev, emails }: LastLeft = left === undefined ? { rev: 0, emails: [] } : JSON.parse(left);
+  return rev === lastRev ? emails : [];
 }

@@ -15,6 +15,7 @@ export type Reader = Pick<
   | 'firstUnread'
   | 'unreadCount'
   | 'chatList'
+  | 'leftSince'
   | 'unreadTotal'
 >;
 
@@ -37,8 +38,10 @@ const LISTED = `members r JOIN conversations c ON c.pk = r.conversation
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unread WHERE ${UNREAD}))`;
-// Pinned first, newest first, then by id: all ascending, so that one row comparison finds what comes after a position.
-const ORDER = '(1 - r.pinned, -c.last_activity_at, c.id)';
+// Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison finds
+// what comes after a position.
+const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
+const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
 /** Every statement the reader runs, for tests that look at their query plans. */
 export const SQL = {
@@ -61,8 +64,10 @@ export const SQL = {
   unreadCount: `SELECT ${COUNT_UNREAD} AS count FROM members r WHERE r.conversation = ${PK} AND r.email = @reader`,
   unreadTotal: `SELECT coalesce(sum(${COUNT_UNREAD}), 0) AS total FROM ${LISTED} AND r.muted = 0 AND r.archived = 0`,
   chatList: `SELECT json_group_array(json(json)) AS json FROM (SELECT ${CONVERSATION} AS json FROM ${LISTED}
-    AND (@id IS NULL OR ${ORDER} > (1 - @pinned, -@lastActivityAt, @id)) ORDER BY 1 - r.pinned, -c.last_activity_at, c.id LIMIT @limit)`,
-  chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LISTED} AND ${ORDER} <= (1 - @pinned, -@lastActivityAt, @id)) AS found`,
+    AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit)`,
+  chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LISTED} AND (${ORDER}) <= (${AT})) AS found`,
+  leftSince: `SELECT c.id FROM members r JOIN conversations c ON c.pk = r.conversation
+    WHERE r.email = @reader AND r.left_at >= @since LIMIT @limit`,
   ...SEARCH_SQL,
 } as const;
 
@@ -81,6 +86,8 @@ export function createReader(db: Database.Database): Reader {
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
   const chatList = get<{ json: string }>(SQL.chatList);
   const chatListHasBefore = get<{ found: 0 | 1 }>(SQL.chatListHasBefore);
+
+  const leftSince = db.prepare(SQL.leftSince).pluck();
 
   const listing = (reader: EmailAddress, filter: ChatListFilter) => ({
     reader,
@@ -138,15 +145,18 @@ export function createReader(db: Database.Database): Reader {
     async unreadCount(id, reader) {
       return unreadCount({ id, reader })?.count ?? 0;
     },
+    async leftSince(reader, since, limit) {
+      return leftSince.all({ reader, since, limit }) as ConversationId[];
+    },
     async unreadTotal(reader, filter) {
       return unreadTotal(listing(reader, filter))?.total ?? 0;
     },
     async chatList(
       reader: EmailAddress,
       filter: ChatListFilter,
-      { first, after }: ChatListSlice,
+      { first, after, horizon = Number.MAX_SAFE_INTEGER }: ChatListSlice,
     ): Promise<ChatListPage> {
-      const params = { ...listing(reader, filter), ...position(after) };
+      const params = { ...listing(reader, filter), ...position(after), horizon };
       const rows = (JSON.parse(chatList({ ...params, limit: first + 1 })?.json ?? '[]') as ConversationRow[]).map(
         toConversation,
       );

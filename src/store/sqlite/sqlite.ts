@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
-import { type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { leavers, logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
@@ -106,7 +106,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
     },
     async write({ roles, ...write }) {
       const written = await execute({ kind: 'write', write, roles: [...roles] });
-      if (written) wake({ kind: 'log', conversation: write.conversation });
+      if (written) wake(logChanged(write.conversation, leavers(write)));
       return written;
     },
     async moveRead(id, reader, seq, role) {

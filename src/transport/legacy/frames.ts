@@ -2,7 +2,14 @@ import { type DocumentNode, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
 import { checkKey, codePoints } from '../../chat/values.ts';
-import { type ConversationId, conversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
+import {
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  horizonOf,
+  messageId,
+  parseEmail,
+} from '../../model.ts';
 
 /** Somebody connected to the legacy endpoint. */
 export interface LegacyClient {
@@ -77,13 +84,13 @@ type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 
 const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
   chatList(first: 100, after: $after, filter: { archived: $archived }) {
-    nodes { id pinned configId createdAt members { email joinedAt } subject party unreadCount lastMessage { text } lastActivityAt }
+    nodes { id pinned configId createdAt members { email joinedAt } subject party unreadCount lastMessage { kind text } lastActivityAt }
     pageInfo { hasNextPage endCursor }
   }
 }`);
 const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   sendMessages(input: $input) {
-    messages { text sender sentAt readBy }
+    messages { kind text sender sentAt readBy }
     conversation { configId createdAt members { email joinedAt } }
   }
 }`);
@@ -95,13 +102,13 @@ const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $af
   markRead(input: $read) {
     conversation {
       configId createdAt members { email joinedAt } subject party
-      messages(first: $first, after: $after) { nodes { text sender sentAt readBy } }
+      messages(first: $first, after: $after) { nodes { kind text sender sentAt readBy } }
     }
   }
 }`);
 /** The subscription that carries live messages; its events are for `messageFrame`. */
 export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq: Int) {
-  messageAdded(conversationId: $conversationId, afterSeq: $afterSeq) { text sender sentAt readBy }
+  messageAdded(conversationId: $conversationId, afterSeq: $afterSeq) { kind text sender sentAt readBy }
 }`);
 
 /** A legacy client sees this many conversations at most. */
@@ -110,6 +117,7 @@ const MAX_CHATS = 1000;
 const MAX_READ = 2 * MAX_CHATS;
 
 interface MessageData {
+  kind: 'TEXT' | 'SYSTEM';
   text: string;
   sender: EmailAddress;
   sentAt: string;
@@ -127,7 +135,7 @@ interface ChatData extends ConversationData {
   id: ConversationId;
   pinned: boolean;
   unreadCount: number;
-  lastMessage: { text: string } | null;
+  lastMessage: Pick<MessageData, 'kind' | 'text'> | null;
   lastActivityAt: string;
 }
 
@@ -140,6 +148,7 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
       party: chat.party,
       unread_msgs: chat.unreadCount,
       last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
+      ...(chat.lastMessage?.kind === 'SYSTEM' && { last_message_kind: 'SYSTEM' }),
       updated_at: time(chat.lastActivityAt),
     }));
     return {
@@ -246,8 +255,10 @@ async function newestChats(client: LegacyClient): Promise<ChatData[]> {
   const lists = [await chatList(client, false), await chatList(client, true)];
   // One that was archived, or brought back, meanwhile is in both.
   const chats = new Map(lists.flat().map((chat) => [chat.id, chat]));
-  const before = (a: ChatData, b: ChatData) =>
-    a.lastActivityAt === b.lastActivityAt ? a.id < b.id : a.lastActivityAt > b.lastActivityAt;
+  // Last those of which the time was given by a clock that was wrong, as in each of the two.
+  const horizon = new Date(horizonOf(Date.now())).toISOString();
+  const activity = ({ lastActivityAt }: ChatData) => (lastActivityAt > horizon ? '' : lastActivityAt);
+  const before = (a: ChatData, b: ChatData) => (activity(a) === activity(b) ? a.id < b.id : activity(a) > activity(b));
   return [...chats.values()].sort((a, b) => (before(a, b) ? -1 : 1)).slice(0, MAX_CHATS);
 }
 
@@ -282,12 +293,14 @@ function conversation(
   return { config_id: configId, members: named.map(({ email }) => spell(client, email)) };
 }
 
-function messageOf(client: LegacyClient, { text, sender, sentAt, readBy }: MessageData) {
+/** `kind` tells the server's messages apart, as no text can. */
+function messageOf(client: LegacyClient, { kind, text, sender, sentAt, readBy }: MessageData) {
   return {
     text,
     sender: spell(client, sender),
     time: time(sentAt),
     is_read: readBy.map((email) => spell(client, email)),
+    ...(kind === 'SYSTEM' && { kind }),
   };
 }
 
