@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 
 /** An answer as it was read from a connection. */
-export interface RawAnswer {
+interface RawAnswer {
   readonly status: number;
   /** By name in lower case; fields of one name are joined. */
   readonly headers: ReadonlyMap<string, string>;
