@@ -8,7 +8,7 @@ export interface Config {
   readonly host: string;
   readonly store: StoreConfig;
   readonly auth: AuthConfig;
-  /** Browser origins let in beside the server's own. */
+  /** Browser origins let in beside the server's own, as `normalizeOrigin` gives them. */
   readonly allowedOrigins: readonly string[];
   /** Whether pages of any loopback origin are let in. */
   readonly loopbackOrigins: boolean;
@@ -22,6 +22,8 @@ export interface Config {
   readonly legacyPageSize: number;
   /** Close a legacy socket after this long without a frame. */
   readonly legacyIdleMs: number;
+  /** How long a connection without a request is kept open. */
+  readonly keepAliveMs: number;
   readonly logLevel: string;
   readonly limits: Limits;
 }
@@ -90,8 +92,11 @@ const whole = (fallback: number, min: number, max: number) =>
 
 const origins = z
   .string()
-  .transform((list) => list.split(',').map((entry) => entry.trim()))
-  .refine((list) => list.every(isOrigin), 'is to be a comma-separated list of origins such as https://app.example.com');
+  .transform((list) => list.split(',').map((entry) => normalizeOrigin(entry.trim())))
+  .refine(
+    (list): list is string[] => !list.includes(null),
+    'is to be a comma-separated list of origins such as https://app.example.com',
+  );
 
 const networks = z
   .string()
@@ -150,6 +155,7 @@ const VARIABLES = z.object({
   MAX_COST: whole(50_000, 100, 10_000_000),
   MAX_TOKENS: whole(1000, 100, 100_000),
   HEARTBEAT_SECONDS: whole(12, 1, 3600),
+  KEEP_ALIVE_SECONDS: whole(75, 1, 3600),
   AUTH_TIMEOUT_SECONDS: whole(3, 1, 60),
 });
 
@@ -183,6 +189,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     introspection: (env.INTROSPECTION ?? (auth.mode === 'dev' ? 'on' : 'off')) === 'on',
     legacyPageSize: env.LEGACY_PAGE_SIZE,
     legacyIdleMs: env.LEGACY_IDLE_SECONDS * 1000,
+    keepAliveMs: env.KEEP_ALIVE_SECONDS * 1000,
     logLevel: env.LOG_LEVEL,
     limits: Object.freeze({
       frameBytes: env.MAX_FRAME_BYTES,
@@ -211,6 +218,16 @@ export function isLoopback(host: string): boolean {
   return bare === 'localhost' || bare === '::1' || (isIP(bare) === 4 && bare.startsWith('127.'));
 }
 
+/**
+ * An origin (RFC 6454, section 6.2) in the one spelling in which origins are compared: the scheme and the host in lower
+ * case, no default port. Any scheme will do, as applications have their own. Null for other texts, `null` among them.
+ */
+export function normalizeOrigin(text: string): string | null {
+  if (!/^[a-z][a-z\d+.-]*:\/\/[^\s/\\?#@*]+$/i.test(text) || !URL.canParse(text)) return null;
+  const { protocol, host } = new URL(text);
+  return `${protocol}//${host.toLowerCase()}`;
+}
+
 function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
   const { JWT_SECRET: secret, JWKS_URL: jwks } = env;
   if (env.AUTH_MODE === 'dev') {
@@ -235,10 +252,6 @@ function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
 function storeConfig(url: string): StoreConfig {
   if (url.startsWith('mongodb')) return { kind: 'mongodb', url };
   return { kind: 'sqlite', path: url === 'memory:' ? ':memory:' : url.slice('sqlite:'.length) };
-}
-
-function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).origin === text;
 }
 
 function isKeySetUrl(text: string): boolean {

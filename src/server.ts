@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -10,13 +9,14 @@ import { createSchema } from './operations/schema.ts';
 import type { Store } from './store/store.ts';
 import { createGate } from './transport/gate.ts';
 import { createGraphqlWs } from './transport/graphql-ws.ts';
+import { announceClose, closeInSteps, serveWithoutUpgrade } from './transport/http-connection.ts';
 import { createIdentify } from './transport/identity.ts';
 import { createShim } from './transport/legacy/shim.ts';
 import { createPages } from './transport/pages.ts';
 import { connectedAddress, createPeers, networkOf } from './transport/peer.ts';
 import { createQuotas } from './transport/quota.ts';
 import { createSockets } from './transport/sockets.ts';
-import { createUpgrade, refuse, type Target } from './transport/upgrade.ts';
+import { createUpgrade, isWebSocketUpgrade, refuse, type Target } from './transport/upgrade.ts';
 import { createHttp } from './transport/yoga.ts';
 
 /** How long the store may take to show that it is ready, in milliseconds. */
@@ -28,11 +28,17 @@ const DRAIN_MS = 4000;
 /** How long a request may take to come, in milliseconds: its headers, and all of it. */
 const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 
-/** A connection on which nothing moves for so long is closed, in milliseconds: also one whose client does not read. */
+/**
+ * A connection on which nothing moves for so long during a request is closed, in milliseconds: also one whose client does
+ * not read. Between requests `keepAliveMs` holds.
+ */
 const SILENT_MS = 30_000;
 
-/** How long somebody who is not listened to any more has to read why, in milliseconds. */
-const CUT_SHORT_MS = 500;
+/** The methods of each endpoint; pages are read. */
+const METHODS: ReadonlyMap<string, string> = new Map([
+  ['/graphql', 'GET, HEAD, POST, OPTIONS'],
+  ...['/healthz', '/readyz', '/metrics'].map((path) => [path, 'GET, HEAD'] as const),
+]);
 
 /** On every answer; a page that loads something says so in a policy of its own. */
 const SECURITY_HEADERS = {
@@ -85,11 +91,13 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
   let draining = false;
   let closed: Promise<void> | null = null;
 
-  const http = createHttpServer(HTTP_TIMES, (request, response) => {
+  /** The newest request of each connection. */
+  const newest = new WeakMap<Socket, ServerResponse>();
+
+  const http = createHttpServer({ ...HTTP_TIMES, keepAliveTimeout: config.keepAliveMs }, (request, response) => {
+    newest.set(request.socket, response);
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    const { socket } = request;
-    if (Number(request.headers['content-length'] ?? 0) > limits.frameBytes) response.shouldKeepAlive = false;
-    response.once('finish', () => request.complete || cutShort(socket));
+    announceClose(request, response, limits.frameBytes, () => draining);
     answer(request, response).catch((error: unknown) => {
       onError(error);
       if (!response.headersSent) end(response, 500, 'Internal server error\n');
@@ -97,47 +105,60 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
     });
   });
   http.setTimeout(SILENT_MS);
+  // Headers are bounded by their bytes; one that Node leaves out could be the length of the body.
+  http.maxHeadersCount = 0;
+  const known = new WeakSet<Socket>();
   http.on('connection', (socket) => {
+    // One whose upgrade is not served is seen again.
+    if (known.has(socket)) return;
+    known.add(socket);
+    closeInSteps(socket);
     const address = connectedAddress(socket);
     if (peers.isShared(address)) return;
     const network = networkOf(address);
     if (!quotas.addresses.take(network)) return socket.destroy();
     socket.once('close', () => quotas.addresses.give(network));
   });
-  // Who asks before sending too much is not told to go on.
+  // A client that asks before it sends too much is answered at once.
   http.on('checkContinue', (request, response) => {
     if (Number(request.headers['content-length'] ?? 0) <= limits.frameBytes) response.writeContinue();
     http.emit('request', request, response);
   });
-  http.on('upgrade', (request, stream, head) => {
-    stream.on('error', () => stream.destroy());
-    if (draining) return refuse(stream, 503, 'Service Unavailable');
-    upgrade(request, stream, head, locate(request)).catch((error: unknown) => {
+  http.on('upgrade', (request, _, head) => {
+    const { socket } = request;
+    const fail = () => socket.destroy();
+    socket.on('error', fail);
+    const target = locate(request);
+    if (!isWebSocketUpgrade(request, target)) {
+      return void serveWithoutUpgrade(http, request, head, newest.get(socket)).then(() => socket.off('error', fail));
+    }
+    if (draining) return refuse(socket, 503);
+    if (!hasValidHost(request)) return refuse(socket, 400);
+    upgrade(request, socket, head, target).catch((error: unknown) => {
       onError(error);
-      stream.destroy();
+      socket.destroy();
     });
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname } = locate(request);
-    if (!URL.canParse(`http://${request.headers.host ?? 'none'}`)) return end(response, 400, 'Host is malformed\n');
+    const { pathname, search } = locate(request);
+    if (!hasValidHost(request)) return end(response, 400, 'Host is malformed\n');
+    const allow = METHODS.get(pathname);
+    if (allow && !allow.split(', ').includes(request.method ?? '')) return refuseMethod(response, allow);
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
     if (pathname === '/readyz') return end(response, ...(await readiness()));
     const from = peers.addressOf(request);
     if (!peers.mayConnect(request)) {
       const why = `origin ${request.headers.origin?.slice(0, 200)}`;
       audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: 'FORBIDDEN', why });
+      response.setHeader('vary', 'Origin');
       return end(response, 403, 'Origin not allowed\n');
     }
-    const drained = async () => {
-      if (!response.closed) await once(response, 'close').catch(() => {});
-    };
-    if (pathname === '/graphql') return void (await graphqlHttp(request, response, { from, drained }));
+    if (pathname === '/graphql') return void (await graphqlHttp(request, response, search, from));
     if (pathname === '/metrics') {
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
-    if (request.method !== 'GET' && request.method !== 'HEAD') return end(response, 405, 'Method not allowed\n');
     if (servePage(request, response, pathname)) return;
     end(response, 404, 'Not found\n');
   }
@@ -195,6 +216,16 @@ function locate({ url = '' }: IncomingMessage): Target {
   return { pathname, search };
 }
 
+/** Whether there is one `Host` at most, and it can be one (RFC 9112, section 3.2). */
+function hasValidHost({ headersDistinct: { host = ['none'] } }: IncomingMessage): boolean {
+  return host.length === 1 && URL.canParse(`http://${host[0]}`);
+}
+
+function refuseMethod(response: ServerResponse, allow: string): void {
+  response.setHeader('allow', allow);
+  end(response, 405, 'Method not allowed\n');
+}
+
 function end(
   response: ServerResponse,
   status: number,
@@ -202,12 +233,4 @@ function end(
   type = 'text/plain; charset=utf-8',
 ): void {
   response.writeHead(status, { 'content-type': type }).end(body);
-}
-
-/** Ends the connection of a request that was answered before all of it was read: nothing more of it is taken. */
-async function cutShort(socket: Socket): Promise<void> {
-  socket.pause();
-  socket.end();
-  await setTimeout(CUT_SHORT_MS, undefined, { ref: false });
-  socket.destroy();
 }

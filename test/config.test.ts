@@ -26,6 +26,11 @@ describe('the configuration', () => {
       'https://a.example',
       'http://b.example:81',
     ]);
+    const list = 'HTTPS://A.Example:443,http://a.example:80, capacitor://localhost, tauri://Localhost, app://x.y:1';
+    expect(readConfig({ ALLOWED_ORIGINS: list }).allowedOrigins).toEqual([
+      ...['https://a.example', 'http://a.example', 'capacitor://localhost', 'tauri://localhost', 'app://x.y:1'],
+    ]);
+    expect(readConfig({ KEEP_ALIVE_SECONDS: '5' }).keepAliveMs).toBe(5000);
     expect(readConfig({ HOST: '0.0.0.0', ALLOW_INSECURE_DEV_AUTH: '1' }).host).toBe('0.0.0.0');
     for (const HOST of ['localhost', '::1', '127.3.2.1']) expect(readConfig({ HOST }).host).toBe(HOST);
   });
@@ -43,6 +48,14 @@ describe('the configuration', () => {
     ['ALLOW_INSECURE_DEV_AUTH', 'yes'],
     ['ALLOWED_ORIGINS', '*'],
     ['ALLOWED_ORIGINS', 'https://a.example/'],
+    ['ALLOWED_ORIGINS', 'https://*.example'],
+    ['ALLOWED_ORIGINS', 'https://user@a.example'],
+    ['ALLOWED_ORIGINS', 'null'],
+    ['ALLOWED_ORIGINS', 'file://'],
+    ['ALLOWED_ORIGINS', 'localhost:3000'],
+    ['ALLOWED_ORIGINS', 'capacitor://localhost/app'],
+    ['ALLOWED_ORIGINS', 'https://a.example,'],
+    ['KEEP_ALIVE_SECONDS', '0'],
     ['RATE_LIMIT_MESSAGES', '-1'],
     ['LEGACY_PAGE_SIZE', '0'],
     ['LEGACY_PAGE_SIZE', '101'],

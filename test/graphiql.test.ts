@@ -36,4 +36,21 @@ describeInBrowser('GraphiQL in a browser', (openWindow) => {
     await watcher.page.close();
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
+
+  test('a link with a query opens the editor with it, and runs nothing', { timeout: 120_000 }, async () => {
+    const { url } = await startServer();
+    const { page } = await openWindow(url);
+    const requests: string[] = [];
+    page.on('request', (request) => request.method() === 'POST' && requests.push(request.postData() ?? ''));
+    await page.goto(`${url}/graphql?utm_source=x&query=${encodeURIComponent('query Linked { viewer { email } }')}`);
+    const shown = async () =>
+      (
+        (await page
+          .locator('.graphiql-query-editor')
+          .textContent({ timeout: 1000 })
+          .catch(() => '')) ?? ''
+      ).replace(/\s+/g, ' ');
+    await expect.poll(shown, { timeout: 60_000 }).toContain('query Linked { viewer { email } }');
+    expect(requests.filter((body) => body.includes('Linked'))).toEqual([]);
+  });
 });

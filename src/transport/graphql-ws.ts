@@ -10,6 +10,7 @@ import type { Gate, OperationResult } from './gate.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
 import { type Backlog, createBacklog } from './inbox.ts';
 import { nestsTooDeep } from './nesting.ts';
+import { NOT_PERSISTED } from './persisted-query.ts';
 import type { Quotas } from './quota.ts';
 import type { Json } from './sharing.ts';
 import type { Socket } from './sockets.ts';
@@ -25,6 +26,7 @@ const MAX_SUBSCRIPTION_BYTES = 16_384;
 
 /** An operation that has begun and not ended. */
 interface Running {
+  /** `completed`: a subscription that the client has completed. */
   kind: 'query' | 'subscription' | 'completed';
   /** Bytes of its frame. */
   readonly bytes: number;
@@ -39,16 +41,24 @@ interface Extra {
   readonly late: NodeJS.Timeout;
   /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
   registered: Promise<unknown>;
-  /**
-   * Every operation that has begun and not ended, by its id. Those the client completed are gone from graphql-ws's list
-   * at once, from this one when they have ended; they do not count any more.
-   */
+  /** The key of each operation that the client has not completed, by its id. */
+  readonly keys: Map<string, string>;
+  /** Every operation that has begun and not ended, by its key. */
   readonly running: Map<string, Running>;
-  /** Those of them that are queries or mutations. */
+  /** Those of them that are not live: queries, mutations, and completed subscriptions. */
   readonly waiting: Backlog;
+  /** Operations since the connection began. */
+  operations: number;
   /** Bytes of the frame that is being read. */
   frameBytes: number;
   readonly socket: Socket;
+}
+
+/** A message of a client, parsed and not checked. */
+interface ClientMessage {
+  readonly id?: unknown;
+  readonly type?: unknown;
+  readonly payload?: { query?: unknown; readonly extensions?: { readonly persistedQuery?: unknown } | null } | null;
 }
 
 /** Arguments of an operation that `onSubscribe` has already started. */
@@ -134,6 +144,11 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     connectionInitWaitTimeout: 0,
 
     async onConnect({ connectionParams, extra }) {
+      if (connectionParams && isMisplaced(connectionParams)) {
+        audit(asker(extra), { what: 'connect', outcome: 'UNAUTHENTICATED', why: 'credential in another place' });
+        extra.socket.close(CloseCode.Forbidden, 'The payload is to be {"authorization": "Bearer TOKEN"}');
+        return false;
+      }
       const session = await authenticate(extra, 'connect', connectionParams);
       if (session && !extra.socket.ended) admit(extra, session);
       clearTimeout(extra.late);
@@ -146,59 +161,92 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       return acknowledged ? renew(extra, payload) : undefined;
     },
 
-    onSubscribe({ extra, subscriptions }, id, { query, variables, operationName }) {
+    onSubscribe({ extra }, key, { query, variables, operationName: name, extensions }) {
+      if (query === '' && extensions?.persistedQuery) return [gate.mask(badInput(NOT_PERSISTED))];
+      // An empty name is the same as none.
+      const operationName = name || undefined;
       const document = gate.prepare(query);
       if (!('kind' in document)) return document;
       const kind = gate.kind(document, operationName);
       if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
-      // A client may have completed it, but until it has ended its events would be taken for the new one's.
-      if (extra.running.has(id)) {
-        extra.socket.close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`);
-        return [gate.mask(badInput('The id is in use.'))];
-      }
       const live = kind === OperationTypeNode.SUBSCRIPTION;
       if (live && extra.frameBytes > MAX_SUBSCRIPTION_BYTES)
         return [gate.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
-      if (live && !mayFollow(extra, subscriptions)) {
+      if (live && !mayFollow(extra)) {
         audit(asker(extra), { what: 'subscribe', outcome: 'RATE_LIMITED', why: 'subscriptions' });
         return [gate.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
       }
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
       const result = gate.run({ query: document, variables, operationName, after, wanted }, extra.context);
-      extra.running.set(id, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
+      extra.running.set(key, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
       if (!live) extra.waiting.add(extra.frameBytes);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
+      const id = idOf(key);
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
     },
     execute: push,
     subscribe: push,
 
-    onComplete({ extra }, id) {
-      end(extra, id);
+    onComplete({ extra }, key) {
+      end(extra, key);
+    },
+
+    onError({ extra }, key) {
+      extra.keys.delete(idOf(key));
     },
   });
 
-  function mayFollow({ running, context: { viewer }, socket }: Extra, subscriptions: object): boolean {
-    const user = viewer?.email ?? '';
-    let here = 0;
-    for (const [id, operation] of running) {
-      if (operation.kind !== 'subscription') continue;
-      if (id in subscriptions) here++;
-      else {
-        operation.kind = 'completed';
-        quotas.subscriptions.give(user);
-      }
+  /**
+   * Reads a message, and puts a key of its own in place of the id of an operation: once a client has completed an operation
+   * it may use the id again, and here the operation may take longer to end. Null where nothing is left to be done.
+   */
+  function read(extra: Extra, text: string): ClientMessage | string | null {
+    let message: ClientMessage;
+    try {
+      message = JSON.parse(text);
+    } catch {
+      return text;
     }
-    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(user);
+    const { id, type, payload } = message ?? {};
+    if (typeof id !== 'string' || id === '') return text;
+    const known = extra.keys.get(id);
+    if (type === 'complete') {
+      if (known === undefined) return null;
+      extra.keys.delete(id);
+      const operation = extra.running.get(known);
+      if (operation?.kind === 'subscription') {
+        operation.kind = 'completed';
+        quotas.subscriptions.give(extra.context.viewer?.email ?? '');
+        extra.waiting.add(operation.bytes);
+      }
+      return { ...message, id: known };
+    }
+    if (type !== 'subscribe') return message;
+    if (known !== undefined) {
+      extra.socket.close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`);
+      return null;
+    }
+    const key = `${++extra.operations}:${id}`;
+    extra.keys.set(id, key);
+    // graphql-ws closes the socket where there is no text.
+    if (payload?.extensions?.persistedQuery) payload.query ??= '';
+    return { ...message, id: key };
   }
 
-  function end(extra: Extra, id: string): void {
-    const { kind, bytes = 0 } = extra.running.get(id) ?? {};
-    extra.running.delete(id);
+  function mayFollow({ running, context: { viewer }, socket }: Extra): boolean {
+    let here = 0;
+    for (const { kind } of running.values()) if (kind === 'subscription') here++;
+    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(viewer?.email ?? '');
+  }
+
+  function end(extra: Extra, key: string): void {
+    const { kind, bytes = 0 } = extra.running.get(key) ?? {};
+    extra.running.delete(key);
+    if (extra.keys.get(idOf(key)) === key) extra.keys.delete(idOf(key));
     if (kind === 'subscription') quotas.subscriptions.give(extra.context.viewer?.email ?? '');
-    if (kind === 'query') extra.waiting.remove(bytes);
+    else if (kind) extra.waiting.remove(bytes);
   }
 
   /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
@@ -237,28 +285,33 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       from,
       late,
       registered: Promise.resolve(),
+      keys: new Map(),
       running: new Map(),
       waiting: createBacklog(socket, MAX_WAITING),
+      operations: 0,
       frameBytes: 0,
       socket,
     };
     const closed = server.opened(
       {
         protocol: ws.protocol,
-        send: async (text) => socket.send(Buffer.from(text)),
+        send: async (text) => socket.send(Buffer.from(withId(text))),
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           socket.onMessage((data) => {
             extra.frameBytes = data.length;
-            receive(String(data)).catch((error: unknown) => {
-              const unexpected = error instanceof Error && error.message.startsWith('Unexpected message of type');
-              if (unexpected || error instanceof ChatError) {
-                return socket.close(CloseCode.BadRequest, 'Invalid message received');
-              }
-              // The reason is all a client sees; the error's text stays here.
-              logger.error({ err: error }, 'graphql-ws failed');
-              socket.close(CloseCode.InternalServerError, 'Internal server error');
-            });
+            const message = read(extra, String(data));
+            // graphql-ws takes a message that is parsed already.
+            if (message !== null)
+              receive(message as string).catch((error: unknown) => {
+                const unexpected = error instanceof Error && error.message.startsWith('Unexpected message of type');
+                if (unexpected || error instanceof ChatError) {
+                  return socket.close(CloseCode.BadRequest, 'Invalid message received');
+                }
+                // The reason is all a client sees; the error's text stays here.
+                logger.error({ err: error }, 'graphql-ws failed');
+                socket.close(CloseCode.InternalServerError, 'Internal server error');
+              });
           });
         },
       },
@@ -272,4 +325,23 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       void closed(code, reason);
     });
   };
+}
+
+/** The id by which the client knows an operation. */
+function idOf(key: string): string {
+  return key.slice(key.indexOf(':') + 1);
+}
+
+/** A message of graphql-ws with the id of an operation in place of its key. */
+function withId(text: string): string {
+  return text.replace(/^\{"id":"\d+:/, '{"id":"');
+}
+
+const CREDENTIAL = /^(authorization|auth|auth[_-]?token|access[_-]?token|token|jwt)$/i;
+
+/** Whether a payload has a credential where other servers look for it, and none where this one does. */
+function isMisplaced({ authorization, Authorization, ...others }: Credentials): boolean {
+  if ((authorization ?? Authorization) != null) return false;
+  const members = { ...others, ...(typeof others.headers === 'object' && others.headers) };
+  return Object.entries(members).some(([name, value]) => CREDENTIAL.test(name) && typeof value === 'string' && value);
 }

@@ -73,6 +73,10 @@ export function createPages(authMode: string) {
   return (request: IncomingMessage, response: ServerResponse, pathname: string): boolean => {
     const page = pages.get(pathname);
     if (!page) return false;
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.writeHead(405, { allow: 'GET, HEAD' }).end();
+      return true;
+    }
     const accepted = request.headers['accept-encoding'] ?? '';
     const [coding, body] = page.compressed.find(([name]) => accepts(String(accepted), name)) ?? ['', page.body];
     response.writeHead(200, {

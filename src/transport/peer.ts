@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { BlockList, isIP, type Socket } from 'node:net';
-import { type Config, isLoopback } from '../config.ts';
+import { type Config, isLoopback, normalizeOrigin } from '../config.ts';
 
 /** Where a request comes from, before anybody says who it is from. */
 export interface Peers {
@@ -11,8 +11,9 @@ export interface Peers {
   /** Whether the request is sent by a gateway that may say who a legacy client is. */
   isGateway(request: IncomingMessage): boolean;
   /**
-   * Whether a browser page of this origin may talk to the server (RFC 6454): the server's own, those allowed, and in
-   * development any loopback origin. Without an `Origin` header the client is no browser; the origin `null` is nobody's.
+   * Whether a browser page of this origin may talk to the server (RFC 6454): the server's own (its scheme, host and port),
+   * those allowed, and in development any loopback origin. Without an `Origin` header the client is no browser; the origin
+   * `null` is refused.
    */
   mayConnect(request: IncomingMessage): boolean;
 }
@@ -46,16 +47,31 @@ export function createPeers({
       // A proxy passes on what its clients say.
       return isGateway(address) && !isProxy(address);
     },
-    mayConnect({ headers: { origin, host: name } }) {
-      if (origin === undefined) return true;
-      if (!URL.canParse(origin)) return false;
-      const url = new URL(origin);
+    mayConnect({ headers, socket }) {
+      if (headers.origin === undefined) return true;
+      const origin = normalizeOrigin(headers.origin);
+      if (!origin) return false;
       if (allowedOrigins.includes(origin)) return true;
-      if (isLoopback(url.hostname)) return loopbackOrigins || url.host === name;
-      // A name that somebody made point to this machine is no page of ours (DNS rebinding).
-      return url.host === name && !(loopbackOrigins && isLoopback(host));
+      const toLoopback = isLoopback(new URL(origin).hostname);
+      if (toLoopback && loopbackOrigins) return true;
+      // In development a foreign name that resolves to a loopback address is not the server's own (DNS rebinding).
+      if (!toLoopback && loopbackOrigins && isLoopback(host)) return false;
+      const schemes = ownSchemes(headers, isProxy(connectedAddress(socket)));
+      return schemes.some((scheme) => normalizeOrigin(`${scheme}://${headers.host}`) === origin);
     },
   };
+}
+
+/**
+ * The schemes under which the server may have been asked. TLS ends at a proxy, so only `X-Forwarded-Proto` tells. That it
+ * was https is believed of any peer: no page of a browser can set the field on a WebSocket, or elsewhere unasked. That it
+ * was not is believed of a trusted proxy, as one behind another may know no better. Otherwise either scheme is our own.
+ */
+function ownSchemes({ 'x-forwarded-proto': forwarded }: IncomingHttpHeaders, trusted: boolean): readonly string[] {
+  const [proto = ''] = String(forwarded ?? '').split(',');
+  // Some proxies name the schemes of WebSockets.
+  if (/^\s*(https|wss)\s*$/i.test(proto)) return ['https'];
+  return trusted && /^\s*(http|ws)\s*$/i.test(proto) ? ['http'] : ['http', 'https'];
 }
 
 /** The address that a connection comes from. */

@@ -1,11 +1,12 @@
-import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Socket as Connection } from 'node:net';
 import { handleProtocols } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { ChatError, ERROR_CODES } from '../chat/errors.ts';
 import type { Config } from '../config.ts';
 import { parseEmail } from '../model.ts';
 import type { Asker, Audit, Transport } from '../observe.ts';
+import { lingeringClose } from './http-connection.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
@@ -46,21 +47,28 @@ export function createUpgrade(options: UpgradeOptions) {
   // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
   const shimWss = new WebSocketServer({ ...shared, skipUTF8Validation: true });
 
-  return async function upgrade(request: IncomingMessage, stream: Duplex, head: Buffer, target: Target): Promise<void> {
+  return async function upgrade(
+    request: IncomingMessage,
+    stream: Connection,
+    head: Buffer,
+    target: Target,
+  ): Promise<void> {
+    // ws takes no list of protocols.
+    request.headers.upgrade = 'websocket';
     const from = peers.addressOf(request);
     const over = TRANSPORTS.get(target.pathname);
-    if (!over) return refuse(stream, 404, 'Not Found');
+    if (!over) return refuse(stream, 404);
     const asker: Asker = { who: null, from, over };
     if (!peers.mayConnect(request)) {
       audit(asker, { what: 'connect', outcome: 'FORBIDDEN', why: `origin ${request.headers.origin?.slice(0, 200)}` });
-      return refuse(stream, 403, 'Forbidden');
+      return refuse(stream, 403);
     }
     const network = networkOf(from);
     // What is connected itself was counted when it was.
     if (from !== connectedAddress(request.socket) && !peers.isShared(from)) {
       if (!quotas.addresses.take(network)) {
         audit(asker, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets of the address' });
-        return refuse(stream, 429, 'Too Many Requests');
+        return refuse(stream, 429);
       }
       stream.once('close', () => quotas.addresses.give(network));
     }
@@ -75,7 +83,7 @@ export function createUpgrade(options: UpgradeOptions) {
       );
     }
     const params = readParams(target.search, request.headers);
-    if (!params) return refuse(stream, 400, 'Bad Request');
+    if (!params) return refuse(stream, 400);
     let known = asker;
     try {
       const said = saidByGateway(request);
@@ -95,7 +103,7 @@ export function createUpgrade(options: UpgradeOptions) {
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
       audit(known, { what: 'connect', outcome: error.code, why: error.message });
-      refuse(stream, ERROR_CODES[error.code], error.code);
+      refuse(stream, ERROR_CODES[error.code]);
     }
   };
 
@@ -115,9 +123,21 @@ export function createUpgrade(options: UpgradeOptions) {
   }
 }
 
+/**
+ * Whether a request is for a WebSocket (RFC 6455, section 4.2.1) of an endpoint that has one. Every other request with an
+ * `Upgrade` field is served as if it had none.
+ */
+export function isWebSocketUpgrade(
+  { method, httpVersion, headers: { upgrade = '' } }: IncomingMessage,
+  { pathname }: Target,
+): boolean {
+  const protocols = upgrade.split(',').map((protocol) => protocol.trim().toLowerCase());
+  return method === 'GET' && httpVersion === '1.1' && protocols.includes('websocket') && TRANSPORTS.has(pathname);
+}
+
 /** Answers an upgrade with a status instead. */
-export function refuse(stream: Duplex, status: number, reason: string): void {
-  // Without this a client that keeps its half open would hold the socket.
-  stream.once('finish', () => stream.destroy());
-  stream.end(`HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+export function refuse(stream: Connection, status: number): void {
+  const bearer = status === 401 ? 'WWW-Authenticate: Bearer\r\n' : '';
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${bearer}Connection: close\r\nContent-Length: 0\r\n\r\n`;
+  lingeringClose(stream, head);
 }

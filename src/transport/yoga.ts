@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
-import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga';
+import { createYoga, type GraphQLParams, type Plugin, processRegularResult } from 'graphql-yoga';
+import Negotiator from 'negotiator';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
@@ -8,6 +11,7 @@ import type { Asker, Audit } from '../observe.ts';
 import { type Gate, relabel } from './gate.ts';
 import { graphiqlPage } from './graphiql.ts';
 import type { Identify } from './identity.ts';
+import { NOT_PERSISTED } from './persisted-query.ts';
 
 export interface YogaOptions {
   readonly gate: Gate;
@@ -19,12 +23,21 @@ export interface YogaOptions {
   readonly graphiql: boolean;
 }
 
+/** The media types of results, the default first; they are JSON, whole: no event streams and no parts. */
+const RESULT_TYPES = ['application/json', 'application/graphql-response+json'].map((type) => `${type}; charset=utf-8`);
+
+const MEMBERS = ['query', 'variables', 'operationName', 'extensions'];
+
+const HTML = 'text/html; charset=utf-8';
+
 /** What is handed over with each request. */
 interface Client {
   /** The client's network address. */
   readonly from: string;
   /** Resolves when the client has read the answer, or is gone. */
   readonly drained: () => Promise<void>;
+  /** The media type of the answer; undefined where the client accepts none. */
+  readonly type: string | undefined;
 }
 
 /** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
@@ -41,17 +54,26 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
 
   const page = graphiql ? graphiqlPage() : null;
   const gated: Plugin<Record<never, never>, Client> = {
-    onRequestParse({ request, setRequestParser, endResponse, fetchAPI }) {
-      const accept = request.headers.get('accept');
-      if (page && request.method === 'GET' && /text\/html/i.test(accept ?? '') && !new URL(request.url).search)
-        return endResponse(new fetchAPI.Response(page.html, { headers: page.headers }));
-      if (!accepts(accept)) return endResponse(new fetchAPI.Response(null, { status: 406 }));
+    onRequestParse({ request, serverContext: { type }, setRequestParser, endResponse, fetchAPI }) {
+      if (type === HTML && page) return endResponse(new fetchAPI.Response(page.html, { headers: page.headers }));
+      if (!type) return endResponse(new fetchAPI.Response(null, { status: 406 }));
       if (request.method === 'GET') return setRequestParser(readParameters);
       if (request.method !== 'POST') return;
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
-        throw refusal(415, 'The body is to be application/json.');
+        throw refusal(415, 'The body is to be application/json.', { headers: { accept: 'application/json' } });
+      }
+      if (!/^(\s*(identity)?\s*(,|$))*$/i.test(request.headers.get('content-encoding') ?? '')) {
+        const headers = { 'accept-encoding': 'identity' };
+        throw refusal(415, 'The body is to be sent without a content coding.', { headers });
       }
       setRequestParser(readJson);
+    },
+    onResultProcess({ serverContext: { type }, setResultProcessor }) {
+      if (type) setResultProcessor(processRegularResult, type.replace(/;.*/, ''));
+    },
+    onResponse({ request, response: { headers } }) {
+      headers.append('vary', 'Accept, Origin');
+      if (request.method === 'OPTIONS') headers.set('allow', 'GET, HEAD, POST, OPTIONS');
     },
     onParams({ setParamsHandler, context: { from, drained } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
@@ -61,7 +83,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
         if (!kind) throw refusal(400, 'The document does not say which operation to run.');
         if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
         if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
-          throw refusal(405, 'Mutations are sent by POST.', { allow: 'POST' });
+          throw refusal(405, 'Mutations are sent by POST.', { headers: { allow: 'POST' } });
         const viewer = await authenticate(request.headers.get('authorization'), from);
         const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
         const result = await gate.run(
@@ -74,7 +96,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     },
   };
 
-  return createYoga<Client>({
+  const yoga = createYoga<Client>({
     plugins: [gated],
     schema: gate.schema,
     maskedErrors: { maskError: (error) => asCode(gate, error) },
@@ -85,20 +107,29 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     logging: false,
     // The gate has a cache of its own, for all transports.
     parserAndValidationCache: false,
+    // The server let no other origin through to here. A preflight allows the headers that it asks for.
     cors: (request) => {
       const origin = request.headers.get('origin');
-      // The server let no other origin through to here.
       return origin
-        ? { origin, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
+        ? { origin, methods: ['GET', 'POST'], exposedHeaders: ['allow', 'www-authenticate'], maxAge: 600 }
         : false;
     },
     graphiql: false,
   });
-}
 
-/** Results are JSON, whole: no event streams and no parts. */
-function accepts(accept: string | null): boolean {
-  return !accept || /application\/(json|graphql-response\+json|\*)|\*\/\*|text\/html/i.test(accept);
+  return async (request: IncomingMessage, response: ServerResponse, search: string, from: string): Promise<void> => {
+    // Node leaves the body out of an answer to HEAD.
+    if (request.method === 'HEAD') request.method = 'GET';
+    request.url = `/graphql?${search}`;
+    const types = page && request.method === 'GET' ? [...RESULT_TYPES, HTML] : RESULT_TYPES;
+    // An empty header counts as none.
+    const accept = request.headers.accept || '*/*';
+    const type = new Negotiator({ headers: { accept } }).mediaType(types);
+    const drained = async () => {
+      if (!response.closed) await once(response, 'close').catch(() => {});
+    };
+    await yoga(request, response, { from, type, drained });
+  };
 }
 
 async function readJson(request: Request): Promise<GraphQLParams> {
@@ -118,9 +149,10 @@ async function readJson(request: Request): Promise<GraphQLParams> {
 async function readParameters(request: Request): Promise<GraphQLParams> {
   const members: Record<string, unknown> = Object.fromEntries(new URL(request.url).searchParams);
   for (const name of ['variables', 'extensions']) {
-    if (typeof members[name] !== 'string') continue;
+    const text = members[name];
     try {
-      members[name] = JSON.parse(members[name]);
+      // An empty parameter is the same as none.
+      members[name] = typeof text === 'string' && text !== '' ? JSON.parse(text) : undefined;
     } catch {
       throw refusal(400, `${name} is to be JSON.`);
     }
@@ -128,15 +160,24 @@ async function readParameters(request: Request): Promise<GraphQLParams> {
   return params(members);
 }
 
-/** Makes sure that there is an operation; yoga checks the other members. */
+/** The members of a request that are known. Makes sure that there is an operation; yoga checks the others. */
 function params(members: GraphQLParams): GraphQLParams {
-  if (typeof members.query !== 'string') throw refusal(400, 'query is to be the text of an operation.');
-  return members;
+  // An empty name is the same as none.
+  const known: GraphQLParams = Object.fromEntries(
+    Object.entries(members).filter(
+      ([name, value]) => MEMBERS.includes(name) && !(name === 'operationName' && value === ''),
+    ),
+  );
+  if (!known.query && known.extensions?.persistedQuery) throw refusal(400, NOT_PERSISTED, { spec: true });
+  if (typeof known.query !== 'string') throw refusal(400, 'query is to be the text of an operation.');
+  return known;
 }
 
+type ErrorHttp = NonNullable<GraphQLErrorExtensions['http']>;
+
 /** An error for the whole request, with its status and headers where yoga looks for them. */
-function refusal(status: number, message: string, headers: Record<string, string> = {}): GraphQLError {
-  return new GraphQLError(message, { extensions: { http: { status, headers } }, originalError: badInput(message) });
+function refusal(status: number, message: string, http: ErrorHttp = {}): GraphQLError {
+  return new GraphQLError(message, { extensions: { http: { ...http, status } }, originalError: badInput(message) });
 }
 
 /** A request that did not run: 400 to clients of application/graphql-response+json, 200 to those of application/json. */
@@ -144,7 +185,7 @@ function inRequest(error: GraphQLError): GraphQLError {
   return withStatus(error, { status: ERROR_CODES[error.extensions.code as ErrorCode], spec: true });
 }
 
-function withStatus(error: GraphQLError, http: NonNullable<GraphQLErrorExtensions['http']>): GraphQLError {
+function withStatus(error: GraphQLError, http: ErrorHttp): GraphQLError {
   return relabel(error, error.message, { ...error.extensions, http });
 }
 

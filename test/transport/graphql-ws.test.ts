@@ -48,6 +48,52 @@ describe('a connection', () => {
     expect(await line.closed()).toEqual({ code: 4403, reason: 'Forbidden' });
   });
 
+  test.each([
+    { headers: { Authorization: `Bearer ${ANN}` } },
+    { headers: { authorization: ANN } },
+    { authToken: ANN },
+    { token: ANN },
+    { AUTHORIZATION: ANN },
+  ])('with a credential where other servers look for it, %j, is told where it belongs', async (payload) => {
+    const line = await protocol(await startServer());
+    line.send({ type: 'connection_init', payload });
+    const { code, reason } = await line.closed();
+    expect(code).toBe(4403);
+    expect(reason).toContain('{"authorization": "Bearer TOKEN"}');
+  });
+
+  test.each([undefined, null, {}, { headers: {} }, { headers: null, authToken: null, token: '', other: 'x' }])(
+    'with the payload %j is accepted',
+    async (payload) => {
+      const line = await protocol(await startServer());
+      line.send({ type: 'connection_init', payload });
+      expect((await line.next()).type).toBe('connection_ack');
+    },
+  );
+
+  test('takes an empty operation name for none, and says that it knows no persisted queries', async () => {
+    const line = await protocol(await startServer());
+    line.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+    await line.next();
+    const query = 'query A { viewer { email } }';
+    line.send({ id: 'a', type: 'subscribe', payload: { query, operationName: '' } });
+    expect(await line.next()).toMatchObject({ id: 'a', payload: { data: { viewer: { email: ANN } } } });
+    await line.next();
+    const extensions = { persistedQuery: { version: 1, sha256Hash: '0'.repeat(64) } };
+    for (const query of [undefined, null, '']) {
+      line.send({ id: 'b', type: 'subscribe', payload: { query, extensions } });
+      expect(await line.next()).toEqual({
+        ...{ id: 'b', type: 'error' },
+        payload: [{ message: 'PersistedQueryNotSupported', extensions: { code: 'BAD_USER_INPUT' } }],
+      });
+    }
+    line.send({ id: 'b', type: 'subscribe', payload: { query, extensions } });
+    expect(await line.next()).toMatchObject({ id: 'b', payload: { data: { viewer: { email: ANN } } } });
+    await line.next();
+    line.send({ id: 'b', type: 'subscribe', payload: { extensions: {} } });
+    expect((await line.closed()).code).toBe(4400);
+  });
+
   test('is closed when it says nothing, says it twice, or speaks too early or of nothing known', async () => {
     const server = await startServer({ AUTH_TIMEOUT_SECONDS: '1' });
     const codeAfter = async (...frames: unknown[]) => {
@@ -281,23 +327,85 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
 
-  test('an id that is used again before it has ended closes the socket, and nothing comes twice', async () => {
+  test.each([
+    ['runs already', null],
+    ['is still beginning', 'slow'],
+  ])('an id may be used again as soon as it was completed, while what it stood for %s', async (_, slow) => {
+    const { ws, server, store } = await startServer();
+    const line = await connectGraphql(ws, ANN);
+    const id = await say(line, 'm1');
+    const raw = await connect(`${ws}/graphql`, 'graphql-transport-ws');
+    raw.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
+    expect((await raw.next()).type).toBe('connection_ack');
+    const { conversation } = store;
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const subscribe = (query: string, variables: object) =>
+      raw.send({ id: 'z', type: 'subscribe', payload: { query, variables } });
+    const complete = () => raw.send({ id: 'z', type: 'complete' });
+    subscribe(ADDED, { id, after: 0 });
+    expect((await raw.next()).payload.data.messageAdded.seq).toBe(1);
+    // The first stands for live messages; those after it for a list, a message and an address.
+    if (slow) {
+      store.conversation = async (id) => {
+        await held;
+        return conversation(id);
+      };
+      complete();
+      subscribe(ADDED, { id, after: 0 });
+    }
+    complete();
+    subscribe(CHANGED, {});
+    complete();
+    subscribe('{ viewer { email } }', {});
+    complete();
+    subscribe('{ viewer { role } }', {});
+    expect(await raw.next()).toEqual({ id: 'z', type: 'next', payload: { data: { viewer: { role: null } } } });
+    expect(await raw.next()).toEqual({ id: 'z', type: 'complete' });
+    subscribe('subscription { chatListChanged { lastSeq } }', {});
+    letGo();
+    store.conversation = conversation;
+    // A message of any kind is answered in order.
+    raw.send({ id: 'y', type: 'subscribe', payload: { query: '{ viewer { role } }' } });
+    for (const type of ['next', 'complete']) expect(await raw.next()).toMatchObject({ id: 'y', type });
+    await say(line, 'm2');
+    expect(await raw.next()).toEqual({ id: 'z', type: 'next', payload: { data: { chatListChanged: { lastSeq: 2 } } } });
+    await expect.poll(() => server.subscriptions(), { timeout: 20_000 }).toBe(1);
+    // It is in use again.
+    subscribe(CHANGED, {});
+    expect(await raw.closed()).toEqual({ code: 4409, reason: 'Subscriber for z already exists' });
+    await expect.poll(() => server.subscriptions(), { timeout: 20_000 }).toBe(0);
+  });
+
+  test('operations that were completed, and have not ended, are bounded', async () => {
     const { ws, server, store } = await startServer();
     const line = await connectGraphql(ws, ANN);
     const id = await say(line, 'm1');
     const { conversation } = store;
-    // The first is still beginning when the second comes.
-    const slow = new Promise<void>((resolve) => {
-      store.conversation = async (id) => {
-        await slow;
-        return conversation(id);
-      };
-      void line.closed().then(() => resolve());
+    let letGo = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
     });
-    const subscribe = { id: 'z', type: 'subscribe', payload: { query: ADDED, variables: { id, after: 0 } } };
-    for (const frame of [subscribe, { id: 'z', type: 'complete' }, subscribe]) line.send(frame);
-    expect((await line.closed()).code).toBe(4409);
-    await expect.poll(() => server.subscriptions()).toBe(0);
+    let asked = 0;
+    store.conversation = async (id) => {
+      asked++;
+      await held;
+      return conversation(id);
+    };
+    for (let i = 0; i < 2000; i++) {
+      line.send({ id: 'z', type: 'subscribe', payload: { query: ADDED, variables: { id } } });
+      line.send({ id: 'z', type: 'complete' });
+    }
+    await expect.poll(() => asked, { timeout: 20_000 }).toBeGreaterThan(400);
+    // What another client asks is answered meanwhile.
+    const other = await connectGraphql(ws, BOB);
+    for (let i = 0; i < 100; i++) await other.run('{ viewer { email } }');
+    expect(asked).toBeLessThan(600);
+    letGo();
+    expect((await line.run('{ viewer { email } }')).data.viewer.email).toBe(ANN);
+    await expect.poll(() => server.subscriptions(), { timeout: 20_000 }).toBe(0);
   });
 
   test('what a client sends after it was cut is not begun', async () => {
