@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
-import { createYoga, type GraphQLParams, type Plugin, processRegularResult } from 'graphql-yoga';
+import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
+import { createYoga, type FetchAPI, type GraphQLParams, type Plugin, processRegularResult } from 'graphql-yoga';
 import Negotiator from 'negotiator';
 import type { Chat } from '../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../chat/errors.ts';
@@ -68,8 +68,12 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
       }
       setRequestParser(readJson);
     },
-    onResultProcess({ serverContext: { type }, setResultProcessor }) {
-      if (type) setResultProcessor(processRegularResult, type.replace(/;.*/, ''));
+    onResultProcess({ result, serverContext: { type }, setResultProcessor }) {
+      if (!type) return;
+      const answer = ((made: ExecutionResult, fetchAPI: FetchAPI) =>
+        new fetchAPI.Response(gate.json(made), { headers: { 'content-type': type } })) as typeof processRegularResult;
+      // What ran has status 200, and its JSON was made, and bounded, by the gate.
+      setResultProcessor('data' in result ? answer : processRegularResult, type.replace(/;.*/, ''));
     },
     onResponse({ request, response: { headers } }) {
       headers.append('vary', 'Accept, Origin');
