@@ -5,6 +5,7 @@ import type {
   ConversationStatus,
   EmailAddress,
   Instant,
+  ListedConversation,
   Message,
   Role,
   View,
@@ -20,8 +21,14 @@ import type { Term } from './words.ts';
  * - A store that cannot answer throws `StoreUnavailable`; any other error is a fault.
  */
 export interface Store {
-  /** The conversation and all its members, or null. */
-  conversation(id: ConversationId): Promise<Conversation | null>;
+  /**
+   * The conversation and all its members, or null. With a `reader`, null too unless the reader is a present member: one
+   * look-up decides that before members are read, so that the answer costs the same as for a missing conversation.
+   */
+  conversation(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null>;
+
+  /** Those of the named conversations that the reader is a present member of, in any order, without their members. */
+  listed(reader: EmailAddress, ids: readonly ConversationId[]): Promise<ListedConversation[]>;
 
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are passed over. */
   messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
@@ -45,7 +52,10 @@ export interface Store {
   /** How many TEXT messages after the member's `readSeq` are by somebody else and not redacted; 0 for a stranger. */
   unreadCount(id: ConversationId, reader: EmailAddress): Promise<number>;
 
-  /** A page of the conversations the reader is a present member of: pinned first, then `lastActivityAt` descending, then id ascending. */
+  /**
+   * A page of the conversations the reader is a present member of: pinned first, then `lastActivityAt` descending, then id
+   * ascending. What is read does not depend on the number of their members.
+   */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
   /** The sum of `unreadCount` over the conversations of `chatList` that are neither muted nor archived. */
@@ -182,7 +192,7 @@ export interface ChatListSlice {
 }
 
 export interface ChatListPage {
-  readonly conversations: readonly Conversation[];
+  readonly conversations: readonly ListedConversation[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
 }

@@ -1,8 +1,16 @@
+import { setImmediate } from 'node:timers/promises';
 import { type DocumentNode, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
 import { checkKey, codePoints } from '../../chat/values.ts';
-import { type ConversationId, conversationId, type EmailAddress, messageId, parseEmail } from '../../model.ts';
+import {
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  FIRST_MEMBERS,
+  messageId,
+  parseEmail,
+} from '../../model.ts';
 
 /** Somebody connected to the legacy endpoint. */
 export interface LegacyClient {
@@ -77,10 +85,14 @@ type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 
 const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
   chatList(first: 100, after: $after, filter: { archived: $archived }) {
-    nodes { id pinned configId createdAt members { email joinedAt } subject party unreadCount lastMessage { text } lastActivityAt }
+    nodes {
+      id pinned configId createdAt memberCount members(first: ${FIRST_MEMBERS}) { email joinedAt }
+      subject party unreadCount lastMessage { text } lastActivityAt
+    }
     pageInfo { hasNextPage endCursor }
   }
 }`);
+const MEMBERS = parse('query Members($id: ID!) { conversation(by: { id: $id }) { members { email joinedAt } } }');
 const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   sendMessages(input: $input) {
     messages { text sender sentAt readBy }
@@ -106,6 +118,8 @@ export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq
 
 /** A legacy client sees this many conversations at most. */
 const MAX_CHATS = 1000;
+/** Bytes of a list at most, so that long lists of members cost the rows they are in and not the list. */
+const MAX_LIST_BYTES = 8_388_608;
 /** Conversations of a list that are read for that at most: of more that are pinned than would be seen, some may be missed. */
 const MAX_READ = 2 * MAX_CHATS;
 
@@ -126,6 +140,7 @@ type FoundData = Pick<ConversationData, 'configId' | 'createdAt' | 'members'> & 
 interface ChatData extends ConversationData {
   id: ConversationId;
   pinned: boolean;
+  memberCount: number;
   unreadCount: number;
   lastMessage: { text: string } | null;
   lastActivityAt: string;
@@ -134,14 +149,7 @@ interface ChatData extends ConversationData {
 const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClient) => Promise<Reply> } = {
   async CHAT_LIST({ email }, client) {
     if (email != null) own(client, 'email', email);
-    const data = (await newestChats(client)).map((chat) => ({
-      ...conversation(client, chat),
-      subject: chat.subject,
-      party: chat.party,
-      unread_msgs: chat.unreadCount,
-      last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
-      updated_at: time(chat.lastActivityAt),
-    }));
+    const data = await rowsThatFit(client, await newestChats(client));
     return {
       frame: { type: 'CHAT_LIST', data, unread_message: data.reduce((sum, chat) => sum + chat.unread_msgs, 0) },
     };
@@ -241,6 +249,49 @@ async function refOf(
   return (await exists(whole)) || !(await exists(listed)) ? whole : listed;
 }
 
+/**
+ * The rows of a list, in its order. What they take is bounded: the rows with the longest lists of members are left out,
+ * before these are read.
+ */
+async function rowsThatFit(client: LegacyClient, chats: readonly ChatData[]) {
+  const rows = new Map<ConversationId, ReturnType<typeof rowOf>>();
+  let bytes = 0;
+  for (const chat of chats.toSorted((a, b) => a.memberCount - b.memberCount)) {
+    const members = hasKey(chat) ? chat.members : await allMembers(client, chat.id);
+    if (!members) continue;
+    const row = rowOf(client, { ...chat, members });
+    bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+    if (bytes > MAX_LIST_BYTES) break;
+    rows.set(chat.id, row);
+  }
+  return chats.flatMap(({ id }) => rows.get(id) ?? []);
+}
+
+function rowOf(client: LegacyClient, chat: ChatData) {
+  return {
+    ...conversation(client, chat),
+    subject: chat.subject,
+    party: chat.party,
+    unread_msgs: chat.unreadCount,
+    last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
+    updated_at: time(chat.lastActivityAt),
+  };
+}
+
+/** Whether the first members are all that are in the key: those who came later stand behind them. */
+function hasKey({ createdAt, memberCount, members }: ChatData): boolean {
+  return members.length === memberCount || members.at(-1)?.joinedAt !== createdAt;
+}
+
+/** Null where the client has left meanwhile. Other work runs between two conversations. */
+async function allMembers(client: LegacyClient, id: ConversationId): Promise<ConversationData['members'] | null> {
+  await setImmediate();
+  const { conversation } = await client.run<{ conversation: Pick<ConversationData, 'members'> | null }>(MEMBERS, {
+    id,
+  });
+  return conversation?.members ?? null;
+}
+
 /** The conversations of the client, archived or not, most recent activity first. */
 async function newestChats(client: LegacyClient): Promise<ChatData[]> {
   const lists = [await chatList(client, false), await chatList(client, true)];
@@ -260,6 +311,7 @@ async function chatList(client: LegacyClient, archived: boolean): Promise<ChatDa
       chatList,
     }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
       await client.run(CHAT_LIST, { archived, after });
+    await setImmediate();
     chats.push(...chatList.nodes);
     after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
   } while (after !== null && chats.length < MAX_READ && chats.filter(({ pinned }) => !pinned).length < MAX_CHATS);
