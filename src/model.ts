@@ -83,10 +83,10 @@ export const FIRST_MEMBERS = 16;
 export interface ListedConversation extends ConversationHead {
   /** The member the list was read for. */
   readonly reader: Member;
-  /** Those who left included. */
-  readonly memberCount: number;
-  /** The first `FIRST_MEMBERS` of `Conversation.members`; all of them when there are no more. */
+  /** The first `FIRST_MEMBERS` of `Conversation.members`. */
   readonly firstMembers: readonly Member[];
+  /** Whether there are others. */
+  readonly hasMoreMembers: boolean;
 }
 
 interface Revision {

@@ -216,6 +216,12 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     firstUnread: ({ id }: ConversationView, viewer: Viewer) => store.firstUnread(id, viewer.email),
     unreadCount: ({ id }: ConversationView, viewer: Viewer) => store.unreadCount(id, viewer.email),
 
+    /** How many members the conversation has, those who left included. */
+    memberCount(conversation: ConversationView): number | Promise<number> {
+      if ('members' in conversation) return conversation.members.size;
+      return conversation.hasMoreMembers ? store.memberCount(conversation.id) : conversation.firstMembers.length;
+    },
+
     /** The members of a listed conversation; of one that the viewer has left since, the viewer alone. */
     async members({ id, reader }: ListedConversation, viewer: Viewer): Promise<ReadonlyMap<EmailAddress, Member>> {
       const conversation = await store.conversation(id, viewer.email);

@@ -90,7 +90,7 @@ export const resolvers: Resolvers = {
 
   Conversation: {
     members: (conversation, { first }, context) => firstOf(conversation, first ?? null, context),
-    memberCount: (conversation) => ('members' in conversation ? conversation.members.size : conversation.memberCount),
+    memberCount: (conversation, _args, { chat }) => chat.memberCount(conversation),
     membership: (conversation, _args, context) => own(conversation, context),
     labels: ({ labels }) => [...labels],
     async lastMessage(conversation, _args, { chat }) {
@@ -147,8 +147,8 @@ function firstOf(conversation: ConversationView, first: number | null, context: 
   if (first !== null && first < 1) throw badInput(`first must be at least 1; got ${first}.`);
   const limit = first ?? Number.POSITIVE_INFINITY;
   if ('firstMembers' in conversation) {
-    const { firstMembers, memberCount } = conversation;
-    if (firstMembers.length >= Math.min(limit, memberCount)) return firstMembers.slice(0, limit);
+    const { firstMembers, hasMoreMembers } = conversation;
+    if (!hasMoreMembers || limit <= firstMembers.length) return firstMembers.slice(0, limit);
   }
   return withMembers(conversation, context, (members) => [...members.values()].slice(0, limit));
 }

@@ -1,14 +1,16 @@
-import type {
-  Conversation,
-  ConversationId,
-  ConversationState,
-  ConversationStatus,
-  EmailAddress,
-  Instant,
-  ListedConversation,
-  Message,
-  Role,
-  View,
+import {
+  type Conversation,
+  type ConversationId,
+  type ConversationState,
+  type ConversationStatus,
+  type EmailAddress,
+  FIRST_MEMBERS,
+  type Instant,
+  type ListedConversation,
+  type Member,
+  type Message,
+  type Role,
+  type View,
 } from '../model.ts';
 import type { Term } from './words.ts';
 
@@ -29,6 +31,9 @@ export interface Store {
 
   /** Those of the named conversations that the reader is a present member of, in any order, without their members. */
   listed(reader: EmailAddress, ids: readonly ConversationId[]): Promise<ListedConversation[]>;
+
+  /** How many members a conversation has, those who left included; 0 for a missing one. */
+  memberCount(id: ConversationId): Promise<number>;
 
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are passed over. */
   messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
@@ -229,6 +234,11 @@ export interface SearchPage<M = Message> {
 /** The `lastRev` that a write leaves. */
 export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
   return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
+}
+
+/** What a listed conversation holds of its members, given in their order and at least one more than it holds. */
+export function firstOf(members: readonly Member[]): Pick<ListedConversation, 'firstMembers' | 'hasMoreMembers'> {
+  return { firstMembers: members.slice(0, FIRST_MEMBERS), hasMoreMembers: members.length > FIRST_MEMBERS };
 }
 
 /** The store did not do what it was asked. */

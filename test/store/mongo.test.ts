@@ -8,7 +8,7 @@ import { type Store, StoreUnavailable } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
-import { ANN, BOB, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
+import { ANN, BOB, CAT, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
 
 const replicaSet = inject('replicaSet');
 const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${randomUUID()}`);
@@ -290,6 +290,9 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await db.command({ profile: 2 });
 
     await store.conversation(conversation);
+    expect(await store.conversation(conversation, CAT)).toBeNull();
+    expect(await store.listed(BOB, [conversation])).toHaveLength(1);
+    expect(await store.memberCount(conversation)).toBe(2);
     expect(await store.messages(conversation, 1000, 1049)).toHaveLength(50);
     expect(await store.messages(conversation, 1951, 2000)).toHaveLength(50);
     expect(await store.messagesByClientId(conversation, [{ sender: ANN, clientId: 'none' }])).toEqual([]);

@@ -5,7 +5,7 @@ import { follow } from './follow.ts';
 import {
   ChatListChangedDocument,
   ChatListDocument,
-  type ConversationFieldsFragment as Conversation,
+  type ListedConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
 import { jitter } from './jitter.ts';
@@ -34,7 +34,6 @@ export interface ChatListView extends Readable<ChatListState> {
 
 export interface ChatListOptions {
   readonly connection: Connection;
-  readonly viewer: () => Promise<string>;
   readonly news: News;
   /** Conversations in a page, 1 to 100. */
   readonly pageSize: number;
@@ -43,14 +42,13 @@ export interface ChatListOptions {
 }
 
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
-export function openChatList({ connection, viewer, news, pageSize, archived }: ChatListOptions): ChatListView {
+export function openChatList({ connection, news, pageSize, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
   const filter = archived ? { archived } : null;
   let cursor: string | null = null;
-  let me = '';
   let closed = false;
   let loadingMore: Promise<void> | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
@@ -65,8 +63,9 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     const known = new Map(present.map((conversation) => [conversation.id, conversation]));
     for (const conversation of newer) {
       const before = known.get(conversation.id);
-      if (before && stale(conversation, before, me)) continue;
-      if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
+      if (before && stale(conversation, before)) continue;
+      if (conversation.membership.leftAt === null && conversation.archived === archived)
+        known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
     return [...known.values()].sort(byPlace);
@@ -78,7 +77,6 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
     clearTimeout(retry);
     changed.clear();
     try {
-      me = await viewer();
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
       const { chatList } = await connection.run(ChatListDocument, { first, filter });
       if (closed || mine !== turn) return;
@@ -164,13 +162,9 @@ export function openChatList({ connection, viewer, news, pageSize, archived }: C
   };
 }
 
-const isListed = ({ members }: Conversation, me: string) =>
-  !members.some(({ email, leftAt }) => email === me && leftAt !== null);
-
 /** Whether a state is older than another of the same conversation: positions only move forward. */
-function stale(a: Conversation, b: Conversation, me: string): boolean {
-  const readSeq = ({ members }: Conversation) => members.find(({ email }) => email === me)?.readSeq ?? 0;
-  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && readSeq(a) < readSeq(b));
+function stale(a: Conversation, b: Conversation): boolean {
+  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
 }
 
 /** The order of the chat list: pinned, then by activity, then by id. */

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'react';
 import {
   type ChatListView,
-  type ConversationFieldsFragment as Conversation,
+  type ListedConversationFieldsFragment as Conversation,
   laneOf,
   type Outbox,
   type Outgoing,
@@ -69,7 +69,7 @@ interface RowProps {
 }
 
 function Row({ conversation, me, open }: RowProps) {
-  const { id, configId, members, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
+  const { id, configId, firstMembers, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
   const name = title(conversation, me);
   return (
     <li>
@@ -92,7 +92,7 @@ function Row({ conversation, me, open }: RowProps) {
           <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
         </span>
         <span className="chat-last truncate" dir="auto">
-          {lastMessage && preview(lastMessage, me, members.length > 2)}
+          {lastMessage && preview(lastMessage, me, firstMembers.length > 2)}
         </span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>

@@ -9,6 +9,7 @@ import {
   type Message,
   messageId,
 } from '../../model.ts';
+import { firstOf } from '../store.ts';
 import { wordsOf } from '../words.ts';
 
 /**
@@ -144,8 +145,9 @@ export function inOrder(members: readonly Member[]): Member[] {
 }
 
 /** A conversation's document as `listedFor` projects it. */
-export interface ListedDocument extends Omit<ListedConversation, 'id' | 'reader'> {
-  readonly _id: ConversationId;
+export interface ListedDocument
+  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers'>,
+    Pick<ConversationDocument, '_id' | 'members'> {
   readonly own: readonly Member[];
 }
 
@@ -155,13 +157,12 @@ export function listedFor(reader: EmailAddress): Document {
     ...{ configId: 1, subject: 1, party: 1, status: 1, labels: 1, assignee: 1 },
     ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1 },
     own: ownOf(reader),
-    memberCount: { $size: '$members' },
-    firstMembers: { $slice: ['$members', FIRST_MEMBERS] },
+    members: { $slice: ['$members', FIRST_MEMBERS + 1] },
   };
 }
 
-export function toListed({ _id, own, firstMembers, ...rest }: ListedDocument): ListedConversation[] {
-  return own.map((reader) => ({ ...rest, id: _id, reader, firstMembers: inOrder(firstMembers) }));
+export function toListed({ _id, own, members, ...rest }: ListedDocument): ListedConversation[] {
+  return own.map((reader) => ({ ...rest, id: _id, reader, ...firstOf(inOrder(members)) }));
 }
 
 /** A conversation's document as `countedFor` projects it. */

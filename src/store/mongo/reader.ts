@@ -155,6 +155,11 @@ export function createReader(
       return (await found.toArray()).flatMap(toListed);
     },
 
+    async memberCount(id) {
+      const projection = { _id: 0, count: { $size: '$members' } };
+      return (await conversations.findOne<{ count: number }>({ _id: id }, { session, projection }))?.count ?? 0;
+    },
+
     async messages(id, from, to) {
       return (await documents(id, from, to)).map(toMessage);
     },
