@@ -12,7 +12,10 @@ const SEND = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) 
 /** What a stranger can try with the id of a conversation. */
 const ATTEMPTS: Record<string, string> = {
   conversation: 'query ($id: ID!) { conversation(by: { id: $id }) { id } }',
-  'conversation, 16 times': `query ($id: ID!) { ${Array.from({ length: 16 }, (_, i) => `c${i}: conversation(by: { id: $id }) { id }`).join(' ')} }`,
+  // As many as aliases allow.
+  'conversation, 16 times': `query ($id: ID!) { ${['', ...Array.from({ length: 15 }, (_, i) => `c${i}: `)]
+    .map((alias) => `${alias}conversation(by: { id: $id }) { id }`)
+    .join(' ')} }`,
   node: 'query ($id: ID!) { node(id: $id) { id } }',
   sendMessage: 'mutation ($id: ID!) { sendMessage(input: { to: { id: $id }, text: "x" }) { deduplicated } }',
   markRead: 'mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { id } } }',
