@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { type DocumentNode, parse } from 'graphql';
+import { type DocumentNode, GraphQLError, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
 import { checkKey, codePoints } from '../../chat/values.ts';
@@ -19,6 +19,8 @@ export interface LegacyClient {
   readonly spelling: string;
   /** Messages in a page of `RECEIVE`. */
   readonly pageSize: number;
+  /** Bytes of an answer at most: of a list, the longest rows are left out until it fits. */
+  readonly maxBytes: number;
   /** Runs one of the documents below. @throws ChatError with the first error's code */
   run<Data>(document: DocumentNode, variables: Record<string, unknown>): Promise<Data>;
 }
@@ -118,8 +120,6 @@ export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq
 
 /** A legacy client sees this many conversations at most. */
 const MAX_CHATS = 1000;
-/** Bytes of a list at most, so that long lists of members cost the rows they are in and not the list. */
-const MAX_LIST_BYTES = 8_388_608;
 /** Conversations of a list that are read for that at most: of more that are pinned than would be seen, some may be missed. */
 const MAX_READ = 2 * MAX_CHATS;
 
@@ -255,13 +255,14 @@ async function refOf(
  */
 async function rowsThatFit(client: LegacyClient, chats: readonly ChatData[]) {
   const rows = new Map<ConversationId, ReturnType<typeof rowOf>>();
-  let bytes = 0;
+  // The rest of the frame.
+  let bytes = 100;
   for (const chat of chats.toSorted((a, b) => a.memberCount - b.memberCount)) {
     const members = hasKey(chat) ? chat.members : await allMembers(client, chat.id);
     if (!members) continue;
     const row = rowOf(client, { ...chat, members });
     bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
-    if (bytes > MAX_LIST_BYTES) break;
+    if (bytes > client.maxBytes) break;
     rows.set(chat.id, row);
   }
   return chats.flatMap(({ id }) => rows.get(id) ?? []);
@@ -283,13 +284,16 @@ function hasKey({ createdAt, memberCount, members }: ChatData): boolean {
   return members.length === memberCount || members.at(-1)?.joinedAt !== createdAt;
 }
 
-/** Null where the client has left meanwhile. Other work runs between two conversations. */
+/** Null where the client has left meanwhile, or they alone take too long an answer. Other work runs in between. */
 async function allMembers(client: LegacyClient, id: ConversationId): Promise<ConversationData['members'] | null> {
   await setImmediate();
-  const { conversation } = await client.run<{ conversation: Pick<ConversationData, 'members'> | null }>(MEMBERS, {
-    id,
-  });
-  return conversation?.members ?? null;
+  try {
+    const { conversation } = await client.run<{ conversation: ConversationData | null }>(MEMBERS, { id });
+    return conversation?.members ?? null;
+  } catch (error) {
+    if (error instanceof GraphQLError && error.extensions.code === 'BAD_USER_INPUT') return null;
+    throw error;
+  }
 }
 
 /** The conversations of the client, archived or not, most recent activity first. */
