@@ -76,12 +76,12 @@ describe('a list of conversations of 1,024 members', () => {
     expect(mostInOneTurn()).toBe(1);
   });
 
-  test('is answered with all of them for 100 conversations', async () => {
-    const { url } = await crowds(100);
+  test('is answered with all of them for 20 conversations', async () => {
+    const { url } = await crowds(20);
     const { data, errors } = await post(url, ZOE, '{ chatList(first: 100) { nodes { members { email } } } }');
     expect(errors).toBeUndefined();
     const lengths = data.chatList.nodes.map(({ members }: { members: unknown[] }) => members.length);
-    expect(lengths).toEqual(Array(100).fill(1024));
+    expect(lengths).toEqual(Array(20).fill(1024));
   });
 
   test('shows who left while it was read nobody but themselves', async () => {
