@@ -65,19 +65,36 @@ export interface ConversationState {
   readonly assignee: EmailAddress | null;
 }
 
-export interface Conversation extends ConversationState {
+/** A conversation without its members. */
+interface ConversationHead extends ConversationState {
   readonly id: ConversationId;
   readonly configId: string;
   readonly subject: string | null;
   readonly party: string | null;
-  /** Those who left included; in the order of `joinedAt`, then address. */
-  readonly members: ReadonlyMap<EmailAddress, Member>;
   readonly createdAt: Instant;
   readonly lastActivityAt: Instant;
   /** Number of the newest message, at least 1: a conversation without messages does not exist. */
   readonly lastSeq: number;
   /** Position of the newest durable change; dense. */
   readonly lastRev: number;
+}
+
+export interface Conversation extends ConversationHead {
+  /** Those who left included; in the order of `joinedAt`, then address. */
+  readonly members: ReadonlyMap<EmailAddress, Member>;
+}
+
+/** Length of `ListedConversation.firstMembers`, at most. */
+export const FIRST_MEMBERS = 16;
+
+/** A conversation as lists hold it: of a size that does not depend on the number of its members. */
+export interface ListedConversation extends ConversationHead {
+  /** The member the list was read for. */
+  readonly reader: Member;
+  /** The first `FIRST_MEMBERS` of `Conversation.members`. */
+  readonly firstMembers: readonly Member[];
+  /** Whether there are others. */
+  readonly hasMoreMembers: boolean;
 }
 
 interface Revision {

@@ -163,7 +163,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     const field = page.getByLabel('Members');
     const membersOf = async () =>
       (await when(clientOf(url, ANN).chatList(), ({ conversations }) => conversations.length > 0)).conversations
-        .flatMap(({ members }) => members.map(({ email }) => email))
+        .flatMap(({ firstMembers }) => firstMembers.map(({ email }) => email))
         .sort();
 
     const lists = [

@@ -1,11 +1,12 @@
 import type { Conversation, EmailAddress, Message, Viewer } from '../model.ts';
 import { forbidden, notFound } from './errors.ts';
+import { type ConversationView, memberOf } from './view.ts';
 
 /** What has to hold of a viewer and a conversation. */
-type Requirement = (viewer: Viewer, conversation: Conversation) => boolean;
+type Requirement = (viewer: Viewer, conversation: ConversationView) => boolean;
 
 /** Present members see everything; for everybody else the conversation does not exist. */
-const member: Requirement = ({ email }, { members }) => members.get(email)?.leftAt === null;
+const member: Requirement = ({ email }, conversation) => memberOf(conversation, email)?.leftAt === null;
 
 /**
  * Who may do what: a row for each operation, with what has to hold of the conversation it is about. All of them need an
@@ -40,7 +41,7 @@ export const ACCESS = {
 export type Operation = keyof typeof ACCESS;
 
 /** Whether the viewer may do this to the conversation. */
-export function may(operation: Operation, viewer: Viewer, conversation: Conversation): boolean {
+export function may(operation: Operation, viewer: Viewer, conversation: ConversationView): boolean {
   return ACCESS[operation].every((holds: Requirement) => holds(viewer, conversation));
 }
 

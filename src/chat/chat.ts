@@ -5,6 +5,8 @@ import {
   type EmailAddress,
   horizonOf,
   type Instant,
+  type ListedConversation,
+  type Member,
   type Message,
   parseId,
   type Viewer,
@@ -25,7 +27,7 @@ import type { Draft } from './send.ts';
 import { shareNext } from './share-next.ts';
 import { createTypists } from './typing.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
-import { type MessageView, viewIn } from './view.ts';
+import { type ConversationView, type MessageView, viewIn } from './view.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -110,13 +112,13 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   async function read(operation: Operation, id: ConversationId, viewer: Viewer): Promise<Conversation | null> {
     const seen = (conversation: Conversation | null) =>
       conversation && may(operation, viewer, conversation) ? conversation : null;
-    const conversation = await store.conversation(id);
+    const conversation = seen(await store.conversation(id, viewer.email));
     const underWay = appender.underWay(id);
     // Nobody else waits for them: how long it takes would tell that there is something.
-    const concerned = conversation ? seen(conversation) : underWay?.openers.includes(viewer.email);
-    if (!underWay || !concerned) return seen(conversation);
+    const concerned = conversation ?? (!appender.known(id) && underWay?.openers.includes(viewer.email));
+    if (!underWay || !concerned) return conversation;
     await underWay.last;
-    return seen(await store.conversation(id));
+    return seen(await store.conversation(id, viewer.email));
   }
 
   /** The same for whoever names a position in it: one that is beyond the end may be known from another instance. */
@@ -138,22 +140,25 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   async function admit(operation: Operation, id: ConversationId, viewer: Viewer, opens = false): Promise<void> {
     const known = appender.known(id);
     if (known && may(operation, viewer, known)) return;
-    const conversation = await readOnce(id);
+    let conversation = await readOnce(id, viewer.email);
+    // Null is either no conversation or one of others: members of the key may open the first alone.
+    if (opens) conversation ??= await readOnce(id);
     if (conversation || !opens) permit(operation, viewer, conversation);
   }
 
   /** Reads that are asked for at the same time are one, so that sends go on in the order in which they came. */
-  const reads = new Map<ConversationId, Promise<Conversation | null>>();
-  function readOnce(id: ConversationId): Promise<Conversation | null> {
-    const reading = reads.get(id);
+  const reads = new Map<string, Promise<Conversation | null>>();
+  function readOnce(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null> {
+    const key = `${id} ${reader ?? ''}`;
+    const reading = reads.get(key);
     if (reading) return reading;
     const readAt = performance.now();
-    const started = store.conversation(id).then((conversation) => {
+    const started = store.conversation(id, reader).then((conversation) => {
       if (conversation) appender.keep(conversation, readAt);
       return conversation;
     });
-    reads.set(id, started);
-    const done = () => void reads.delete(id);
+    reads.set(key, started);
+    const done = () => void reads.delete(key);
     started.then(done, done);
     return started;
   }
@@ -205,7 +210,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /** The messages `from` to `to` of a conversation the viewer was found to be in. */
-    async messages(conversation: Conversation, from: number, to: number): Promise<MessageView[]> {
+    async messages<C extends ConversationView>(conversation: C, from: number, to: number): Promise<MessageView<C>[]> {
       if (from > to) return [];
       return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
     },
@@ -214,7 +219,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
      * Number of the first message stored at `time` or later; null when there is none. Times never go back within a log, but for
      * those that were given by a clock that was wrong: they are passed over.
      */
-    async firstSince({ id, lastSeq }: Conversation, time: Instant): Promise<number | null> {
+    async firstSince({ id, lastSeq }: ConversationView, time: Instant): Promise<number | null> {
       let found: number | null = null;
       for (let [from, to] = [1, lastSeq + 1]; from < to; ) {
         const middle = Math.floor((from + to) / 2);
@@ -228,12 +233,25 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return found;
     },
     /** Number of the viewer's first unread message; null for none. */
-    async firstUnread(conversation: Conversation, viewer: Viewer): Promise<number | null> {
+    async firstUnread(conversation: ConversationView, viewer: Viewer): Promise<number | null> {
       return may('conversation', viewer, conversation) ? store.firstUnread(conversation.id, viewer.email) : null;
     },
     /** How many messages the viewer has not read; none of a conversation that they left. */
-    async unreadCount(conversation: Conversation, viewer: Viewer): Promise<number> {
+    async unreadCount(conversation: ConversationView, viewer: Viewer): Promise<number> {
       return may('conversation', viewer, conversation) ? store.unreadCount(conversation.id, viewer.email) : 0;
+    },
+
+    /** How many members the conversation has, those who left included. */
+    memberCount(conversation: ConversationView): number | Promise<number> {
+      if ('members' in conversation) return conversation.members.size;
+      return conversation.hasMoreMembers ? store.memberCount(conversation.id) : conversation.firstMembers.length;
+    },
+
+    /** The members of a listed conversation; of one that the viewer has left since, the viewer alone. */
+    async members({ id, reader }: ListedConversation, viewer: Viewer): Promise<ReadonlyMap<EmailAddress, Member>> {
+      const conversation = await store.conversation(id, viewer.email);
+      if (conversation && may('chatList', viewer, conversation)) return conversation.members;
+      return new Map([[reader.email, reader]]);
     },
 
     chatList(
@@ -285,7 +303,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       if (seq <= readSeq && !tellsRole) return before;
       // Another request may have moved it at the same time: either way it is read again.
       await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role);
-      return permit('markRead', viewer, await store.conversation(before.id));
+      return permit('markRead', viewer, await store.conversation(before.id, viewer.email));
     },
 
     ...life,

@@ -114,7 +114,7 @@ export function createLife({ store, typists, read, write, admit, take, takeView 
       takeView(viewer);
       const given = Object.entries(view).filter(([, value]) => value != null);
       await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
-      return permit('updateView', viewer, await store.conversation(id));
+      return permit('updateView', viewer, await store.conversation(id, viewer.email));
     },
 
     /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */

@@ -1,4 +1,4 @@
-import type { Conversation, ConversationId, EmailAddress, Viewer } from '../model.ts';
+import type { ConversationId, EmailAddress, ListedConversation, Viewer } from '../model.ts';
 import type { SearchPosition, SearchSlice, Store } from '../store/store.ts';
 import { type Term, termsOf } from '../store/words.ts';
 import { may } from './access.ts';
@@ -11,7 +11,7 @@ const MAX_TERMS = 20;
 
 /** What a search came to, and where each of it stands among all that was found. */
 export interface Found {
-  readonly hits: readonly { readonly message: MessageView; readonly position: SearchPosition }[];
+  readonly hits: readonly { readonly message: MessageView<ListedConversation>; readonly position: SearchPosition }[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
 }
@@ -44,10 +44,10 @@ export function createSearch(store: Store) {
   ): Promise<Found> {
     const { hits, ...rest } = await store.search(viewer.email, { terms, conversation }, page);
     const ids = [...new Set(hits.map(({ message }) => message.conversationId))];
-    const conversations = new Map<ConversationId, Conversation>();
-    for (const found of await Promise.all(ids.map((id) => store.conversation(id)))) {
+    const conversations = new Map<ConversationId, ListedConversation>();
+    for (const found of await store.listed(viewer.email, ids)) {
       // The viewer may have left meanwhile.
-      if (found && may('searchMessages', viewer, found)) conversations.set(found.id, found);
+      if (may('searchMessages', viewer, found)) conversations.set(found.id, found);
     }
     const visible = hits.flatMap(({ message, position }) => {
       const found = conversations.get(message.conversationId);

@@ -1,15 +1,27 @@
-import type { Conversation, Message } from '../model.ts';
+import type { Conversation, EmailAddress, ListedConversation, Member, Message } from '../model.ts';
 
 /** What a revision counts beside its text. */
 const REVISION = 100;
 
-/** A message with the state of its conversation it was read with. */
-export interface MessageView extends Message {
-  readonly conversation: Conversation;
+/** A conversation as a field of the schema holds it: what a list gave is without its members. */
+export type ConversationView = Conversation | ListedConversation;
+
+/** The record of one member, present or not; of a listed conversation only its reader's is known. */
+export function memberOf(conversation: ConversationView, email: EmailAddress): Member | undefined {
+  if ('members' in conversation) return conversation.members.get(email);
+  return conversation.reader.email === email ? conversation.reader : undefined;
 }
 
+/** A message with the state of its conversation it was read with. */
+export interface MessageView<C extends ConversationView = Conversation> extends Message {
+  readonly conversation: C;
+}
+
+/** A message of whatever conversation a field of the schema holds. */
+export type AnyMessageView = MessageView<ConversationView>;
+
 /** Messages just read from the store are nobody else's: they are made views where they stand. */
-export function viewIn(conversation: Conversation): (message: Message) => MessageView {
+export function viewIn<C extends ConversationView>(conversation: C): (message: Message) => MessageView<C> {
   return (message) => Object.assign(message, { conversation });
 }
 

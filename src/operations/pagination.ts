@@ -1,7 +1,7 @@
 import type { Chat } from '../chat/chat.ts';
 import { badInput } from '../chat/errors.ts';
-import type { MessageView } from '../chat/view.ts';
-import { type Conversation, messageId, parseId, type Viewer } from '../model.ts';
+import type { AnyMessageView, ConversationView } from '../chat/view.ts';
+import { type ListedConversation, messageId, parseId, type Viewer } from '../model.ts';
 import type { ChatListFilter, ChatListPosition, ChatListPage as Page, SearchPosition } from '../store/store.ts';
 import { type Context, signedIn } from './context.ts';
 import type {
@@ -13,11 +13,11 @@ import type {
 
 /** A page of messages, of a log or of what was found. */
 export interface MessagePage {
-  readonly messages: readonly MessageView[];
+  readonly messages: readonly AnyMessageView[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
   /** The position of one of the messages in the list that this is a page of. */
-  readonly cursorOf: (message: MessageView) => string;
+  readonly cursorOf: (message: AnyMessageView) => string;
 }
 
 /** A page of the chat list and what it was asked with, for the fields that look at the whole list. */
@@ -28,7 +28,7 @@ export interface ChatListPage extends Page {
 /** Finds the page that `Conversation.messages` is asked for. Numbers are dense, so a page is a range of them. */
 export async function messagePage(
   context: Context,
-  conversation: Conversation,
+  conversation: ConversationView,
   args: ConversationMessagesArgs,
 ): Promise<MessagePage> {
   const { lastSeq } = conversation;
@@ -39,7 +39,7 @@ export async function messagePage(
 
 async function range(
   context: Context,
-  conversation: Conversation,
+  conversation: ConversationView,
   args: ConversationMessagesArgs,
 ): Promise<[number, number]> {
   const { first, after, last, before, around } = args;
@@ -63,7 +63,7 @@ async function range(
 
 async function middle(
   context: Context,
-  conversation: Conversation,
+  conversation: ConversationView,
   { seq, time, firstUnread }: NonNullable<ConversationMessagesArgs['around']>,
 ): Promise<number> {
   if (seq != null) return Math.min(Math.max(seq, 1), conversation.lastSeq);
@@ -86,7 +86,7 @@ function pageSize(name: string, size: number): number {
   return size;
 }
 
-function seqOf(name: string, cursor: string, conversation: Conversation): number {
+function seqOf(name: string, cursor: string, conversation: ConversationView): number {
   const position = parseId(cursor);
   if (position?.conversationId !== conversation.id || position.seq === null || position.seq > conversation.lastSeq) {
     throw badInput(`${name} is no cursor of this conversation.`);
@@ -109,8 +109,8 @@ export async function searchPage(chat: Chat, viewer: Viewer, args: QuerySearchMe
   const first = pageSize('first', args.first ?? 20);
   const after = args.after == null ? null : searchPositionOf(args.after);
   const { hits, ...page } = await chat.searchMessages(viewer, args.query, args.in ?? null, { first, after });
-  const positions = new Map(hits.map(({ message, position }) => [message, position]));
-  const cursorOf = (message: MessageView): string => {
+  const positions = new Map<AnyMessageView, SearchPosition>(hits.map(({ message, position }) => [message, position]));
+  const cursorOf = (message: AnyMessageView): string => {
     const { score = 0, sentAt = 0 } = positions.get(message) ?? {};
     return Buffer.from(`${score}:${sentAt}:${messageId(message)}`).toString('base64url');
   };
@@ -135,21 +135,17 @@ export async function chatListPage(chat: Chat, viewer: Viewer, args: QueryChatLi
   return { ...(await chat.chatList(viewer, filter, { first, after })), filter };
 }
 
-export function chatListCursor(conversation: Conversation, viewer: Viewer): string {
-  const pinned = conversation.members.get(viewer.email)?.pinned ?? false;
-  return Buffer.from(`${Number(pinned)}:${conversation.lastActivityAt}:${conversation.id}`).toString('base64url');
+export function chatListCursor({ id, lastActivityAt, reader: { pinned } }: ListedConversation): string {
+  return Buffer.from(`${Number(pinned)}:${lastActivityAt}:${id}`).toString('base64url');
 }
 
-export function chatListPageInfo(
-  { conversations, hasNextPage, hasPreviousPage }: ChatListPage,
-  viewer: Viewer,
-): PageInfo {
+export function chatListPageInfo({ conversations, hasNextPage, hasPreviousPage }: ChatListPage): PageInfo {
   const [start, end] = [conversations[0], conversations.at(-1)];
   return {
     hasNextPage,
     hasPreviousPage,
-    startCursor: start ? chatListCursor(start, viewer) : null,
-    endCursor: end ? chatListCursor(end, viewer) : null,
+    startCursor: start ? chatListCursor(start) : null,
+    endCursor: end ? chatListCursor(end) : null,
   };
 }
 

@@ -1,9 +1,11 @@
 import type { SendInput } from '../chat/chat.ts';
+import { badInput, notFound } from '../chat/errors.ts';
 import type { ConversationEvent } from '../chat/events.ts';
-import type { MessageView } from '../chat/view.ts';
-import { type Conversation, messageId } from '../model.ts';
+import { type ConversationView, type MessageView, memberOf } from '../chat/view.ts';
+import { type Conversation, type Member, messageId } from '../model.ts';
 import { type Context, signedIn } from './context.ts';
 import type { ConversationRef, Resolvers } from './generated/resolvers.ts';
+import { withMembers } from './members.ts';
 import {
   chatListCursor,
   chatListPage,
@@ -12,11 +14,6 @@ import {
   messagePageInfo,
   searchPage,
 } from './pagination.ts';
-
-/** Values that a member counts as in a list of unknown length. */
-const MEMBER_VALUES = 5;
-/** The same of an earlier text of a message. */
-const REVISION_VALUES = 3;
 
 export const resolvers: Resolvers = {
   Node: { __resolveType: (node) => ('seq' in node ? 'Message' : 'Conversation') },
@@ -92,10 +89,9 @@ export const resolvers: Resolvers = {
   },
 
   Conversation: {
-    members({ members }, _args, { spend }) {
-      spend?.(members.size * MEMBER_VALUES);
-      return [...members.values()];
-    },
+    members: (conversation, { first }, context) => firstOf(conversation, first ?? null, context),
+    memberCount: (conversation, _args, { chat }) => chat.memberCount(conversation),
+    membership: (conversation, _args, context) => own(conversation, context),
     labels: ({ labels }) => [...labels],
     async lastMessage(conversation, _args, { chat }) {
       return (await chat.messages(conversation, conversation.lastSeq, conversation.lastSeq))[0] ?? null;
@@ -112,17 +108,12 @@ export const resolvers: Resolvers = {
     async replyTo({ conversation, replyToSeq }, _args, { chat }) {
       return replyToSeq === null ? null : ((await chat.messages(conversation, replyToSeq, replyToSeq))[0] ?? null);
     },
-    revisions({ revisions }, _args, { spend }) {
-      spend?.(revisions.length * REVISION_VALUES);
-      return [...revisions];
-    },
-    readBy({ sender, seq, conversation }, _args, { spend }) {
-      spend?.(conversation.members.size);
-      const others = [...conversation.members.values()].filter(
-        ({ email, readSeq }) => readSeq >= seq && email !== sender,
-      );
-      return [sender, ...others.map(({ email }) => email).sort()];
-    },
+    revisions: ({ revisions }) => [...revisions],
+    readBy: ({ sender, seq, conversation }, _args, context) =>
+      withMembers(conversation, context, (members) => {
+        const others = [...members.values()].filter(({ email, readSeq }) => readSeq >= seq && email !== sender);
+        return [sender, ...others.map(({ email }) => email).sort()];
+      }),
   },
 
   MessageConnection: {
@@ -132,10 +123,9 @@ export const resolvers: Resolvers = {
   },
 
   ChatList: {
-    edges: ({ conversations }, _args, context) =>
-      conversations.map((node) => ({ cursor: chatListCursor(node, signedIn(context)), node })),
+    edges: ({ conversations }) => conversations.map((node) => ({ cursor: chatListCursor(node), node })),
     nodes: ({ conversations }) => [...conversations],
-    pageInfo: (page, _args, context) => chatListPageInfo(page, signedIn(context)),
+    pageInfo: chatListPageInfo,
     unreadTotal: ({ filter }, _args, context) => context.chat.unreadTotal(signedIn(context), filter),
   },
 };
@@ -145,7 +135,20 @@ function conversationRef({ id, key }: ConversationRef): SendInput['to'] {
   return key ? { key } : { id: id ?? '' };
 }
 
-/** The viewer's own view of a conversation. */
-function own(conversation: Conversation, context: Context) {
-  return conversation.members.get(signedIn(context).email) ?? { muted: false, pinned: false, archived: false };
+/** The viewer's own record. @throws ChatError NOT_FOUND for a stranger, to whom no conversation is given */
+function own(conversation: ConversationView, context: Context): Member {
+  const member = memberOf(conversation, signedIn(context).email);
+  if (!member) throw notFound();
+  return member;
+}
+
+/** The members, or the first of them. @throws ChatError where that is less than one */
+function firstOf(conversation: ConversationView, first: number | null, context: Context): Member[] | Promise<Member[]> {
+  if (first !== null && first < 1) throw badInput(`first must be at least 1; got ${first}.`);
+  const limit = first ?? Number.POSITIVE_INFINITY;
+  if ('firstMembers' in conversation) {
+    const { firstMembers, hasMoreMembers } = conversation;
+    if (!hasMoreMembers || limit <= firstMembers.length) return firstMembers.slice(0, limit);
+  }
+  return withMembers(conversation, context, (members) => [...members.values()].slice(0, limit));
 }

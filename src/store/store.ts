@@ -1,13 +1,16 @@
-import type {
-  Conversation,
-  ConversationId,
-  ConversationState,
-  ConversationStatus,
-  EmailAddress,
-  Instant,
-  Message,
-  Role,
-  View,
+import {
+  type Conversation,
+  type ConversationId,
+  type ConversationState,
+  type ConversationStatus,
+  type EmailAddress,
+  FIRST_MEMBERS,
+  type Instant,
+  type ListedConversation,
+  type Member,
+  type Message,
+  type Role,
+  type View,
 } from '../model.ts';
 import type { Term } from './words.ts';
 
@@ -20,8 +23,17 @@ import type { Term } from './words.ts';
  * - A store that cannot answer throws `StoreUnavailable`; any other error is a fault.
  */
 export interface Store {
-  /** The conversation and all its members, or null. */
-  conversation(id: ConversationId): Promise<Conversation | null>;
+  /**
+   * The conversation and all its members, or null. With a `reader`, null too unless the reader is a present member: one
+   * look-up decides that before members are read, so that the answer costs the same as for a missing conversation.
+   */
+  conversation(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null>;
+
+  /** Those of the named conversations that the reader is a present member of, in any order, without their members. */
+  listed(reader: EmailAddress, ids: readonly ConversationId[]): Promise<ListedConversation[]>;
+
+  /** How many members a conversation has, those who left included; 0 for a missing one. */
+  memberCount(id: ConversationId): Promise<number>;
 
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are passed over. */
   messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
@@ -47,7 +59,8 @@ export interface Store {
 
   /**
    * A page of the conversations the reader is a present member of: pinned first; of these and the others those with activity
-   * after the page's `horizon` last; then `lastActivityAt` descending, then id ascending.
+   * after the page's `horizon` last; then `lastActivityAt` descending, then id ascending. What is read does not depend on the
+   * number of their members.
    */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
@@ -192,7 +205,7 @@ export interface ChatListSlice {
 }
 
 export interface ChatListPage {
-  readonly conversations: readonly Conversation[];
+  readonly conversations: readonly ListedConversation[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
 }
@@ -239,6 +252,11 @@ export function logChanged(conversation: ConversationId, left: readonly EmailAdd
 /** The `lastRev` that a write leaves. */
 export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
   return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
+}
+
+/** What a listed conversation holds of its members, given in their order and at least one more than it holds. */
+export function firstOf(members: readonly Member[]): Pick<ListedConversation, 'firstMembers' | 'hasMoreMembers'> {
+  return { firstMembers: members.slice(0, FIRST_MEMBERS), hasMoreMembers: members.length > FIRST_MEMBERS };
 }
 
 /** The store did not do what it was asked. */

@@ -58,7 +58,7 @@ export interface Gate {
   /** Runs an operation. Never throws: whatever goes wrong is in the result, masked. */
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
   /** The JSON of a result, in UTF-8 and not to be changed: for results that are kept it is made once. */
-  json(result: ExecutionResult): Buffer;
+  json(result: ExecutionResult): Buffer<ArrayBuffer>;
   /** Resolves when no operation waits for its result any more. */
   settled(): Promise<void>;
   /** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
@@ -99,7 +99,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   const { slice } = createFairScheduler();
   const sharing = createSharing({ schema, masked, responseBytes: limits.responseBytes, slice });
   /** The JSON of results that were made here. */
-  const written = new WeakMap<ExecutionResult, Buffer>();
+  const written = new WeakMap<ExecutionResult, Buffer<ArrayBuffer>>();
   const json = (result: ExecutionResult) => written.get(result) ?? Buffer.from(JSON.stringify(result));
   const keeping = createKeeping(sharing, json);
   const slots = createSlots(LARGE_AT_ONCE);

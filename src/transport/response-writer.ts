@@ -52,14 +52,18 @@ export function writeJson(
   result: unknown,
   budget: ResponseBudget,
   slice: () => Promise<void> | null,
-): Buffer | Promise<Buffer> {
+): Buffer<ArrayBuffer> | Promise<Buffer<ArrayBuffer>> {
   if (budget.spent > ONE_PIECE_BYTES) return writeInSlices(result, budget.max, slice);
   const json = Buffer.from(JSON.stringify(result));
   if (json.length > budget.max) throw tooLarge(budget.max);
   return json;
 }
 
-async function writeInSlices(result: unknown, max: number, slice: () => Promise<void> | null): Promise<Buffer> {
+async function writeInSlices(
+  result: unknown,
+  max: number,
+  slice: () => Promise<void> | null,
+): Promise<Buffer<ArrayBuffer>> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   let text = '';

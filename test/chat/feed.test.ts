@@ -188,8 +188,8 @@ test('a position that only another instance knows of yet is looked for before it
 test('a subscriber who is no member any more is told nothing, and the stream ends', async () => {
   const store = await openSqlite(':memory:');
   let left = false;
-  const conversation: typeof store.conversation = async (id) => {
-    const found = await store.conversation(id);
+  const conversation: typeof store.conversation = async (id, reader) => {
+    const found = await store.conversation(id, reader);
     if (!found || !left) return found;
     const members = [...found.members].map(
       ([email, member]) => [email, email === BOB ? { ...member, leftAt: 1 } : member] as const,

@@ -23,7 +23,7 @@ const PEOPLE = {
   'removed member': { credential: REX, is: 'stranger' },
 } as const;
 
-const NESTED = `configId subject members { email role readSeq joinedAt leftAt } lastMessage { text readBy }
+const NESTED = `configId subject memberCount membership { email } members { email role readSeq joinedAt leftAt } lastMessage { text readBy }
   unreadCount messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
 
 /** What a stranger hears, whatever the operation. */
@@ -147,12 +147,13 @@ async function started(): Promise<TestServer & { id: string }> {
   const messages = [1, 2, 3, 4].map((i) => ({ text: `secret ${i}` }));
   const input = { to: { key: { configId: CONFIG, members: MEMBERS } }, messages, subject: 'secret subject' };
   const { id } = (await post(before.url, REX, say, { input })).data.sendMessages.conversation;
-  const { conversation, chatList } = store;
-  store.conversation = async (other) => {
-    const found = await conversation(other);
+  const { conversation, listed, chatList } = store;
+  store.conversation = async (other, reader) => {
+    const found = await conversation(other, reader);
     const rex = other === id ? [...(found?.members.values() ?? [])].find(({ email }) => email === REX) : undefined;
     return found && rex ? { ...found, members: new Map(found.members).set(rex.email, { ...rex, leftAt: 1 }) } : found;
   };
+  store.listed = async (reader, ids) => (reader === REX ? [] : listed(reader, ids));
   store.chatList = async (reader, ...rest) =>
     reader === REX ? { conversations: [], hasNextPage: false, hasPreviousPage: false } : chatList(reader, ...rest);
   // One that has nothing at hand of the time before.

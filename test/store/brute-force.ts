@@ -1,4 +1,13 @@
-import type { Conversation, ConversationId, EmailAddress, Member, Message, View } from '../../src/model.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  type EmailAddress,
+  FIRST_MEMBERS,
+  type ListedConversation,
+  type Member,
+  type Message,
+  type View,
+} from '../../src/model.ts';
 import { revAfter, type SearchPosition, type Write } from '../../src/store/store.ts';
 
 /** A store of plain maps that does what the port says in the most obvious way: what adapters are compared with. */
@@ -79,7 +88,7 @@ export function createBruteForce() {
         .filter(({ rev }) => rev > afterRev)
         .sort((a, b) => a.rev - b.rev),
     /** The list of one reader, in its order. */
-    chatList: (reader: EmailAddress, archived: boolean): Conversation[] => {
+    chatList: (reader: EmailAddress, archived: boolean): ListedConversation[] => {
       const own = ({ members }: Conversation) => members.get(reader);
       return [...conversations.values()]
         .filter((one) => own(one)?.leftAt === null && own(one)?.archived === archived)
@@ -88,7 +97,8 @@ export function createBruteForce() {
             Number(own(b)?.pinned) - Number(own(a)?.pinned) ||
             b.lastActivityAt - a.lastActivityAt ||
             (a.id < b.id ? -1 : 1),
-        );
+        )
+        .map((one) => listedOf(one, reader));
     },
     /** Where each match stands, best first; `matches` says how many words of a text match. */
     search(reader: EmailAddress, matches: (text: string) => number): SearchPosition[] {
@@ -106,4 +116,12 @@ export function createBruteForce() {
         );
     },
   };
+}
+
+/** A conversation as lists hold it for one of its members. */
+export function listedOf({ members, ...head }: Conversation, member: EmailAddress): ListedConversation {
+  const reader = members.get(member);
+  if (!reader) throw new Error(`${member} is no member`);
+  const firstMembers = [...members.values()].slice(0, FIRST_MEMBERS);
+  return { ...head, reader, firstMembers, hasMoreMembers: members.size > FIRST_MEMBERS };
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { ConversationId, EmailAddress } from '../../src/model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
+import { listedOf } from './brute-force.ts';
 import { lifeContract } from './life-contract.ts';
 import { ANN, BOB, CAT, EVERYTHING, email, writeOf } from './writes.ts';
 
@@ -224,6 +225,25 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         );
       });
 
+      test('holds of 1,024 members the first and the reader, and a stranger is given nothing', async () => {
+        const crowd = Array.from({ length: 1023 }, (_, i) => email(`m${String(i).padStart(4, '0')}`));
+        const last = email('zoe');
+        const write = writeOf('crowd', [...crowd, last], 0);
+        await store.write(write);
+        const { conversation: id } = write;
+        await store.moveRead(id, last, 1, 'BANK');
+        const whole = await store.conversation(id, last);
+        expect(whole?.members.size).toBe(1024);
+        expect(whole).toEqual(await store.conversation(id));
+        const listed = whole && listedOf(whole, last);
+        expect(listed).toMatchObject({ reader: { email: last, readSeq: 1, role: 'BANK' }, hasMoreMembers: true });
+        expect(await store.memberCount(id)).toBe(1024);
+        expect((await store.chatList(last, EVERYTHING, { first: 9, after: null })).conversations).toEqual([listed]);
+        expect(await store.listed(last, [id, writeOf('none', pair, 0).conversation])).toEqual([listed]);
+        expect(await store.conversation(id, ANN)).toBeNull();
+        expect(await store.listed(ANN, [id])).toEqual([]);
+      });
+
       test('holds what matches every filter, for members only', async () => {
         await store.write(writeOf('a', pair, 0, 2));
         await store.write(writeOf('b', pair, 0, 1, { sender: BOB }));
@@ -272,8 +292,8 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
           if (!one) throw new Error('a page is empty');
           found.push(one.configId);
           if (!page.hasNextPage) return found.join('');
-          const { id, lastActivityAt, members } = one;
-          after = { pinned: members.get(BOB)?.pinned ?? false, lastActivityAt, id };
+          const { id, lastActivityAt, reader } = one;
+          after = { pinned: reader.pinned, lastActivityAt, id };
         }
       };
       expect(await list()).toBe('efdbca');

@@ -423,12 +423,15 @@ export function lifeContract(open: () => Promise<Store>): void {
         }
         for (const id of ids) {
           const head = await state(id);
+          expect(await store.memberCount(id)).toBe(head.members.size);
           expect(head).toEqual(brute.conversation(id));
           expect([...head.members.keys()]).toEqual([...(brute.conversation(id)?.members.keys() ?? [])]);
           expect(await store.messages(id, 1, head.lastSeq)).toEqual(brute.messages(id));
           for (const rev of [0, 1, Math.floor(head.lastRev / 2), head.lastRev - 1])
             expect(await store.changes(id, rev, 1000)).toEqual(brute.changes(id, rev));
           for (const reader of who) {
+            const isPresent = brute.conversation(id)?.members.get(reader)?.leftAt === null;
+            expect(await store.conversation(id, reader)).toEqual(isPresent ? brute.conversation(id) : null);
             const unread = brute.unread(id, reader);
             expect(await store.unreadCount(id, reader)).toBe(unread.length);
             expect(await store.firstUnread(id, reader)).toBe(unread[0]?.seq ?? null);
@@ -442,6 +445,10 @@ export function lifeContract(open: () => Promise<Store>): void {
             const { conversations } = await store.chatList(reader, filter, { first: 1000, after: null });
             expect(mine(conversations)).toEqual(mine(brute.chatList(reader, archived)));
           }
+          const listed = [false, true].flatMap((archived) => mine(brute.chatList(reader, archived)));
+          const found = await store.listed(reader, ids);
+          expect(found).toHaveLength(listed.length);
+          expect(found).toEqual(expect.arrayContaining(listed));
           for (const id of ids) {
             const query = { terms: termsOf('pa*'), conversation: id };
             const { hits } = await store.search(reader, query, { first: 1000, after: null });

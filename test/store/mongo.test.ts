@@ -8,7 +8,7 @@ import { type Store, StoreUnavailable, type WakeUp } from '../../src/store/store
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
-import { ANN, BOB, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
+import { ANN, BOB, CAT, EVERYTHING, edited, email, message, redacted, writeOf, writeOn } from './writes.ts';
 
 const replicaSet = inject('replicaSet');
 const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${randomUUID()}`);
@@ -314,6 +314,42 @@ describe.runIf(replicaSet)('on a replica set', () => {
     });
   });
 
+  test('lists, counts and searches receive none of 1,024 members but the first and the reader', async () => {
+    const url = freshUrl();
+    const store = await openMongo(url);
+    const members = [BOB, ...Array.from({ length: 1023 }, (_, i) => email(`m${i}`))];
+    const { conversation: id } = writeOf('crowd', members, 0);
+    await store.write(writeOf('crowd', members, 0, 2));
+    const client = await MongoClient.connect(url);
+    const db = client.db(new URL(url).pathname.slice(1));
+    await db.command({ profile: 2 });
+
+    for (const unreadOnly of [false, true]) {
+      const filter = { ...EVERYTHING, unreadOnly };
+      expect((await store.chatList(BOB, filter, { first: 9, after: null })).conversations).toHaveLength(1);
+      expect(await store.unreadTotal(BOB, filter)).toBe(2);
+    }
+    expect(await store.listed(BOB, [id])).toHaveLength(1);
+    expect(await store.memberCount(id)).toBe(1024);
+    expect(await store.unreadCount(id, BOB)).toBe(2);
+    expect(await store.firstUnread(id, BOB)).toBe(1);
+    const query = { terms: termsOf('m1'), conversation: null };
+    expect((await store.search(BOB, query, { first: 9, after: null })).hits).toHaveLength(1);
+    expect(await store.conversation(id, CAT)).toBeNull();
+
+    await db.command({ profile: 0 });
+    const operations = await db
+      .collection('system.profile')
+      .find({ ns: /conversations$/ })
+      .toArray();
+    expect(operations.length).toBeGreaterThan(8);
+    // A member takes 120 bytes and more: all of them are 25 times as much.
+    for (const { responseLength, command } of operations)
+      expect(responseLength, JSON.stringify(command)).toBeLessThan(5000);
+    await client.close();
+    await store.close();
+  });
+
   test('every query examines what it returns, and one more at most', async () => {
     const url = freshUrl();
     const store = await openMongo(url);
@@ -327,6 +363,9 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await db.command({ profile: 2 });
 
     await store.conversation(conversation);
+    expect(await store.conversation(conversation, CAT)).toBeNull();
+    expect(await store.listed(BOB, [conversation])).toHaveLength(1);
+    expect(await store.memberCount(conversation)).toBe(2);
     expect(await store.messages(conversation, 1000, 1049)).toHaveLength(50);
     expect(await store.messages(conversation, 1951, 2000)).toHaveLength(50);
     expect(await store.messagesByClientId(conversation, [{ sender: ANN, clientId: 'none' }])).toEqual([]);

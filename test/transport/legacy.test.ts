@@ -4,8 +4,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { type LegacyClient, reply } from '../../src/transport/legacy/frames.ts';
+import { ANN, BOB, CAT, email, message, writeOf, writeOn } from '../store/writes.ts';
 import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
+
+interface Row {
+  readonly config_id: string;
+  readonly members: readonly string[];
+}
 
 // The three frames as they were documented to clients, to the letter.
 const CHAT_LIST = '{"type":"CHAT_LIST","email":"krediq@gmail.com"}';
@@ -337,6 +343,61 @@ test('CHAT_LIST lists more than one GraphQL page, newest first, and marks nothin
   }
 });
 
+test('CHAT_LIST of 100 conversations of 1,024 members has them all, and those who came later in none', async () => {
+  const { ws, store } = await startServer();
+  const crowd = Array.from({ length: 1023 }, (_, i) => email(`m${i}`));
+  const writes = Array.from({ length: 100 }, (_, i) => writeOf(`crowd ${i}`, [BOB, ...crowd], 0));
+  await Promise.all([...writes, writeOf('own', [ANN, BOB], 0)].map((write) => store.write(write)));
+  // Of 17 members 15 are in the key: the first 16 do not have all of them at hand.
+  const key = [BOB, ...crowd.slice(0, 14)];
+  const { conversation: id } = writeOf('joined', key, 0);
+  await store.write(writeOf('joined', key, 0));
+  const joined = [ANN, CAT].map((one) => ({ email: one, joined: { at: 2000, readSeq: 1 }, leftAt: null }));
+  await store.write(writeOn({ id, lastRev: 1 }, { messages: [message(id, 2)], members: joined }));
+  const { data, error } = await legacyOnce(ws, BOB, { type: 'CHAT_LIST' });
+  expect(error).toBeUndefined();
+  const sizes = new Map(data.map((row: Row) => [row.config_id, row.members.length]));
+  expect(sizes).toEqual(new Map([...writes.map((_, i) => [`crowd ${i}`, 1024] as const), ['own', 2], ['joined', 15]]));
+});
+
+test('CHAT_LIST leaves out the rows with the longest lists of members when all would be too long', async () => {
+  const maxBytes = 300_000;
+  const { ws, store } = await startServer({ MAX_RESPONSE_BYTES: String(maxBytes) });
+  const long = (i: number) => email(`${i}.${'x'.repeat(200)}`);
+  const sizes = [1024, ...Array.from({ length: 30 }, (_, i) => 190 - 5 * i)];
+  for (const size of sizes) {
+    await store.write(writeOf(`of ${size}`, [BOB, ...Array.from({ length: size - 1 }, (_, i) => long(i))], 0));
+  }
+  await store.write(writeOf('own', [ANN, BOB], 0, 1, { sentAt: 1 }));
+  const line = await connectLegacy(ws, BOB);
+  let bytes = 0;
+  line.socket.on('message', (frame) => {
+    bytes = (frame as Buffer).length;
+  });
+  line.send({ type: 'CHAT_LIST' });
+  const { data, unread_message } = await line.next();
+  expect(bytes).toBeLessThanOrEqual(maxBytes);
+  const listed = data.map((row: Row) => row.config_id);
+  const shortest = sizes.slice(1 - data.length);
+  expect(listed.toSorted()).toEqual(['own', ...shortest.map((size) => `of ${size}`)].sort());
+  expect(listed.at(-1)).toBe('own');
+  expect(data.length).toBeGreaterThan(10);
+  expect(unread_message).toBe(data.length);
+  // The next row would not fit.
+  expect(bytes + 220 * Number(sizes.at(-data.length))).toBeGreaterThan(maxBytes);
+});
+
+test('SEND and RECEIVE answer whatever the number of members is', async () => {
+  const { ws, store } = await startServer({ LEGACY_PAGE_SIZE: '100' });
+  const members = [BOB, ...Array.from({ length: 1023 }, (_, i) => email(`m${i}`))];
+  await store.write(writeOf('crowd', members, 0, 100));
+  const message = Array.from({ length: 100 }, (_, i) => ({ text: `x${i}` }));
+  const sent = await legacyOnce(ws, BOB, { type: 'SEND', config_id: 'crowd', members, message });
+  expect(sent.data[0]).toMatchObject({ members: { length: 1024 }, message: { length: 100 } });
+  const page = await legacyOnce(ws, BOB, { type: 'RECEIVE', config_id: 'crowd', members });
+  expect(page.data[0]).toMatchObject({ members: { length: 1024 }, message: { length: 100 } });
+});
+
 describe('a frame that is malformed gets its error, stores nothing, and the next one works', () => {
   const long = (length: number) => 'x'.repeat(length);
   const cases: [string, unknown, string, string][] = [
@@ -455,7 +516,7 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
 
 test('a list in a frame is read no further than its first mistake: to tell of all would keep others waiting', async () => {
   const client: LegacyClient = {
-    ...{ email: 'ann@example.com' as LegacyClient['email'], spelling: 'ann@example.com', pageSize: 20 },
+    ...{ email: 'ann@example.com' as LegacyClient['email'], spelling: 'ann@example.com', pageSize: 20, maxBytes: 1 },
     run: () => Promise.reject(new Error('never gets here')),
   };
   const list = (first: unknown) => {

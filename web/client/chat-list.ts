@@ -5,7 +5,7 @@ import { follow } from './follow.ts';
 import {
   ChatListChangedDocument,
   ChatListDocument,
-  type ConversationFieldsFragment as Conversation,
+  type ListedConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
 import { jitter } from './jitter.ts';
@@ -34,7 +34,6 @@ export interface ChatListView extends Readable<ChatListState> {
 
 export interface ChatListOptions {
   readonly connection: Connection;
-  readonly viewer: () => Promise<string>;
   readonly news: News;
   /** Conversations in a page, 1 to 100. */
   readonly pageSize: number;
@@ -45,14 +44,13 @@ export interface ChatListOptions {
 }
 
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
-export function openChatList({ connection, viewer, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
+export function openChatList({ connection, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
   const filter = archived ? { archived } : null;
   let cursor: string | null = null;
-  let me = '';
   let closed = false;
   let loadingMore: Promise<void> | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
@@ -69,8 +67,9 @@ export function openChatList({ connection, viewer, news, pageSize, clock, archiv
     for (const conversation of newer) {
       if (gone.has(conversation.id)) continue;
       const before = known.get(conversation.id);
-      if (before && stale(conversation, before, me)) continue;
-      if (isListed(conversation, me) && conversation.archived === archived) known.set(conversation.id, conversation);
+      if (before && stale(conversation, before)) continue;
+      if (conversation.membership.leftAt === null && conversation.archived === archived)
+        known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
     return [...known.values()].sort(byPlace(clock()));
@@ -83,7 +82,6 @@ export function openChatList({ connection, viewer, news, pageSize, clock, archiv
     changed.clear();
     gone.clear();
     try {
-      me = await viewer();
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
       const { chatList } = await connection.run(ChatListDocument, { first, filter });
       if (closed || mine !== turn) return;
@@ -173,13 +171,9 @@ export function openChatList({ connection, viewer, news, pageSize, clock, archiv
   };
 }
 
-const isListed = ({ members }: Conversation, me: string) =>
-  !members.some(({ email, leftAt }) => email === me && leftAt !== null);
-
 /** Whether a state is older than another of the same conversation: positions only move forward. */
-function stale(a: Conversation, b: Conversation, me: string): boolean {
-  const readSeq = ({ members }: Conversation) => members.find(({ email }) => email === me)?.readSeq ?? 0;
-  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && readSeq(a) < readSeq(b));
+function stale(a: Conversation, b: Conversation): boolean {
+  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
 }
 
 /** More than this ahead of the clock, in milliseconds, a time was given by a clock that was wrong, as the server has it. */

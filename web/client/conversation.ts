@@ -191,8 +191,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   /** Takes in what the server said of the conversation. */
   function know(conversation: Conversation): void {
     facts = withAnswer(facts, conversation);
-    const present = facts.conversation.members.some(({ email, leftAt }) => email === me && leftAt === null);
-    if (present) show();
+    if (facts.conversation.membership.leftAt === null) show();
     else leave(null);
   }
 
@@ -251,7 +250,8 @@ export function openConversation(options: ConversationOptions): ConversationView
       changed(conversation) {
         if (conversation.id !== id) return;
         const { phase } = state.get();
-        if (phase === 'ready') know(conversation);
+        // Whether others came or left, a SYSTEM message tells.
+        if (phase === 'ready' && facts) know({ ...conversation, members: facts.conversation.members });
         // Somebody let the viewer in again.
         if (phase === 'gone') void open({ firstUnread: true });
       },

@@ -171,7 +171,7 @@ export function createClient(options: ClientOptions): Client {
       return queue.iterator;
     },
     chatList: ({ pageSize = 50, archived = false } = {}) =>
-      keep(openChatList({ connection, viewer: email, news, pageSize, clock, archived })),
+      keep(openChatList({ connection, news, pageSize, clock, archived })),
     conversation: (ref, { pageSize = 50, at = null } = {}) =>
       keep(openConversation({ connection, outbox, ref, viewer: email, news, clock, pageSize, at })),
     search: (query, options = {}) => search(connection, query, options),

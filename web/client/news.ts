@@ -1,9 +1,9 @@
 import { tell } from './cell.ts';
-import type { ConversationFieldsFragment as Conversation } from './generated/operations.ts';
+import type { ListedConversationFieldsFragment as Conversation } from './generated/operations.ts';
 
 /** Hears what other views of the same client learned. */
 interface Listener {
-  /** The state of a conversation, from the server. */
+  /** The state of a conversation, from the server. Of its members it has the first alone. */
   changed(conversation: Conversation): void;
   /** The viewer is not in this conversation any more. */
   gone(id: string): void;

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'react';
 import {
   type ChatListView,
-  type ConversationFieldsFragment as Conversation,
+  type ListedConversationFieldsFragment as Conversation,
   laneOf,
   type Outbox,
   type Outgoing,
@@ -73,7 +73,7 @@ interface RowProps {
 }
 
 function Row({ conversation, me, open }: RowProps) {
-  const { id, configId, members, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
+  const { id, configId, firstMembers, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
   const name = title(conversation, me, useNames());
   return (
     <li>
@@ -85,7 +85,7 @@ function Row({ conversation, me, open }: RowProps) {
         <span className={`avatar tint-${tint(id)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate" title={others(conversation, me).join(', ')}>
+        <span className="chat-name truncate" title={others(conversation.firstMembers, me).join(', ')}>
           <Isolate text={name} />{' '}
           <small>
             <Isolate text={configId} />
@@ -99,7 +99,7 @@ function Row({ conversation, me, open }: RowProps) {
           <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
         </span>
         <span className="chat-last truncate" dir="auto">
-          {lastMessage && <Preview message={lastMessage} me={me} many={members.length > 2} />}
+          {lastMessage && <Preview message={lastMessage} me={me} many={firstMembers.length > 2} />}
         </span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>

@@ -1,4 +1,4 @@
-import type { ConversationFieldsFragment as Conversation, ConversationStatus } from '../client/index.ts';
+import type { ConversationStatus, ListedConversationFieldsFragment as Listed } from '../client/index.ts';
 
 import type { NameOf } from './names.tsx';
 
@@ -52,19 +52,19 @@ export const sameDay = (a: Instant, b: Instant) => startOfDay(a) === startOfDay(
 interface Named {
   readonly subject: string | null;
   readonly configId: string;
-  readonly members: readonly Pick<Conversation['members'][number], 'email' | 'leftAt'>[];
+  readonly firstMembers: Listed['firstMembers'];
 }
 
 /** Those of the members who are there and are not the viewer. */
-export const others = ({ members }: Pick<Named, 'members'>, me: string): string[] =>
+export const others = (members: Listed['firstMembers'], me: string): string[] =>
   members.filter(({ email, leftAt }) => email !== me && leftAt === null).map(({ email }) => email);
 
 /** Names in a row. */
 export const nameList = (emails: readonly string[], nameOf: NameOf) => emails.map(nameOf).join(', ');
 
-/** What a conversation is called: its subject, else who else is in it. */
+/** What a conversation is called: its subject, else the first of the others in it. */
 export const title = (conversation: Named, me: string, nameOf: NameOf): string =>
-  conversation.subject || nameList(others(conversation, me), nameOf) || conversation.configId;
+  conversation.subject || nameList(others(conversation.firstMembers, me), nameOf) || conversation.configId;
 
 /** A status as people write it. */
 export const statusName = (status: ConversationStatus): string => status[0] + status.slice(1).toLowerCase();

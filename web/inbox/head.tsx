@@ -25,7 +25,9 @@ export function Head({ view, state, route, viewer, heading, onDetails, onSearch 
   const conversation = state.phase === 'ready' ? state.conversation : null;
   const me = viewer.email;
   const key = route.ref.key;
-  const people = conversation ? others(conversation, me) : (key?.members.filter((member) => member !== me) ?? []);
+  const people = conversation
+    ? others(conversation.members, me)
+    : (key?.members.filter((member) => member !== me) ?? []);
   const name = state.conversation ? title(state.conversation, me, nameOf) : route.subject || nameList(people, nameOf);
   const about = [
     ...[conversation?.configId ?? key?.configId, conversation?.party ?? route.party],

@@ -92,7 +92,10 @@ function Hit({ hit: { message, conversation }, query, me }: { hit: SearchHit; qu
         <span className={`avatar tint-${tint(conversationId)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span className="chat-name truncate" title={conversation ? others(conversation, me).join(', ') : undefined}>
+        <span
+          className="chat-name truncate"
+          title={conversation ? others(conversation.firstMembers, me).join(', ') : undefined}
+        >
           <Isolate text={name} />
         </span>
         <time dateTime={sentAt} title={fullTime(sentAt)}>

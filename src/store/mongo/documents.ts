@@ -1,12 +1,15 @@
-import type { Db, ObjectId } from 'mongodb';
+import type { Db, Document, ObjectId } from 'mongodb';
 import {
   type Conversation,
   type ConversationId,
   type EmailAddress,
+  FIRST_MEMBERS,
+  type ListedConversation,
   type Member,
   type Message,
   messageId,
 } from '../../model.ts';
+import { firstOf } from '../store.ts';
 import { wordsOf } from '../words.ts';
 
 /**
@@ -141,7 +144,50 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 
 export function toConversation(document: ConversationDocument): Conversation {
   const { _id, tail, changed, read, view, left, typing, members, ...rest } = document;
-  // Who comes back joins anew, in the place in which the address stands already.
-  const inOrder = [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
-  return { ...rest, id: _id, members: new Map(inOrder.map((member) => [member.email, member])) };
+  return { ...rest, id: _id, members: new Map(inOrder(members).map((member) => [member.email, member])) };
+}
+
+/** By joining, then address: members who joined at the same instant by different writes may be stored otherwise. */
+export function inOrder(members: readonly Member[]): Member[] {
+  return [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
+}
+
+/** A conversation's document as `listedFor` projects it. */
+export interface ListedDocument
+  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers'>,
+    Pick<ConversationDocument, '_id' | 'members'> {
+  readonly own: readonly Member[];
+}
+
+/** Of a conversation's document, what a list holds: its members stay on the server, but for the first and the reader. */
+export function listedFor(reader: EmailAddress): Document {
+  return {
+    ...{ configId: 1, subject: 1, party: 1, status: 1, labels: 1, assignee: 1 },
+    ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1 },
+    own: ownOf(reader),
+    members: { $slice: ['$members', FIRST_MEMBERS + 1] },
+  };
+}
+
+export function toListed({ _id, own, members, ...rest }: ListedDocument): ListedConversation[] {
+  return own.map((reader) => ({ ...rest, id: _id, reader, ...firstOf(inOrder(members)) }));
+}
+
+/** A conversation's document as `countedFor` projects it. */
+export interface CountedDocument extends Pick<ConversationDocument, '_id' | 'lastSeq'> {
+  readonly own: readonly Member[];
+  readonly tail: readonly Counted[];
+  readonly changed?: readonly Counted[];
+}
+type Counted = Pick<MessageDocument, 'seq' | 'sender' | 'counts'>;
+
+/** Of a conversation's document, what is counted by: the reader, and of pending messages no texts. */
+export function countedFor(reader: EmailAddress): Document {
+  const counted = { seq: 1, sender: 1, counts: 1 };
+  return { lastSeq: 1, tail: counted, changed: counted, own: ownOf(reader) };
+}
+
+/** An expression for a list of the one member. An address may begin with a dollar sign, hence the literal. */
+function ownOf(reader: EmailAddress): Document {
+  return { $filter: { input: '$members', cond: { $eq: ['$$this.email', { $literal: reader }] } } };
 }

@@ -1,7 +1,7 @@
 import type { AnyBulkWriteOperation, Document } from 'mongodb';
 import type { EmailAddress, Instant, Member, Role } from '../../model.ts';
 import { leavers, type MemberChange, revAfter, type Write } from '../store.ts';
-import type { ConversationDocument, LastLeft, MessageDocument } from './documents.ts';
+import { type ConversationDocument, inOrder, type LastLeft, type MessageDocument } from './documents.ts';
 
 /** A write, and what its conversation's document is to carry. */
 interface Written {
@@ -106,7 +106,7 @@ function membersAfter(
       { $map: { input: '$members', as: 'member', in: { $mergeObjects: ['$$member', ...patches] } } },
       {
         $filter: {
-          input: { $literal: joining },
+          input: { $literal: inOrder(joining) },
           as: 'member',
           cond: { $not: { $in: ['$$member.email', '$members.email'] } },
         },

@@ -5,8 +5,13 @@ import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../
 import {
   type Collections,
   type ConversationDocument,
+  type CountedDocument,
+  countedFor,
+  type ListedDocument,
+  listedFor,
   type MessageDocument,
   toConversation,
+  toListed,
   toMessage,
 } from './documents.ts';
 import { createSearch } from './search.ts';
@@ -16,12 +21,6 @@ export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | '
 
 /** Of a conversation's document, what its state is; of its log nothing. */
 const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
-
-/** With it, but not the texts: what is counted by. */
-const WITHOUT_TEXTS = {
-  ...{ 'tail.text': 0, 'tail.revisions': 0, 'changed.text': 0, 'changed.revisions': 0 },
-  ...{ read: 0, view: 0, left: 0, typing: 0 },
-} as const;
 
 /** What a search looks at: when and where, and what is pending. */
 const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
@@ -72,10 +71,9 @@ export function createReader(
   /** Counts what `reader` has not read: in the log before the tail, but for what was changed, and in what is pending. */
   async function countUnread(
     reader: EmailAddress,
-    document: Pick<ConversationDocument, '_id' | 'members' | 'tail' | 'changed' | 'lastSeq'>,
+    { _id, own, tail, changed = [], lastSeq }: CountedDocument,
   ): Promise<number> {
-    const { _id, members, tail, changed = [], lastSeq } = document;
-    const readSeq = members.find(({ email }) => email === reader)?.readSeq ?? lastSeq;
+    const readSeq = own[0]?.readSeq ?? lastSeq;
     const tailFrom = tail[0]?.seq ?? lastSeq + 1;
     const pending = [...tail, ...changed].filter(isUnread(reader, readSeq)).length;
     if (readSeq >= tailFrom - 1) return pending;
@@ -97,21 +95,24 @@ export function createReader(
     };
   }
 
-  /** The reader's conversations in the order of the list, from just after a position, lazily; of each what is asked for. */
-  async function* list(
+  /** The reader's conversations in the order of the list, from just after a position, lazily; of each the projection. */
+  async function* list<Projected extends Document>(
     reader: EmailAddress,
     filter: ChatListFilter,
     { after, horizon = Number.POSITIVE_INFINITY }: Omit<ChatListSlice, 'first'>,
     limit: number,
-    projection: Document = filter.unreadOnly ? WITHOUT_TEXTS : WITHOUT_LOG,
-  ): AsyncGenerator<ConversationDocument, undefined> {
+    projection: Document,
+  ): AsyncGenerator<Projected, undefined> {
     const from = after ? partOf(after, horizon) : 0;
     for (const [part, { pinned, late }] of PARTS.entries()) {
       if (part < from || (late && horizon === Number.POSITIVE_INFINITY)) continue;
       const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
       const beyond = after && part === from ? past(after) : {};
       const cursor = conversations
-        .find({ ...listed(reader, filter, pinned), $and: [within, beyond] }, { session, projection })
+        .find<Projected & CountedDocument>(
+          { ...listed(reader, filter, pinned), $and: [within, beyond] },
+          { session, projection: { ...projection, ...(filter.unreadOnly && countedFor(reader)) } },
+        )
         .sort({ lastActivityAt: -1, _id: 1 })
         .limit(filter.unreadOnly ? 0 : limit);
       try {
@@ -124,25 +125,47 @@ export function createReader(
     }
   }
 
+  function counted(id: ConversationId, reader: EmailAddress): Promise<CountedDocument | null> {
+    return conversations.findOne<CountedDocument>({ _id: id }, { session, projection: countedFor(reader) });
+  }
+
   /** The conversations a search looks at, most recently active first. */
   async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
     if (id)
       return conversations
-        .find({ _id: id, members: { $elemMatch: { email: reader, leftAt: null } } }, { session, projection: SEARCHED })
+        .find<ConversationDocument>({ _id: id, ...present(reader) }, { session, projection: SEARCHED })
         .toArray();
     const found: ConversationDocument[] = [];
     for (const archived of [false, true]) {
       const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
-      for await (const conversation of list(reader, filter, { after: null }, MAX_SEARCHED, SEARCHED))
+      for await (const conversation of list<ConversationDocument>(
+        reader,
+        filter,
+        { after: null },
+        MAX_SEARCHED,
+        SEARCHED,
+      ))
         found.push(conversation);
     }
     return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
   }
 
   const reads: Reads = {
-    async conversation(id) {
-      const found = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_LOG });
+    async conversation(id, reader) {
+      const named = { _id: id, ...(reader !== undefined && present(reader)) };
+      const found = await conversations.findOne(named, { session, projection: WITHOUT_LOG });
       return found && toConversation(found);
+    },
+
+    async listed(reader, ids) {
+      const named = { _id: { $in: [...ids] }, ...present(reader) };
+      const found = conversations.find<ListedDocument>(named, { session, projection: listedFor(reader) });
+      return (await found.toArray()).flatMap(toListed);
+    },
+
+    async memberCount(id) {
+      const projection = { _id: 0, count: { $size: '$members' } };
+      return (await conversations.findOne<{ count: number }>({ _id: id }, { session, projection }))?.count ?? 0;
     },
 
     async messages(id, from, to) {
@@ -183,8 +206,8 @@ export function createReader(
     },
 
     async firstUnread(id, reader) {
-      const document = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_TEXTS });
-      const readSeq = document?.members.find(({ email }) => email === reader)?.readSeq;
+      const document = await counted(id, reader);
+      const readSeq = document?.own[0]?.readSeq;
       if (!document || readSeq === undefined) return null;
       const { tail, changed = [] } = document;
       const seq = { $gt: readSeq, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
@@ -197,7 +220,7 @@ export function createReader(
     },
 
     async unreadCount(id, reader) {
-      const found = await conversations.findOne({ _id: id }, { session, projection: WITHOUT_TEXTS });
+      const found = await counted(id, reader);
       return found ? countUnread(reader, found) : 0;
     },
 
@@ -213,8 +236,8 @@ export function createReader(
     async unreadTotal(reader, filter) {
       if (filter.archived) return 0;
       let total = 0;
-      for await (const found of list(reader, filter, { after: null }, 0, WITHOUT_TEXTS)) {
-        if (!found.members.find(({ email }) => email === reader)?.muted) total += await countUnread(reader, found);
+      for await (const found of list<CountedDocument>(reader, filter, { after: null }, 0, countedFor(reader))) {
+        if (!found.own[0]?.muted) total += await countUnread(reader, found);
       }
       return total;
     },
@@ -223,17 +246,25 @@ export function createReader(
 
     async chatList(reader, filter, { first, ...place }) {
       const { after, horizon } = place;
-      const page: ConversationDocument[] = [];
-      for await (const found of list(reader, filter, place, first + 1)) if (page.push(found) > first) break;
+      const projection = listedFor(reader);
+      const page: ListedDocument[] = [];
+      for await (const found of list<ListedDocument>(reader, filter, place, first + 1, projection))
+        if (page.push(found) > first) break;
       let hasPreviousPage = false;
       if (after) {
-        const { value: top } = await list(reader, filter, { ...place, after: null }, 1).next();
-        const pinned = top?.members.find(({ email }) => email === reader)?.pinned ?? false;
+        const { value: top } = await list<ListedDocument>(
+          reader,
+          filter,
+          { ...place, after: null },
+          1,
+          projection,
+        ).next();
+        const pinned = top?.own[0]?.pinned ?? false;
         hasPreviousPage =
           top !== undefined && !comesAfter({ pinned, lastActivityAt: top.lastActivityAt, id: top._id }, after, horizon);
       }
       return {
-        conversations: page.slice(0, first).map(toConversation),
+        conversations: page.slice(0, first).flatMap(toListed),
         hasNextPage: page.length > first,
         hasPreviousPage,
       };
@@ -251,7 +282,15 @@ function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocume
   return newest;
 }
 
-function isUnread(reader: EmailAddress, readSeq: number): (message: MessageDocument) => boolean {
+/** A condition on conversations: that the reader is a present member. */
+function present(reader: EmailAddress): Filter<ConversationDocument> {
+  return { members: { $elemMatch: { email: reader, leftAt: null } } };
+}
+
+function isUnread(
+  reader: EmailAddress,
+  readSeq: number,
+): (message: Pick<MessageDocument, 'seq' | 'sender' | 'counts'>) => boolean {
   return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
 }
 

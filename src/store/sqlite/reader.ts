@@ -1,7 +1,22 @@
 import type Database from 'libsql';
 import { LRUCache } from 'lru-cache';
-import type { Conversation, ConversationId, EmailAddress, Member, Message } from '../../model.ts';
-import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  type EmailAddress,
+  FIRST_MEMBERS,
+  type ListedConversation,
+  type Member,
+  type Message,
+} from '../../model.ts';
+import {
+  type ChatListFilter,
+  type ChatListPage,
+  type ChatListPosition,
+  type ChatListSlice,
+  firstOf,
+  type Store,
+} from '../store.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { SEARCH_SQL } from './search.ts';
 
@@ -9,6 +24,8 @@ import { SEARCH_SQL } from './search.ts';
 export type Reader = Pick<
   Store,
   | 'conversation'
+  | 'listed'
+  | 'memberCount'
   | 'messages'
   | 'messagesByClientId'
   | 'changes'
@@ -19,20 +36,28 @@ export type Reader = Pick<
   | 'unreadTotal'
 >;
 
-const CONVERSATION = `json_array(c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
-  c.last_activity_at, c.last_seq, c.last_rev,
-  (SELECT json_group_array(json_array(email, role, read_seq, joined_at, left_at, muted, pinned, archived))
-   FROM (SELECT * FROM members WHERE conversation = c.pk ORDER BY joined_at, email)))`;
-type ConversationRow = [
+const HEAD = `c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
+  c.last_activity_at, c.last_seq, c.last_rev`;
+const member = (row: string) =>
+  `json_array(${['email', 'role', 'read_seq', 'joined_at', 'left_at', 'muted', 'pinned', 'archived'].map((column) => `${row}.${column}`)})`;
+const members = (rows: string) => `(SELECT json_group_array(${member('m')}) FROM (SELECT * FROM ${rows}) m)`;
+// To sort all of them takes less time than to look each of them up by an index.
+const CONVERSATION = `json_array(${HEAD}, ${members('members NOT INDEXED WHERE conversation = c.pk ORDER BY joined_at, email')})`;
+/** A listed conversation of the rows `c` and, of its reader, `r`; with one member more than it is to hold. */
+const LISTED = `json_array(${HEAD}, ${member('r')},
+  ${members(`members WHERE conversation = c.pk ORDER BY joined_at, email LIMIT ${FIRST_MEMBERS + 1}`)})`;
+type HeadRow = [
   ...[ConversationId, string, string | null, string | null, Conversation['status'], string[], EmailAddress | null],
-  ...[number, number, number, number, MemberRow[]],
+  ...[number, number, number, number],
 ];
+type ConversationRow = [...HeadRow, MemberRow[]];
+type ListedRow = [...HeadRow, MemberRow, MemberRow[]];
 type MemberRow = [EmailAddress, Member['role'], number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
 const COUNT_UNREAD = `(SELECT count(*) FROM messages m INDEXED BY messages_unread WHERE ${UNREAD})`;
-const LISTED = `members r JOIN conversations c ON c.pk = r.conversation
+const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
@@ -43,9 +68,16 @@ const LISTED = `members r JOIN conversations c ON c.pk = r.conversation
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
+/** Characters of JSON of conversations whose parsed states are kept. */
+const KEPT_STATES = 8_000_000;
+
 /** Every statement the reader runs, for tests that look at their query plans. */
 export const SQL = {
-  conversation: `SELECT ${CONVERSATION} AS json FROM conversations c WHERE c.id = @id`,
+  conversation: `SELECT ${CONVERSATION} AS json FROM conversations c WHERE c.id = @id AND (@reader IS NULL
+    OR EXISTS (SELECT 1 FROM members WHERE conversation = c.pk AND email = @reader AND left_at IS NULL))`,
+  listed: `SELECT json_group_array(${LISTED}) AS json FROM json_each(@ids) CROSS JOIN conversations c ON c.id = value
+    JOIN members r ON r.conversation = c.pk AND r.email = @reader AND r.left_at IS NULL`,
+  memberCount: `SELECT count(*) AS count FROM members WHERE conversation = ${PK}`,
   messages: `SELECT json_group_array(${MESSAGE}) AS json FROM
     (SELECT * FROM messages WHERE conversation = ${PK} AND seq BETWEEN @from AND @to ORDER BY seq) m`,
   messagesByClientId: `SELECT json_group_array(${MESSAGE}) AS json FROM json_each(@keys) k
@@ -62,10 +94,12 @@ export const SQL = {
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
   unreadCount: `SELECT ${COUNT_UNREAD} AS count FROM members r WHERE r.conversation = ${PK} AND r.email = @reader`,
-  unreadTotal: `SELECT coalesce(sum(${COUNT_UNREAD}), 0) AS total FROM ${LISTED} AND r.muted = 0 AND r.archived = 0`,
-  chatList: `SELECT json_group_array(json(json)) AS json FROM (SELECT ${CONVERSATION} AS json FROM ${LISTED}
-    AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit)`,
-  chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LISTED} AND (${ORDER}) <= (${AT})) AS found`,
+  unreadTotal: `SELECT coalesce(sum(${COUNT_UNREAD}), 0) AS total FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
+  // The rows of the page are chosen first, and only they are made JSON.
+  chatList: `SELECT json_group_array(${LISTED}) AS json FROM (SELECT c.pk FROM ${LIST}
+    AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit) page
+    CROSS JOIN conversations c ON c.pk = page.pk CROSS JOIN members r ON r.conversation = c.pk AND r.email = @reader`,
+  chatListHasBefore: `SELECT EXISTS (SELECT 1 FROM ${LIST} AND (${ORDER}) <= (${AT})) AS found`,
   leftSince: `SELECT c.id FROM members r JOIN conversations c ON c.pk = r.conversation
     WHERE r.email = @reader AND r.left_at >= @since LIMIT @limit`,
   ...SEARCH_SQL,
@@ -77,6 +111,8 @@ export function createReader(db: Database.Database): Reader {
     return (params) => statement.get(params) as Row | undefined;
   };
   const conversation = get<{ json: string }>(SQL.conversation);
+  const listed = get<{ json: string }>(SQL.listed);
+  const memberCount = get<{ count: number }>(SQL.memberCount);
   const messages = get<{ json: string }>(SQL.messages);
   const messagesByClientId = get<{ json: string }>(SQL.messagesByClientId);
   const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
@@ -115,18 +151,28 @@ export function createReader(db: Database.Database): Reader {
     return from;
   }
 
-  /** What was read last: a conversation that has not changed is the same object, and is not parsed again. */
-  const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({ max: 1000 });
+  /** The states read last: a conversation that has not changed is the same object, and is not parsed again. */
+  const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({
+    max: 1000,
+    maxSize: KEPT_STATES,
+    sizeCalculation: ({ json }) => json.length,
+  });
 
   return {
-    async conversation(id) {
-      const json = conversation({ id })?.json;
+    async conversation(id, reader) {
+      const json = conversation({ id, reader: reader ?? null })?.json;
       if (json === undefined) return null;
       const before = states.get(id);
       if (before?.json === json) return before.state;
       const state = toConversation(JSON.parse(json));
       states.set(id, { json, state });
       return state;
+    },
+    async listed(reader, ids) {
+      return toListed(listed({ reader, ids: JSON.stringify(ids) }));
+    },
+    async memberCount(id) {
+      return memberCount({ id })?.count ?? 0;
     },
     async messages(id, from, to) {
       return toMessages(id, messages({ id, from, to }));
@@ -157,9 +203,7 @@ export function createReader(db: Database.Database): Reader {
       { first, after, horizon = Number.MAX_SAFE_INTEGER }: ChatListSlice,
     ): Promise<ChatListPage> {
       const params = { ...listing(reader, filter), ...position(after), horizon };
-      const rows = (JSON.parse(chatList({ ...params, limit: first + 1 })?.json ?? '[]') as ConversationRow[]).map(
-        toConversation,
-      );
+      const rows = toListed(chatList({ ...params, limit: first + 1 }));
       return {
         conversations: rows.slice(0, first),
         hasNextPage: rows.length > first,
@@ -174,22 +218,23 @@ function toMessages(id: ConversationId, row: { json: string } | undefined): Mess
 }
 
 function toConversation(row: ConversationRow): Conversation {
-  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, members] =
+  const [head, [members]] = split<[MemberRow[]]>(row);
+  return { ...head, members: new Map(members.map((member) => [member[0], toMember(member)])) };
+}
+
+function toListed(row: { json: string } | undefined): ListedConversation[] {
+  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map((listed) => {
+    const [head, [reader, members]] = split<[MemberRow, MemberRow[]]>(listed);
+    return { ...head, reader: toMember(reader), ...firstOf(members.map(toMember)) };
+  });
+}
+
+/** What every row of a conversation begins with, and the rest. */
+function split<Rest extends unknown[]>(row: [...HeadRow, ...Rest]) {
+  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, ...rest] =
     row;
-  return {
-    id,
-    configId,
-    subject,
-    party,
-    members: new Map(members.map((member) => [member[0], toMember(member)])),
-    status,
-    labels,
-    assignee,
-    createdAt,
-    lastActivityAt,
-    lastSeq,
-    lastRev,
-  };
+  const head = { id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev };
+  return [head, rest] as const;
 }
 
 function toMember([email, role, readSeq, joinedAt, leftAt, muted, pinned, archived]: MemberRow): Member {

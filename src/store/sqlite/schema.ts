@@ -74,6 +74,8 @@ const MIGRATIONS = [
   -- Whether there is to be one more round, when the one that has begun is done.
   ALTER TABLE scrub ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
   ${REBUILD_SEARCH}`,
+  // For the first members of a conversation without looking at the others.
+  'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
 ];
 
 /** The version this program writes. */

@@ -1,4 +1,5 @@
-import { type DocumentNode, parse } from 'graphql';
+import { setImmediate } from 'node:timers/promises';
+import { type DocumentNode, GraphQLError, parse } from 'graphql';
 import { z } from 'zod';
 import { badInput, ChatError } from '../../chat/errors.ts';
 import { checkKey, codePoints } from '../../chat/values.ts';
@@ -6,6 +7,7 @@ import {
   type ConversationId,
   conversationId,
   type EmailAddress,
+  FIRST_MEMBERS,
   horizonOf,
   messageId,
   parseEmail,
@@ -18,6 +20,8 @@ export interface LegacyClient {
   readonly spelling: string;
   /** Messages in a page of `RECEIVE`. */
   readonly pageSize: number;
+  /** Bytes of an answer at most: of a list, the longest rows are left out until it fits. */
+  readonly maxBytes: number;
   /** Runs one of the documents below. @throws ChatError with the first error's code */
   run<Data>(document: DocumentNode, variables: Record<string, unknown>): Promise<Data>;
 }
@@ -84,10 +88,14 @@ type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 
 const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
   chatList(first: 100, after: $after, filter: { archived: $archived }) {
-    nodes { id pinned configId createdAt members { email joinedAt } subject party unreadCount lastMessage { kind text } lastActivityAt }
+    nodes {
+      id pinned configId createdAt memberCount members(first: ${FIRST_MEMBERS}) { email joinedAt }
+      subject party unreadCount lastMessage { kind text } lastActivityAt
+    }
     pageInfo { hasNextPage endCursor }
   }
 }`);
+const MEMBERS = parse('query Members($id: ID!) { conversation(by: { id: $id }) { members { email joinedAt } } }');
 const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   sendMessages(input: $input) {
     messages { kind text sender sentAt readBy }
@@ -134,6 +142,7 @@ type FoundData = Pick<ConversationData, 'configId' | 'createdAt' | 'members'> & 
 interface ChatData extends ConversationData {
   id: ConversationId;
   pinned: boolean;
+  memberCount: number;
   unreadCount: number;
   lastMessage: Pick<MessageData, 'kind' | 'text'> | null;
   lastActivityAt: string;
@@ -142,15 +151,7 @@ interface ChatData extends ConversationData {
 const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClient) => Promise<Reply> } = {
   async CHAT_LIST({ email }, client) {
     if (email != null) own(client, 'email', email);
-    const data = (await newestChats(client)).map((chat) => ({
-      ...conversation(client, chat),
-      subject: chat.subject,
-      party: chat.party,
-      unread_msgs: chat.unreadCount,
-      last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
-      ...(chat.lastMessage?.kind === 'SYSTEM' && { last_message_kind: 'SYSTEM' }),
-      updated_at: time(chat.lastActivityAt),
-    }));
+    const data = await rowsThatFit(client, await newestChats(client));
     return {
       frame: { type: 'CHAT_LIST', data, unread_message: data.reduce((sum, chat) => sum + chat.unread_msgs, 0) },
     };
@@ -250,6 +251,54 @@ async function refOf(
   return (await exists(whole)) || !(await exists(listed)) ? whole : listed;
 }
 
+/**
+ * The rows of a list, in its order. What they take is bounded: the rows with the longest lists of members are left out,
+ * before these are read.
+ */
+async function rowsThatFit(client: LegacyClient, chats: readonly ChatData[]) {
+  const rows = new Map<ConversationId, ReturnType<typeof rowOf>>();
+  // The rest of the frame.
+  let bytes = 100;
+  for (const chat of chats.toSorted((a, b) => a.memberCount - b.memberCount)) {
+    const members = hasKey(chat) ? chat.members : await allMembers(client, chat.id);
+    if (!members) continue;
+    const row = rowOf(client, { ...chat, members });
+    bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+    if (bytes > client.maxBytes) break;
+    rows.set(chat.id, row);
+  }
+  return chats.flatMap(({ id }) => rows.get(id) ?? []);
+}
+
+function rowOf(client: LegacyClient, chat: ChatData) {
+  return {
+    ...conversation(client, chat),
+    subject: chat.subject,
+    party: chat.party,
+    unread_msgs: chat.unreadCount,
+    last_message: [...(chat.lastMessage?.text.slice(0, 400) ?? '')].slice(0, 200).join(''),
+    ...(chat.lastMessage?.kind === 'SYSTEM' && { last_message_kind: 'SYSTEM' }),
+    updated_at: time(chat.lastActivityAt),
+  };
+}
+
+/** Whether the first members are all that are in the key: those who came later stand behind them. */
+function hasKey({ createdAt, memberCount, members }: ChatData): boolean {
+  return members.length === memberCount || members.at(-1)?.joinedAt !== createdAt;
+}
+
+/** Null where the client has left meanwhile, or they alone take too long an answer. Other work runs in between. */
+async function allMembers(client: LegacyClient, id: ConversationId): Promise<ConversationData['members'] | null> {
+  await setImmediate();
+  try {
+    const { conversation } = await client.run<{ conversation: ConversationData | null }>(MEMBERS, { id });
+    return conversation?.members ?? null;
+  } catch (error) {
+    if (error instanceof GraphQLError && error.extensions.code === 'BAD_USER_INPUT') return null;
+    throw error;
+  }
+}
+
 /** The conversations of the client, archived or not, most recent activity first. */
 async function newestChats(client: LegacyClient): Promise<ChatData[]> {
   const lists = [await chatList(client, false), await chatList(client, true)];
@@ -271,6 +320,7 @@ async function chatList(client: LegacyClient, archived: boolean): Promise<ChatDa
       chatList,
     }: { chatList: { nodes: ChatData[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } } } =
       await client.run(CHAT_LIST, { archived, after });
+    await setImmediate();
     chats.push(...chatList.nodes);
     after = chatList.pageInfo.hasNextPage ? chatList.pageInfo.endCursor : null;
   } while (after !== null && chats.length < MAX_READ && chats.filter(({ pinned }) => !pinned).length < MAX_CHATS);

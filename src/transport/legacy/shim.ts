@@ -21,7 +21,7 @@ export interface ShimOptions {
   readonly chat: Chat;
   readonly pageSize: number;
   readonly idleMs: number;
-  readonly limits: Pick<Limits, 'subscriptionsPerSocket'>;
+  readonly limits: Pick<Limits, 'subscriptionsPerSocket' | 'responseBytes'>;
   readonly quotas: Quotas;
   readonly audit: Audit;
   readonly metrics: Metrics;
@@ -43,7 +43,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
       ...{ chat, viewer, drained: () => socket.drained() },
       audit: (decision) => audit(asker, decision),
     };
-    const client: LegacyClient = { email, spelling, pageSize, run };
+    const client: LegacyClient = { email, spelling, pageSize, maxBytes: limits.responseBytes, run };
     const followed = new Set<string>();
     let answered = Promise.resolve();
     const waiting = createBacklog(socket, MAX_WAITING);
