@@ -40,7 +40,7 @@ export function createOutages(logger: Logger): Outages {
       if (closed) return;
       if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return ask();
       lastFailure = null;
-      logger.info('the store is available again');
+      logger.warn('the store is available again');
     }, ASK_MS).unref();
   }
 
