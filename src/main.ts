@@ -12,6 +12,7 @@ import { openSqlite } from './store/sqlite/sqlite.ts';
 const STOP_MS = 9000;
 /** How often a process that npm started looks whether npm is still there, in milliseconds. */
 const PARENT_MS = 500;
+const parent = process.ppid;
 
 /** Reads `--workers N`, 1 to 64: how many processes serve the port. */
 function readWorkers(): number {
@@ -41,7 +42,6 @@ function onStop(stop: (signal: NodeJS.Signals) => void): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, once);
   // npm does not pass on SIGHUP, nor anything when it is killed: then the process gets another parent.
   if (process.env.npm_lifecycle_event === undefined || cluster.isWorker) return;
-  const parent = process.ppid;
   setInterval(() => process.ppid !== parent && once('SIGHUP'), PARENT_MS).unref();
 }
 
@@ -57,9 +57,6 @@ async function serve(config: Config): Promise<void> {
   const store = outages.watch(await opening.catch(naming('STORE_URL')));
   const server = createServer({ config, store, logger, metrics });
   const url = await server.listen().catch(naming('HOST, PORT'));
-  // Whatever the log level: tools that start the server wait for this line.
-  output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
-
   onStop(async (signal) => {
     logger.info({ signal }, 'draining');
     setTimeout(exit, STOP_MS, 1).unref();
@@ -70,6 +67,8 @@ async function serve(config: Config): Promise<void> {
   });
   // A fault that nobody waited for is one operation's: the others go on.
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'nobody waited for a failure'));
+  // Whatever the log level: tools that start the server wait for this line, and may stop it at once.
+  output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
 }
 
 async function supervise(config: Config, workers: number): Promise<void> {

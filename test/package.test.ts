@@ -65,7 +65,7 @@ describe('the package', () => {
        const url = 'http://127.0.0.1:1/graphql';
        const client: Client = createClient({ url, token: () => 'ann@example.com', webSocketImpl });
        // @ts-expect-error: there is no such option.
-       createClient({ url: 1 });
+       export const wrong = () => createClient({ url: 1 });
        console.log(client.status.get().state);
        client.close();`,
     );
