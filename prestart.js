@@ -1,5 +1,5 @@
-// Before `npm start`: builds dist/ where it is missing or older than what it is made of. Without the development packages
-// it is started as it is. Nothing is written where there is nothing to build.
+// Before `npm start`: builds dist/ where it is missing or older than its sources. Without the development packages it
+// is started as it is. Nothing is written where there is nothing to build.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';

@@ -19,7 +19,7 @@ type Message =
   | { readonly kind: 'count'; readonly id: number }
   | { readonly kind: 'counted'; readonly id: number; readonly numbers: object };
 
-/** Ends the process. With a terminal that is gone as a standard stream, Node.js would abort: the streams are closed before. */
+/** Ends the process. Node.js aborts where a standard stream is a terminal that is gone: they are closed before. */
 export function exit(code: number): never {
   for (const descriptor of [0, 1, 2]) {
     try {
@@ -32,8 +32,8 @@ export function exit(code: number): never {
 }
 
 /**
- * Runs `count` processes of this program on one port, and replaces those that end. Where the first ends before it listens,
- * the process exits with its code. At a stop the workers drain; when all have ended, the process exits with 0.
+ * Runs `count` processes of this program on one port, and replaces those that end. Where the first ends before it
+ * listens, the process exits with its code. At a stop the workers drain; when all have ended, the process exits with 0.
  */
 export async function startWorkers(
   count: number,

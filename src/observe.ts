@@ -29,7 +29,7 @@ export interface Output extends DestinationStream {
 
 /**
  * The standard output as a destination that neither blocks nor fails: lines wait in a bounded buffer while it takes
- * none (full disk, reader that does not read), and go on when it does. `dropped` is called for each line beyond the bound.
+ * none (full disk, reader that does not read), and go on when it does. `dropped` is called for each line beyond it.
  */
 export function openOutput(dropped: () => void): Output {
   // With a minimum length of 0 its flush() would do nothing.
