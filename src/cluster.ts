@@ -1,28 +1,123 @@
-import cluster from 'node:cluster';
-import { once } from 'node:events';
+import cluster, { type Worker } from 'node:cluster';
+import { closeSync } from 'node:fs';
+import { AggregatorRegistry, type Registry } from 'prom-client';
+import type { Logger } from './observe.ts';
 
 /** Before a worker that ended is replaced, in milliseconds: a store that is away is not asked in a hurry. */
 const REPLACE_MS = 1000;
+/** A worker whose drain takes longer is killed, in milliseconds. */
+const STOP_MS = 9500;
+/** A worker that takes longer to tell its numbers is left out of them, in milliseconds. */
+const NUMBERS_MS = 1000;
+
+/** What the primary and its workers tell each other. */
+type Message =
+  /** A worker is asked for the text with the numbers of all. */
+  | { readonly kind: 'expose'; readonly id: number }
+  | { readonly kind: 'exposed'; readonly id: number; readonly text: string }
+  /** The primary asks a worker for its numbers. */
+  | { readonly kind: 'count'; readonly id: number }
+  | { readonly kind: 'counted'; readonly id: number; readonly numbers: object };
+
+/** Ends the process. Node.js aborts where a standard stream is a terminal that is gone: they are closed before. */
+export function exit(code: number): never {
+  for (const descriptor of [0, 1, 2]) {
+    try {
+      closeSync(descriptor);
+    } catch {
+      // The error of a terminal that is gone; the descriptor is closed.
+    }
+  }
+  process.exit(code);
+}
 
 /**
- * Runs `count` processes of this program on one port, and replaces those that end. Resolves when the first listens.
- * Workers are told to drain by SIGTERM; when all have, the process exits with 0.
+ * Runs `count` processes of this program on one port, and replaces those that end. Where the first ends before it
+ * listens, the process exits with its code. At a stop the workers drain; when all have ended, the process exits with 0.
  */
-export async function startWorkers(count: number): Promise<void> {
+export async function startWorkers(
+  count: number,
+  logger: Logger,
+  onStop: (stop: (signal: NodeJS.Signals) => void) => void,
+): Promise<void> {
+  let listening = false;
   let stopping = false;
-  cluster.on('exit', () => {
-    if (!stopping) setTimeout(() => cluster.fork(), REPLACE_MS);
-    else if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(0);
-  });
-  const stop = () => {
-    stopping = true;
-    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGTERM');
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  // One that has ended stays in the list until its channel is closed.
+  const workers = () =>
+    Object.values(cluster.workers ?? {}).flatMap((worker) => (worker?.isDead() === false ? [worker] : []));
 
-  const first = cluster.fork();
-  const failed = once(first, 'exit').then(([code]) => process.exit(Number(code) || 1));
-  await Promise.race([once(first, 'listening'), failed]);
-  for (let i = 1; i < count; i++) cluster.fork();
+  function fork(): void {
+    if (stopping) return;
+    // A message to a worker that has just ended fails; its end is told of by 'exit'.
+    cluster.fork().on('error', () => {});
+  }
+
+  cluster.on('exit', (worker, code, signal) => {
+    if (stopping) {
+      if (workers().length === 0) exit(0);
+      return;
+    }
+    if (!listening) exit(code || 1);
+    logger.warn({ worker: worker.process.pid, code, signal }, 'a worker ended and is replaced');
+    setTimeout(fork, REPLACE_MS);
+  });
+  cluster.once('listening', () => {
+    listening = true;
+    for (let i = 1; i < count; i++) fork();
+  });
+  addUp(workers);
+  onStop(() => {
+    stopping = true;
+    const kill = (signal: NodeJS.Signals) => {
+      for (const worker of workers()) worker.process.kill(signal);
+    };
+    if (workers().length === 0) exit(0);
+    kill('SIGTERM');
+    setTimeout(kill, STOP_MS, 'SIGKILL');
+  });
+  fork();
+}
+
+/** Answers workers that ask for the numbers of all; those of one that does not answer are left out. */
+function addUp(workers: () => Worker[]): void {
+  let asked = 0;
+  const waiting = new Map<number, (numbers: object | null) => void>();
+
+  async function count(worker: Worker): Promise<object | null> {
+    const id = ++asked;
+    const numbers = await new Promise<object | null>((resolve) => {
+      waiting.set(id, resolve);
+      setTimeout(resolve, NUMBERS_MS, null);
+      worker.send({ kind: 'count', id } satisfies Message);
+    });
+    waiting.delete(id);
+    return numbers;
+  }
+
+  cluster.on('message', async (worker, message: Message) => {
+    if (message.kind === 'counted') waiting.get(message.id)?.(message.numbers);
+    if (message.kind !== 'expose') return;
+    const numbers = (await Promise.all(workers().map(count))).filter((each) => each !== null);
+    const text = await AggregatorRegistry.aggregate(numbers).metrics();
+    worker.send({ kind: 'exposed', id: message.id, text } satisfies Message);
+  });
+}
+
+/** In a worker: tells the primary the numbers of this registry, and gives the text with those of all workers. */
+export function exposeWorkers(registry: Registry): () => Promise<string> {
+  let asked = 0;
+  const waiting = new Map<number, (text: string) => void>();
+  // Without a primary the worker ends by itself.
+  const tell = (message: Message) => process.send?.(message, undefined, undefined, () => {});
+  process.on('message', async (message: Message) => {
+    if (message.kind === 'count') tell({ kind: 'counted', id: message.id, numbers: await registry.getMetricsAsJSON() });
+    if (message.kind !== 'exposed') return;
+    waiting.get(message.id)?.(message.text);
+    waiting.delete(message.id);
+  });
+  return () =>
+    new Promise((resolve) => {
+      waiting.set(++asked, resolve);
+      tell({ kind: 'expose', id: asked });
+    });
 }

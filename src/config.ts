@@ -251,7 +251,19 @@ function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
 
 function storeConfig(url: string): StoreConfig {
   if (url.startsWith('mongodb')) return { kind: 'mongodb', url };
-  return { kind: 'sqlite', path: url === 'memory:' ? ':memory:' : url.slice('sqlite:'.length) };
+  if (url === 'memory:') return { kind: 'sqlite', path: ':memory:' };
+  const path = url.slice('sqlite:'.length);
+  if (path === ':memory:') return { kind: 'sqlite', path };
+  // sqlite:// and options mean different things to different programs: neither is taken for a part of a file's name.
+  const name = path.replace(/^(\/\/+|file:)+/, '').replace(/\?.*$/s, '');
+  if (/^(:memory:?|memory:)$/.test(name)) throw new Error('STORE_URL is to be memory: for a store in memory');
+  if (name.startsWith('~')) throw new Error('STORE_URL is to be a whole path: ~ is not expanded');
+  if (name !== path) {
+    const file = name.replace(/^(\.?\/)+/, '') || 'FILE';
+    const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
+    throw new Error(`STORE_URL is to be ${spellings}: without //, file: and ?`);
+  }
+  return { kind: 'sqlite', path };
 }
 
 function isKeySetUrl(text: string): boolean {

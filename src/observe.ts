@@ -1,14 +1,75 @@
-import { type Logger, pino } from 'pino';
+import { once } from 'node:events';
+import { constants, fstatSync, openSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import sonicBoom from 'sonic-boom';
 
 export type { Logger } from 'pino';
 
+/** Bytes of lines that wait for stdout; lines beyond them are dropped. */
+const BUFFERED_BYTES = 8_388_608;
+/** From a failed write to the next attempt, in milliseconds. */
+const REWRITE_MS = 1000;
+/** How long a stop waits for lines that are not written yet, in milliseconds. */
+const FLUSH_MS = 500;
+
 /**
- * Structured log lines on stdout, one JSON object each, so that no input can begin a line of its own. They never hold
+ * Structured log lines, one JSON object each, so that no input can begin a line of its own. They never hold
  * message text, credentials or query strings: of an error, only what is listed here.
  */
-export function createLogger(level: string): Logger {
-  return pino({ level, serializers: { err: describeError } }, pino.destination({ sync: false }));
+export function createLogger(level: string, output: DestinationStream): Logger {
+  return pino({ level, serializers: { err: describeError } }, output);
+}
+
+export interface Output extends DestinationStream {
+  /** Writes what waits, for a short time at most. Later lines are discarded. */
+  close(): Promise<void>;
+}
+
+/**
+ * The standard output as a destination that neither blocks nor fails: lines wait in a bounded buffer while it takes
+ * none (full disk, reader that does not read), and go on when it does. `dropped` is called for each line beyond it.
+ */
+export function openOutput(dropped: () => void): Output {
+  // With a minimum length of 0 its flush() would do nothing.
+  const stdout = new sonicBoom.SonicBoom({ fd: openStdout(), sync: false, maxLength: BUFFERED_BYTES, minLength: 1 });
+  let closed = false;
+  let retrying = false;
+  stdout.on('error', async () => {
+    if (retrying) return;
+    retrying = true;
+    await delay(REWRITE_MS, undefined, { ref: false });
+    retrying = false;
+    if (!closed) stdout.flush();
+  });
+  stdout.on('drop', dropped);
+  return {
+    write(line) {
+      if (!closed) stdout.write(line);
+    },
+    async close() {
+      if (closed) return;
+      closed = true;
+      const written = once(stdout, 'close').catch(() => {});
+      stdout.end();
+      await Promise.race([written, delay(FLUSH_MS, undefined, { ref: false })]);
+    },
+  };
+}
+
+/** A descriptor of the standard output on which no write waits: a waiting one would hold up the end of the process. */
+function openStdout(): number {
+  if (fstatSync(1).isFile()) return 1;
+  const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
+  try {
+    // Pipes and terminals are opened anew: the mode of descriptor 1 is shared with other processes.
+    return openSync('/dev/stdout', O_WRONLY | O_NONBLOCK | O_NOCTTY);
+  } catch {
+    // A socket cannot be opened. Node.js makes it non-blocking for its own stream.
+    process.stdout.on('error', () => {});
+    return 1;
+  }
 }
 
 function describeError(error: unknown): object {
@@ -64,16 +125,21 @@ export interface Metrics {
   answered(operation: 'query' | 'mutation' | 'subscription' | 'invalid', milliseconds: number): void;
   connected(transport: Transport): void;
   disconnected(transport: Transport): void;
+  /** A line of the log was not written. */
+  droppedLogLine(): void;
   /** `count` is asked at each scrape. */
   countSubscriptions(count: () => number): void;
   /** The Prometheus text exposition format and its content type. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }
 
-export function createMetrics(): Metrics {
+/** `exposing` makes what gives the text that is scraped. */
+export function createMetrics(exposing = (registry: Registry) => () => registry.metrics()): Metrics {
   const registry = new Registry();
+  const expose = exposing(registry);
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
+  new Gauge({ name: 'kredichat_workers', help: 'Processes that these numbers are of.', registers }).set(1);
   const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
   const sends = new Counter({ name: 'kredichat_messages_sent_total', help: 'Messages stored.', registers });
   const sendSeconds = new Histogram({
@@ -106,6 +172,11 @@ export function createMetrics(): Metrics {
     labelNames: ['transport'],
     registers,
   });
+  const droppedLines = new Counter({
+    name: 'kredichat_log_lines_dropped_total',
+    help: 'Log lines dropped because the standard output takes none.',
+    registers,
+  });
   return {
     sent(messages, milliseconds) {
       sends.inc(messages);
@@ -116,6 +187,7 @@ export function createMetrics(): Metrics {
     answered: (operation, milliseconds) => operations.observe({ operation }, milliseconds / 1000),
     connected: (transport) => connections.inc({ transport }),
     disconnected: (transport) => connections.dec({ transport }),
+    droppedLogLine: () => droppedLines.inc(),
     countSubscriptions(count) {
       new Gauge({
         name: 'kredichat_subscriptions',
@@ -127,7 +199,7 @@ export function createMetrics(): Metrics {
       });
     },
     async scrape() {
-      return { contentType: registry.contentType, body: await registry.metrics() };
+      return { contentType: registry.contentType, body: await expose() };
     },
   };
 }

@@ -4,7 +4,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { createChat } from './chat/chat.ts';
 import type { Config } from './config.ts';
 import type { Instant } from './model.ts';
-import { createAudit, createMetrics, type Logger } from './observe.ts';
+import { createAudit, createMetrics, type Logger, type Metrics } from './observe.ts';
 import { createSchema } from './operations/schema.ts';
 import type { Store } from './store/store.ts';
 import { createGate } from './transport/gate.ts';
@@ -54,6 +54,7 @@ export interface ServerOptions {
   readonly config: Config;
   readonly store: Store;
   readonly logger: Logger;
+  readonly metrics?: Metrics;
   /** Wall clock, milliseconds since 1970. */
   readonly clock?: () => Instant;
 }
@@ -68,9 +69,9 @@ export interface Server {
 }
 
 /** Puts HTTP, graphql-ws and the legacy shim on one port. */
-export function createServer({ config, store, logger, clock = Date.now }: ServerOptions): Server {
+export function createServer(options: ServerOptions): Server {
+  const { config, store, logger, metrics = createMetrics(), clock = Date.now } = options;
   const { limits } = config;
-  const metrics = createMetrics();
   const onError = (error: unknown) => logger.error({ err: error }, 'background work failed');
   const { messagesPerMinute, messageBurst } = limits;
   const chat = createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError });
@@ -169,7 +170,7 @@ export function createServer({ config, store, logger, clock = Date.now }: Server
       await Promise.race([chat.ping(), late(READY_MS)]);
       return [200, 'ready\n'];
     } catch {
-      return [503, 'the store does not answer\n'];
+      return [503, 'the store takes no writes: the log names the cause\n'];
     }
   }
 

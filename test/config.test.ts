@@ -20,6 +20,8 @@ describe('the configuration', () => {
   test('takes what is set', () => {
     expect(readConfig({ STORE_URL: 'memory:' }).store).toEqual({ kind: 'sqlite', path: ':memory:' });
     expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).store).toEqual({ kind: 'sqlite', path: '/var/lib/k.db' });
+    expect(readConfig({ STORE_URL: 'sqlite:./k.db' }).store).toEqual({ kind: 'sqlite', path: './k.db' });
+    expect(readConfig({ STORE_URL: 'sqlite::memory:' }).store).toEqual({ kind: 'sqlite', path: ':memory:' });
     const url = 'mongodb://a,b/chat?replicaSet=rs';
     expect(readConfig({ STORE_URL: url }).store).toEqual({ kind: 'mongodb', url });
     expect(readConfig({ ALLOWED_ORIGINS: 'https://a.example, http://b.example:81' }).allowedOrigins).toEqual([
@@ -71,6 +73,34 @@ describe('the configuration', () => {
     ['LOG_LEVEL', 'loud'],
   ])('refuses %s=%s in one line that names it', (name, value) => {
     expect(() => readConfig({ [name]: value })).toThrow(new RegExp(`^${name} [^\n]+$`));
+  });
+
+  test.each([
+    ['sqlite://data/x.db', 'data/x.db'],
+    ['sqlite://./x.db', 'x.db'],
+    ['sqlite:///var/lib/x.db', 'var/lib/x.db'],
+    ['sqlite:////var/lib/x.db', 'var/lib/x.db'],
+    ['sqlite:file:x.db', 'x.db'],
+    ['sqlite:file:///data/x.db?mode=ro', 'data/x.db'],
+    ['sqlite:data/x.db?mode=ro', 'data/x.db'],
+    ['sqlite://', 'FILE'],
+  ])(
+    'refuses STORE_URL=%s, which other programs understand in different ways, with the spellings of ours',
+    (url, file) => {
+      const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
+      expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL is to be ${spellings}`);
+    },
+  );
+
+  test.each(['sqlite:///:memory:', 'sqlite:memory:', 'sqlite:file::memory:?cache=shared'])(
+    'refuses STORE_URL=%s with the spelling of a store in memory',
+    (url) => {
+      expect(() => readConfig({ STORE_URL: url })).toThrow('STORE_URL is to be memory:');
+    },
+  );
+
+  test('refuses a folder named ~, which a shell would have expanded', () => {
+    expect(() => readConfig({ STORE_URL: 'sqlite:~/x.db' })).toThrow('STORE_URL is to be a whole path');
   });
 
   test('with tokens is told how they are checked, in one way, and is closed by default', () => {

@@ -1,17 +1,18 @@
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Answer, connectGraphql, connectLegacy, type GraphqlLine, legacyOnce, post } from './support/clients.ts';
-import { processes } from './support/process.ts';
+import { freePort, listening, processes } from './support/process.ts';
 
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'c1', members: [ANN, BOB] };
 const SEND =
   'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
 
-const { directory, run, start, kill } = processes();
+const { directory, run, runAs, start, kill } = processes();
 
 /** The log of the conversation, read whole. */
 async function log(url: string): Promise<{ seq: number; clientId: string; text: string }[]> {
@@ -149,6 +150,42 @@ describe('SIGTERM', () => {
   });
 });
 
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  '%s drains, and a second signal of any kind does not cut that short',
+  async (signal) => {
+    const { child, url } = await start({ STORE_URL: 'memory:', LOG_LEVEL: 'info' });
+    // A request that is not complete: the drain waits for it.
+    const socket = connectTcp({ port: Number(new URL(url).port), host: '127.0.0.1' });
+    socket.on('error', () => {}).write('POST /graphql HTTP/1.1\r\nHost: x\r\n');
+    await once(socket, 'connect');
+    await fetch(`${url}/healthz`);
+    const exit = once(child, 'exit');
+    const draining = new Promise<void>((resolve) => {
+      child.stdout?.on('data', (chunk) => String(chunk).includes('draining') && resolve());
+    });
+    child.kill(signal);
+    await draining;
+    for (const second of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) child.kill(second);
+    expect(await exit).toEqual([0, null]);
+    socket.destroy();
+  },
+);
+
+test('a terminal that is closed drains the server, whose exit code is 0', async () => {
+  const exitCode = join(directory, 'exit-code');
+  const main = JSON.stringify(join(import.meta.dirname, '../dist/main.js'));
+  const command = `${JSON.stringify(process.execPath)} ${main}`;
+  // The shell of the terminal ends with it; the one below it stays for the exit code.
+  const shell = `(trap "" HUP; ${command}; echo $? > ${JSON.stringify(exitCode)}); true`;
+  const environment = { STORE_URL: 'sqlite:terminal/kredichat.db', SHELL: '/bin/sh' };
+  const { child, url } = await listening(runAs(['script', '-qfc', shell, '/dev/null'], environment));
+  await post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'x' } });
+  child.kill('SIGKILL');
+  await expect.poll(() => existsSync(exitCode) && readFileSync(exitCode, 'utf8'), { timeout: 20_000 }).toBe('0\n');
+  const { url: again } = await start({ STORE_URL: 'sqlite:terminal/kredichat.db' });
+  expect(await log(again)).toHaveLength(1);
+});
+
 test('SIGTERM is not held up by a client that was refused and keeps its half open', async () => {
   const { child, url } = await start({ STORE_URL: 'memory:' });
   const socket = connectTcp({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
@@ -208,6 +245,113 @@ describe('starting', () => {
       /^kredichat: HOST, PORT: listen EADDRINUSE.*\n$/,
     );
   });
+});
+
+describe('a standard output', () => {
+  const VIEWER = '{ viewer { email } }';
+  const MAIN = join(import.meta.dirname, '../dist/main.js');
+
+  /** Starts a server whose standard output is where `shell` puts it; resolves once it serves. */
+  async function startInShell(shell: string): Promise<{ child: ChildProcess; url: string }> {
+    const port = await freePort();
+    const environment = { STORE_URL: 'memory:', LOG_LEVEL: 'info', PORT: String(port), NODE: process.execPath, MAIN };
+    const child = runAs(['bash', '-c', shell], environment);
+    const url = `http://127.0.0.1:${port}`;
+    const serves = () =>
+      fetch(`${url}/healthz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await expect.poll(serves, { timeout: 20_000 }).toBe(true);
+    return { child, url };
+  }
+
+  async function servesAndStops(child: ChildProcess, url: string, requests: number): Promise<void> {
+    for (let i = 0; i < requests; i++) expect((await post(url, ANN, VIEWER)).data.viewer.email).toBe(ANN);
+    const exit = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await exit).toEqual([0, null]);
+  }
+
+  test('that is full from the start changes nothing', async () => {
+    const { child, url } = await startInShell('exec "$NODE" "$MAIN" > /dev/full');
+    await servesAndStops(child, url, 20);
+  });
+
+  test('that becomes full changes nothing, and takes lines again when it can', async () => {
+    const file = join(directory, 'full.log');
+    const { child, url } = await startInShell(`ulimit -S -f 8; exec "$NODE" "$MAIN" > ${JSON.stringify(file)}`);
+    for (let i = 0; i < 100; i++) await post(url, ANN, VIEWER);
+    await expect.poll(() => statSync(file).size, { timeout: 20_000 }).toBe(8192);
+    execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited']);
+    await servesAndStops(child, url, 20);
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').slice(1);
+    expect(lines.map((line) => JSON.parse(line)).filter(({ audit }) => audit === 'viewer')).toHaveLength(120);
+  });
+
+  test('that is a pipe whose reader has gone changes nothing', async () => {
+    const { child, url } = await startInShell('exec "$NODE" "$MAIN" > >(exec true)');
+    await servesAndStops(child, url, 20);
+  });
+
+  test('that is a pipe that is not read changes nothing', async () => {
+    const { child, url } = await startInShell('exec "$NODE" "$MAIN" > >(exec sleep 600 > /dev/null 2>&1)');
+    // More lines than the pipe holds.
+    const many = Array.from({ length: 15 }, (_, i) => `a${i}: conversation(by: { id: "x" }) { id }`).join('\n');
+    for (let i = 0; i < 40; i++) expect(await post(url, ANN, `{ ${many} }`)).toHaveProperty('data');
+    await servesAndStops(child, url, 20);
+  });
+
+  test('that is not read holds back 8 MiB of lines; more are dropped, and counted', async () => {
+    const observe = JSON.stringify(join(import.meta.dirname, '../dist/observe.js'));
+    const script = `const { openOutput } = await import(${observe});
+      let dropped = 0;
+      const output = openOutput(() => dropped++);
+      for (let i = 0; i < 20; i++) output.write('x'.repeat(1_048_575) + '\\n');
+      await output.close();
+      process.stderr.write(String(dropped));
+      process.exit(0);`;
+    const child = runAs([process.execPath, '--input-type=module', '-e', script], {});
+    let errors = '';
+    child.stderr?.on('data', (chunk) => {
+      errors += chunk;
+    });
+    expect(await once(child, 'close')).toEqual([0, null]);
+    expect(errors).toBe('12');
+  });
+});
+
+test('while no send can be stored /readyz is 503, and two lines of the log tell of it', {
+  timeout: 60_000,
+}, async () => {
+  const main = JSON.stringify(join(import.meta.dirname, '../dist/main.js'));
+  const shell = `ulimit -S -f 300; exec ${JSON.stringify(process.execPath)} ${main}`;
+  const environment = { STORE_URL: 'sqlite:limited/kredichat.db', LOG_LEVEL: 'warn' };
+  const { child, url } = await listening(runAs(['bash', '-c', shell], environment));
+  let output = '';
+  child.stdout?.on('data', (chunk) => {
+    output += chunk;
+  });
+  const told = () => output.split('\n').filter((line) => line.includes('the store is'));
+  const ready = async () => (await fetch(`${url}/readyz`)).status;
+  const send = (clientId: string, length: number): Promise<Answer> =>
+    post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'x'.repeat(length), clientId } });
+
+  expect(await ready()).toBe(200);
+  let answer: Answer = {};
+  for (let i = 0; i < 200 && !answer.errors; i++) answer = await send(`${i}`, 3000);
+  expect(answer.errors?.[0]).toMatchObject({ extensions: { code: 'UNAVAILABLE' } });
+  // Small sends take the room that is left after a large one failed.
+  for (let i = 0; i < 100; i++) if ((await send(`small ${i}`, 1)).errors) break;
+  for (let i = 0; i < 50; i++) expect(await ready()).toBe(503);
+  expect(await send('last', 3000)).toHaveProperty('errors');
+
+  execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited']);
+  expect(await ready()).toBe(200);
+  expect((await send('last', 3000)).errors).toBeUndefined();
+  await expect.poll(() => told().length, { timeout: 20_000 }).toBe(2);
+  expect(told()[0]).toContain('the store is unavailable: SQLITE_');
+  expect(told()[1]).toContain('the store is available again');
 });
 
 test('the documented frames work against a fresh process', async () => {

@@ -1,11 +1,34 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach } from 'vitest';
 
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
+
+/** A port that nothing listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Resolves once the server says on its standard output that it listens. */
+export async function listening(child: ChildProcess): Promise<{ child: ChildProcess; url: string; ws: string }> {
+  let output = '';
+  for await (const chunk of child.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
+    output += chunk;
+    const url = /http:\/\/\S+:\d+/.exec(output)?.[0];
+    if (!url) continue;
+    child.stdout?.resume();
+    return { child, url, ws: url.replace('http', 'ws') };
+  }
+  throw new Error(`the server ended: ${output}`);
+}
 
 /** Servers in processes of their own, in an empty folder, killed after each test. */
 export function processes() {
@@ -17,8 +40,17 @@ export function processes() {
   afterAll(() => rmSync(directory, { recursive: true }));
 
   function run(environment: Record<string, string>, ...args: string[]): ChildProcess {
+    return runAs([process.execPath, MAIN, ...args], environment);
+  }
+
+  /** Runs a command with the environment of a server. */
+  function runAs(
+    [command = '', ...args]: string[],
+    environment: Record<string, string>,
+    cwd = directory,
+  ): ChildProcess {
     const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment };
-    const child = spawn(process.execPath, [MAIN, ...args], { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     started.push(child);
     return child;
   }
@@ -26,22 +58,9 @@ export function processes() {
   return {
     directory,
     run,
+    runAs,
     /** Starts the server as an operator would; resolves once it listens. */
-    async start(
-      environment: Record<string, string> = {},
-      ...args: string[]
-    ): Promise<{ child: ChildProcess; url: string; ws: string }> {
-      const child = run(environment, ...args);
-      let output = '';
-      for await (const chunk of child.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
-        output += chunk;
-        const url = /http:\/\/\S+:\d+/.exec(output)?.[0];
-        if (!url) continue;
-        child.stdout?.resume();
-        return { child, url, ws: url.replace('http', 'ws') };
-      }
-      throw new Error(`the server ended: ${output}`);
-    },
+    start: (environment: Record<string, string> = {}, ...args: string[]) => listening(run(environment, ...args)),
     async kill(child: ChildProcess): Promise<void> {
       const exit = once(child, 'exit');
       child.kill('SIGKILL');

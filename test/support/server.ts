@@ -38,8 +38,8 @@ export async function startServer(
   options: TestServerOptions = {},
 ): Promise<TestServer> {
   const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
-  const { store = await freshStore(), clock = Date.now, logger = createLogger(config.logLevel) } = options;
-  const { whenDone = onTestFinished } = options;
+  const { store = await freshStore(), clock = Date.now, whenDone = onTestFinished } = options;
+  const { logger = createLogger(config.logLevel, process.stdout) } = options;
   const server = createServer({ config, store, clock, logger });
   const url = await server.listen();
   whenDone(async () => {

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync, readSync, realpathSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readSync, realpathSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -29,6 +29,8 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   const file = existsSync(path) ? realpathSync(path) : resolve(path);
   if (existsSync(file)) checkHeader(file);
   else mkdirSync(dirname(file), { recursive: true });
+  // SQLite itself opens what cannot be written as read-only, without a word.
+  for (const path of [dirname(file), file]) if (existsSync(path)) accessSync(path, constants.W_OK);
   const lock = lockFile(file);
   try {
     const version = existsSync(file) ? checkContent(file) : 0;

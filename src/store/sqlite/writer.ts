@@ -2,7 +2,6 @@ import type Database from 'libsql';
 import type { ConversationId, EmailAddress, Message, Role, View } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
 import type { Indexer } from './indexer.ts';
-import { VERSION } from './schema.ts';
 import type { Scrubber } from './scrubber.ts';
 import type { SearchIndex } from './search-index.ts';
 
@@ -24,6 +23,14 @@ export type Command =
     }
   | { readonly kind: 'index'; readonly pks: readonly number[] }
   | { readonly kind: 'ping' };
+
+/**
+ * Pages a ping writes: as many as an ordinary send. After a failed write it is more, because what the log took of that
+ * write is room for small ones.
+ */
+const [PROBE_PAGES, SUSPICIOUS_PAGES] = [16, 64];
+/** For how long what a ping found is taken as the answer of the next, in milliseconds. */
+const PROBED_MS = 500;
 
 /** What is kept beside the tables, or done behind the writes. */
 export interface Chores {
@@ -72,6 +79,12 @@ export function createWriter(
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
+
+  // The same content: the pages are written nevertheless.
+  const probe = db.prepare('UPDATE sqlite_dbpage SET data = data WHERE pgno <= ?');
+  let probedAt = Number.NEGATIVE_INFINITY;
+  /** Whether the last write failed. */
+  let failing = false;
 
   /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
   let rows: unknown[][] = [];
@@ -157,8 +170,11 @@ export function createWriter(
         flush();
         return indexer.catchUp(command.pks);
       case 'ping':
-        // Writes a page of the file, so that it fails when the next write would.
-        db.exec(`PRAGMA user_version = ${VERSION}`);
+        // Writes pages of the file, so that it fails when the next write would.
+        if (failing || performance.now() - probedAt > PROBED_MS) {
+          probe.run([failing ? SUSPICIOUS_PAGES : PROBE_PAGES]);
+          probedAt = performance.now();
+        }
         return true;
     }
   }
@@ -176,13 +192,16 @@ export function createWriter(
       flush();
       committing = true;
       db.exec('COMMIT');
+      if (outcomes.some(({ changed }) => changed)) failing = false;
       return outcomes;
     } catch (error) {
+      failing = true;
       if (db.inTransaction) db.exec('ROLLBACK');
       if (commands.length > 1) return commands.flatMap((command) => commit([command]));
       // A full disk fails before anything reaches the log; after another failure of COMMIT nobody knows.
-      const full = error instanceof Error && 'code' in error && error.code === 'SQLITE_FULL';
-      return [{ failed: String(error), nothingWritten: full || !committing }];
+      const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+      const failed = error instanceof Error ? `${code || error.name}: ${error.message}` : String(error);
+      return [{ failed, nothingWritten: code === 'SQLITE_FULL' || !committing }];
     }
   }
   return commit;

@@ -1,0 +1,31 @@
+// Before `npm start`: builds dist/ where it is missing or older than its sources. Without the development packages it
+// is started as it is. Nothing is written where there is nothing to build.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = import.meta.dirname;
+const SOURCES = ['package-lock.json', 'codegen.yml', 'tsconfig.json', 'tsconfig.build.json', 'schema', 'src', 'web'];
+
+/** The last change of a file, or of any below a folder, generated ones apart. */
+function changed(path) {
+  if (!existsSync(path)) return 0;
+  const { mtimeMs } = statSync(path);
+  const names = statSync(path).isDirectory() ? readdirSync(path) : [];
+  return Math.max(mtimeMs, ...names.filter((name) => name !== 'generated').map((name) => changed(join(path, name))));
+}
+
+// The last file that a build writes.
+const built = changed(join(root, 'dist/web/index.html'));
+const stale = SOURCES.some((source) => changed(join(root, source)) > built);
+const canBuild = existsSync(join(root, 'node_modules/.bin/graphql-codegen'));
+if (built === 0 && !canBuild) {
+  process.stderr.write(
+    'kredichat: dist/ is missing; npm ci && npm run build makes it, with the development packages\n',
+  );
+  process.exit(1);
+}
+if (stale && canBuild) {
+  const { status } = spawnSync('npm', ['run', 'build', '--silent'], { cwd: root, stdio: 'inherit' });
+  process.exit(status ?? 1);
+}

@@ -1,0 +1,79 @@
+import type { Logger } from '../observe.ts';
+import { type Store, StoreUnavailable } from './store.ts';
+
+/** While an outage lasts: the time between two questions whether it is over, in milliseconds. */
+const ASK_MS = 1000;
+/** An outage is over when the store takes writes, and none has failed for this long, in milliseconds. */
+const QUIET_MS = 3000;
+/** A ping that takes longer than this is an outage, in milliseconds. */
+const LATE_MS = 4000;
+
+export interface Outages {
+  /** The store failed: logged once an outage. */
+  report(cause: unknown): void;
+  /** The store, whose failures are reported. */
+  watch(store: Store): Store;
+}
+
+/** Logs the cause of an outage of the store when it begins, and its end: one line each, however many calls fail. */
+export function createOutages(logger: Logger): Outages {
+  let lastFailure: number | null = null;
+  let ping: (() => Promise<void>) | null = null;
+  let closed = false;
+
+  function report(cause: unknown): void {
+    if (closed) return;
+    const begins = lastFailure === null;
+    lastFailure = performance.now();
+    if (!begins) return;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    logger.error({ err: cause }, `the store is unavailable: ${why}`);
+    ask();
+  }
+
+  function ask(): void {
+    setTimeout(async () => {
+      const answers = await ping?.().then(
+        () => true,
+        () => false,
+      );
+      if (closed) return;
+      if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return ask();
+      lastFailure = null;
+      logger.warn('the store is available again');
+    }, ASK_MS).unref();
+  }
+
+  const observed =
+    (call: (...args: never[]) => Promise<unknown>) =>
+    async (...args: never[]) => {
+      try {
+        return await call(...args);
+      } catch (error) {
+        if (error instanceof StoreUnavailable) report(error.cause);
+        throw error;
+      }
+    };
+
+  return {
+    report,
+    watch(store) {
+      // A search may be given up while the store is well.
+      const { watch, close, search, ...calls } = store;
+      const entries = Object.entries(calls).map(([name, call]) => [name, observed(call)]);
+      const watched = Object.fromEntries(entries) as typeof calls;
+      ping = async () => {
+        const late = setTimeout(() => report(new Error(`no answer within ${LATE_MS} ms`)), LATE_MS).unref();
+        await watched.ping().finally(() => clearTimeout(late));
+      };
+      return {
+        ...watched,
+        ...{ watch, search, ping },
+        close() {
+          closed = true;
+          return close();
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,156 @@
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { listening, processes } from './support/process.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const root = mkdtempSync(join(tmpdir(), 'kredichat-package-'));
+/** The package as `npm pack` makes it, in a folder of its own with the packages that production needs. */
+const installed = join(root, 'consumer/node_modules/kredichat');
+const modules = join(root, 'consumer/node_modules');
+afterAll(() => rmSync(root, { recursive: true }));
+
+// Each starts npm, or a compiler.
+vi.setConfig({ testTimeout: 180_000 });
+
+const { runAs } = processes();
+const start = (environment: Record<string, string> = {}) =>
+  runAs(['npm', 'start'], { STORE_URL: 'memory:', LOG_LEVEL: 'info', ...environment }, installed);
+
+/** Everything a process writes from now on, when it has ended. */
+async function ended(child: ChildProcess): Promise<{ code: number | null; output: string }> {
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk) => {
+      output += chunk;
+    });
+  const [code] = await once(child, 'close');
+  return { code, output };
+}
+
+beforeAll(() => {
+  // Without its scripts: dist/ is built already.
+  execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', root], { cwd: ROOT });
+  const [archive = ''] = readdirSync(root).filter((name) => name.endsWith('.tgz'));
+  mkdirSync(installed, { recursive: true });
+  execFileSync('tar', ['-xzf', join(root, archive), '-C', installed, '--strip-components', '1']);
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  for (const name of Object.keys(dependencies)) {
+    mkdirSync(dirname(join(modules, name)), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
+  }
+});
+
+describe('the package', () => {
+  test('gives the client, with its types', () => {
+    const consumer = join(root, 'consumer');
+    writeFileSync(
+      join(consumer, 'main.ts'),
+      `import { createClient, type Client } from 'kredichat/client';
+       const webSocketImpl = class {} as unknown as typeof WebSocket;
+       const url = 'http://127.0.0.1:1/graphql';
+       const client: Client = createClient({ url, token: () => 'ann@example.com', webSocketImpl });
+       // @ts-expect-error: there is no such option.
+       export const wrong = () => createClient({ url: 1 });
+       console.log(client.status.get().state);
+       client.close();`,
+    );
+    writeFileSync(join(consumer, 'package.json'), '{ "type": "module" }');
+    const options = [
+      '--module',
+      'nodenext',
+      '--strict',
+      '--target',
+      'es2023',
+      '--lib',
+      'es2023,dom',
+      '--noEmitOnError',
+    ];
+    execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...options, 'main.ts'], {
+      cwd: consumer,
+    });
+    const state = execFileSync(process.execPath, ['main.js'], { cwd: consumer, encoding: 'utf8' });
+    expect(state).toMatch(/^\w+\n$/);
+  });
+
+  test('holds no sources and no state of the build', () => {
+    const files = readdirSync(installed, { recursive: true, encoding: 'utf8' });
+    expect(files.filter((file) => /\.(tsbuildinfo|map|tsx|test\.ts)$|^src|^test/.test(file))).toEqual([]);
+    expect(files).toContain('docs/OPERATIONS.md');
+  });
+});
+
+describe('npm start without the development packages', () => {
+  const files = () => readdirSync(installed, { recursive: true, encoding: 'utf8' }).sort();
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'serves, writes no file, and at %s drains before npm ends with 0',
+    async (signal) => {
+      const before = files();
+      const { child, url } = await listening(start());
+      for (const path of ['/readyz', '/', '/docs/OPERATIONS.md']) expect((await fetch(url + path)).status).toBe(200);
+      const html = await (await fetch(`${url}/graphql`, { headers: { accept: 'text/html' } })).text();
+      expect(html).toContain('kredichatFetcher');
+      const end = ended(child);
+      child.kill(signal);
+      expect((await end).code).toBe(0);
+      expect((await end).output).toContain('draining');
+      await expect(fetch(`${url}/healthz`)).rejects.toThrow();
+      expect(files()).toEqual(before);
+    },
+  );
+
+  test.each(['SIGHUP', 'SIGKILL'] as const)('drains when npm ends by %s', async (signal) => {
+    const { child, url } = await listening(start());
+    // Of npm and of the server: the pipe closes with the second.
+    const end = ended(child);
+    child.kill(signal);
+    expect((await end).output).toContain('draining');
+    await expect(fetch(`${url}/healthz`)).rejects.toThrow();
+  });
+
+  test('says what is missing when nothing is built', async () => {
+    const bare = join(root, 'bare');
+    mkdirSync(bare);
+    for (const name of ['package.json', 'prestart.js']) copyFileSync(join(installed, name), join(bare, name));
+    const { code, output } = await ended(runAs(['npm', 'start'], {}, bare));
+    expect(code).toBe(1);
+    expect(output).toMatch(/^kredichat: dist\/ is missing; .*npm run build/m);
+  });
+});
+
+test('before a start is built what is missing or older than its sources, and nothing else', () => {
+  const tree = join(root, 'tree');
+  for (const folder of ['node_modules/.bin', 'src/generated', 'dist/web'])
+    mkdirSync(join(tree, folder), { recursive: true });
+  copyFileSync(join(ROOT, 'prestart.js'), join(tree, 'prestart.js'));
+  writeFileSync(join(tree, 'node_modules/.bin/graphql-codegen'), '');
+  writeFileSync(join(tree, 'src/a.ts'), '');
+  const build = `node -e "fs.writeFileSync('dist/web/index.html', ''); fs.appendFileSync('builds', '1')"`;
+  writeFileSync(join(tree, 'package.json'), JSON.stringify({ type: 'module', scripts: { build } }));
+  const builds = () => {
+    execFileSync(process.execPath, ['prestart.js'], { cwd: tree });
+    return existsSync(join(tree, 'builds')) ? readFileSync(join(tree, 'builds'), 'utf8').length : 0;
+  };
+  expect(builds()).toBe(1);
+  expect(builds()).toBe(1);
+  const later = Date.now() / 1000 + 10;
+  utimesSync(join(tree, 'src/generated'), later, later);
+  expect(builds()).toBe(1);
+  utimesSync(join(tree, 'src/a.ts'), later, later);
+  expect(builds()).toBe(2);
+});
