@@ -6,7 +6,7 @@ import { badInput } from './errors.ts';
 import { checkText } from './values.ts';
 import { type MessageView, viewIn } from './view.ts';
 
-/** Different words of one query. */
+/** Different words of one query; a run in a script without spaces is one. */
 const MAX_TERMS = 20;
 
 /** What a search came to, and where each of it stands among all that was found. */

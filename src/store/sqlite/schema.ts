@@ -74,6 +74,8 @@ const MIGRATIONS = [
   -- Whether there is to be one more round, when the one that has begun is done.
   ALTER TABLE scrub ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
   ${REBUILD_SEARCH}`,
+  // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
+  REBUILD_SEARCH,
 ];
 
 /** The version this program writes. */
