@@ -308,6 +308,18 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(await find('alpha')).toEqual([]);
     });
 
+    test('finds a message that is edited meanwhile and matches before and after', async () => {
+      await say('c', ['alpha 0']);
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      for (let i = 1; i <= 40; i++) {
+        const [found] = await Promise.all([
+          find('alpha'),
+          change(id, 1, (before, rev) => edited(before, rev, `alpha ${i}`)),
+        ]);
+        expect([[`alpha ${i - 1}`], [`alpha ${i}`]]).toContainEqual(found);
+      }
+    });
+
     test('ranks 1,000 matches: of the most recently active conversations, and there the newest', async () => {
       await say('old', ['word word', 'word']);
       for (let i = 0; i < 1100; i += 100) {

@@ -257,8 +257,10 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.findOne({ seq: 1 })).toMatchObject({ rev: 7 });
       await change(two, 2, (message, rev) => edited(message, rev, 'edited'));
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8 });
+      // The stores read what a majority has.
+      const writeConcern = { w: 'majority' } as const;
       for (const document of before.slice(1))
-        await stored.replaceOne({ _id: document._id }, { ...document, changing: true });
+        await stored.replaceOne({ _id: document._id }, { ...document, changing: true }, { writeConcern });
       const look = async () => {
         for (const store of [one, two, three]) {
           expect((await store.messages(id, 1, 6)).map(({ text }) => text)).toEqual([

@@ -2,7 +2,7 @@ import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import { MAX_RANKED, type Ranked, rank } from '../ranking.ts';
 import type { SearchPage, Store } from '../store.ts';
-import { type IndexKey, keysOf, type Term } from '../words.ts';
+import { createScorer, type IndexKey, keysOf, type Term } from '../words.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
 
 /** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */
@@ -51,18 +51,19 @@ export function createSearch(
     }
   }
 
-  /** The whole messages of a page. What was changed in between is not what was found. */
-  async function complete({ hits, ...rest }: SearchPage<Found>): Promise<SearchPage> {
+  /** The whole messages of a page. One that was changed in between is left out, unless it still matches. */
+  async function complete({ hits, ...rest }: SearchPage<Found>, terms: readonly Term[]): Promise<SearchPage> {
     const pending = hits.flatMap(({ message: { document } }) => ('revisions' in document ? [document] : []));
     const others = hits.filter(({ message: { document } }) => !('revisions' in document));
     const conversation = { $in: [...new Set(others.map(({ message }) => message.conversationId))] };
     const those = { conversation, _id: { $in: others.map(({ message }) => message.document._id) } };
     const found = others.length > 0 ? await messages.find(those, { session }).toArray() : [];
+    const scoreOf = createScorer(terms);
     const whole = new Map([...pending, ...found].map((document) => [document._id, document]));
     return {
       hits: hits.flatMap(({ message: { document }, position }) => {
         const message = whole.get(document._id);
-        return message?.rev === document.rev ? [{ message: toMessage(message), position }] : [];
+        return message?.counts && scoreOf(message.text) > 0 ? [{ message: toMessage(message), position }] : [];
       }),
       ...rest,
     };
@@ -72,7 +73,7 @@ export function createSearch(
     // In this order, what leaves a conversation's document meanwhile is found in `messages`.
     const where = await searched(reader, conversation);
     if (where.length === 0) return { hits: [], hasNextPage: false, hasPreviousPage: false };
-    return complete(await rank(candidates(where, terms), terms, page));
+    return complete(await rank(candidates(where, terms), terms, page), terms);
   };
 }
 
