@@ -210,7 +210,7 @@ test('what is redacted is nowhere in the file, wherever its page has been', asyn
     return gone.filter((text) => bytes.includes(text));
   };
   // Without a stop: the scrubber works as soon as it has been answered.
-  await expect.poll(left, { timeout: 10_000 }).toEqual([]);
+  await expect.poll(left).toEqual([]);
   await store.close();
   const db = new Database(file);
   expect(db.prepare('PRAGMA integrity_check').raw().get()).toEqual(['ok']);

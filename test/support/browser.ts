@@ -53,4 +53,4 @@ export function describeInBrowser(name: string, tests: (open: OpenWindow) => voi
 }
 
 /** Waits until a page's state is as wanted; polls, for want of an event. */
-export const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 20_000, interval: 50 });
+export const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read);
