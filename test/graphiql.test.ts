@@ -34,6 +34,14 @@ describeInBrowser('GraphiQL in a browser', (openWindow) => {
     await expect.poll(shown(sender.page)).toContain('"configId": "invoice-programme-1"');
     expect([...watcher.foreign, ...sender.foreign]).toEqual([]);
     await watcher.page.close();
+    // In the same browser, which remembers the first window.
+    const second = await sender.page.context().newPage();
+    await second.goto(`${url}/graphql`);
+    await second.getByRole('tab').first().waitFor();
+    const [tabs, chosen] = [second.getByRole('tab'), second.getByRole('tab', { selected: true })];
+    expect((await tabs.allInnerTexts()).map((text) => text.trim())).toEqual(['Send', 'Inbox', 'Live']);
+    expect((await chosen.innerText()).trim()).toBe('Send');
+    expect(await sender.page.evaluate(() => localStorage.length)).toBe(0);
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { startServer } from './support/server.ts';
@@ -47,4 +47,13 @@ test('the snippets of the README do what it says, in its order', async () => {
   await run('With curl', url, /"seq":1\b.*"unreadTotal":1,.*"text":"Hello Bob"/s);
   await run('With the older frames', url, /Hello again.*Hello Bob.*CHAT_LIST/s);
   await run('From a program', url, /^Hello from a program$/m);
+});
+
+test('the page links to every document that the server has', async () => {
+  const { url } = await startServer();
+  const links = readFileSync(join(PROJECT, 'web/inbox/links.tsx'), 'utf8');
+  const paths = ['README.md', ...readdirSync(join(PROJECT, 'docs'))].map((file) => `/docs/${file}`);
+  const served = await Promise.all(paths.map(async (path) => (await fetch(url + path)).status === 200));
+  const linked = [...links.matchAll(/href="(\/docs\/[^"]+)"/g)].map(([, path]) => path);
+  expect(linked.sort()).toEqual(paths.filter((_, i) => served[i]).sort());
 });
