@@ -73,7 +73,7 @@ describe('to a stranger, a foreign conversation and a missing one are the same',
     return (wins - n / 2) / Math.sqrt((n * (a.length + b.length + 1)) / 12);
   }
 
-  test('in time, even while it is written to', { timeout: 60_000 }, async () => {
+  test('in time, even while it is written to', { timeout: 120_000 }, async () => {
     const server = await startServer();
     const { foreign, missing, stop } = await busy(server);
     const line = await connectGraphql(server.ws, EVE);
