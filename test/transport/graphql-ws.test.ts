@@ -409,7 +409,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
   });
 
   test('what a client sends after it was cut is not begun', async () => {
-    const { ws, url, server } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+    const { ws, url, server } = await startServer({ MAX_UNSENT_BYTES: '65536', HEARTBEAT_SECONDS: '300' });
     const line = await connectGraphql(ws, ANN);
     let id = '';
     for (let i = 0; i < 20; i++) id = await say(line, 'x'.repeat(10_000));
@@ -432,7 +432,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
 });
 
 test('an answer that is larger than the bound on unsent bytes is no reason to be cut', async () => {
-  const { ws } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+  const { ws } = await startServer({ MAX_UNSENT_BYTES: '65536', HEARTBEAT_SECONDS: '300' });
   const line = await connectGraphql(ws, ANN);
   const messages = Array.from({ length: 100 }, () => ({ text: '\u{1F600}'.repeat(2500) }));
   const sent = await line.run(
@@ -448,7 +448,7 @@ test('an answer that is larger than the bound on unsent bytes is no reason to be
 });
 
 test('a reader that stalls is cut with 4413 and resumes without a gap; others do not notice', async () => {
-  const { ws, url } = await startServer({ MAX_UNSENT_BYTES: '65536' });
+  const { ws, url } = await startServer({ MAX_UNSENT_BYTES: '65536', HEARTBEAT_SECONDS: '300' });
   const [ann, slow, quick] = [
     await connectGraphql(ws, ANN),
     await connectGraphql(ws, BOB),
