@@ -1,6 +1,6 @@
 import type { Conversation, ConversationId, EmailAddress, Viewer } from '../model.ts';
 import type { SearchPosition, SearchSlice, Store } from '../store/store.ts';
-import { type Term, termsOf } from '../store/words.ts';
+import { keysOf, type Term, termsOf } from '../store/words.ts';
 import { may } from './access.ts';
 import { badInput } from './errors.ts';
 import { checkText } from './values.ts';
@@ -25,7 +25,7 @@ export function searchTerms(query: string): Term[] {
 
 /** What a search counts as for the rate limit: prefixes look up many words each. */
 export function weightOfSearch(terms: readonly Term[]): number {
-  return Math.max(1, terms.filter(({ prefix }) => prefix).length);
+  return Math.max(1, terms.flatMap(keysOf).filter(({ prefix }) => prefix).length);
 }
 
 /**
