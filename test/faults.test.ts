@@ -157,7 +157,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of three', () =
         const newest = () => primary.admin({ replSetGetStatus: 1 }).then(({ optimes }) => optimes);
         await hold('alwaysOn');
         await expect
-          .poll(newest, { timeout: 5000 })
+          .poll(newest)
           .toSatisfy(({ appliedOpTime, lastCommittedOpTime }) => appliedOpTime.ts.gt(lastCommittedOpTime.ts));
         primary.signal('SIGKILL');
         await hold('off');

@@ -24,16 +24,24 @@ describeInBrowser('GraphiQL in a browser', (openWindow) => {
     const [watcher, sender] = [await openWindow(url), await openWindow(url)];
     for (const { page } of [watcher, sender]) await page.goto(`${url}/graphql`);
     await run(watcher.page, 'Live');
-    await expect.poll(() => server.subscriptions(), { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => server.subscriptions()).toBe(1);
     await run(sender.page, 'Send');
     const shown = (page: Page) => async () =>
       ((await page.locator('.graphiql-response').textContent()) ?? '').replace(/\s+/g, ' ');
-    await expect.poll(shown(sender.page), { timeout: 20_000 }).toContain('"seq": 1');
-    await expect.poll(shown(watcher.page), { timeout: 20_000 }).toContain('"text": "Hello Bob"');
+    await expect.poll(shown(sender.page)).toContain('"seq": 1');
+    await expect.poll(shown(watcher.page)).toContain('"text": "Hello Bob"');
     await run(sender.page, 'Inbox');
-    await expect.poll(shown(sender.page), { timeout: 20_000 }).toContain('"configId": "invoice-programme-1"');
+    await expect.poll(shown(sender.page)).toContain('"configId": "invoice-programme-1"');
     expect([...watcher.foreign, ...sender.foreign]).toEqual([]);
     await watcher.page.close();
+    // In the same browser, which remembers the first window.
+    const second = await sender.page.context().newPage();
+    await second.goto(`${url}/graphql`);
+    await second.getByRole('tab').first().waitFor();
+    const [tabs, chosen] = [second.getByRole('tab'), second.getByRole('tab', { selected: true })];
+    expect((await tabs.allInnerTexts()).map((text) => text.trim())).toEqual(['Send', 'Inbox', 'Live']);
+    expect((await chosen.innerText()).trim()).toBe('Send');
+    expect(await sender.page.evaluate(() => localStorage.length)).toBe(0);
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
 

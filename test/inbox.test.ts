@@ -93,7 +93,7 @@ describeInBrowser('The inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bob]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('a reload keeps what was not sent: on its way, and still being written', { timeout: 60_000 }, async () => {
+  test('a reload keeps what was not sent: on its way, and still being written', { timeout: 120_000 }, async () => {
     const { url } = await startServer();
     await fill(url, 1);
     const line = await wire(url);
@@ -188,7 +188,7 @@ describeInBrowser('The inbox page', (open) => {
   });
 
   test('opens at the first unread message, reads what is seen, and stays there when more comes', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     const { url } = await startServer();
     const id = await fill(url, 400);

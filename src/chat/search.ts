@@ -1,12 +1,12 @@
 import type { ConversationId, EmailAddress, ListedConversation, Viewer } from '../model.ts';
 import type { SearchPosition, SearchSlice, Store } from '../store/store.ts';
-import { type Term, termsOf } from '../store/words.ts';
+import { keysOf, type Term, termsOf } from '../store/words.ts';
 import { may } from './access.ts';
 import { badInput } from './errors.ts';
 import { checkText } from './values.ts';
 import { type MessageView, viewIn } from './view.ts';
 
-/** Different words of one query. */
+/** Different words of one query; a run in a script without spaces is one. */
 const MAX_TERMS = 20;
 
 /** What a search came to, and where each of it stands among all that was found. */
@@ -25,7 +25,7 @@ export function searchTerms(query: string): Term[] {
 
 /** What a search counts as for the rate limit: prefixes look up many words each. */
 export function weightOfSearch(terms: readonly Term[]): number {
-  return Math.max(1, terms.filter(({ prefix }) => prefix).length);
+  return Math.max(1, terms.flatMap(keysOf).filter(({ prefix }) => prefix).length);
 }
 
 /**

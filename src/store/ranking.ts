@@ -15,10 +15,10 @@ export type Ranked = Pick<Message, 'conversationId' | 'seq' | 'sentAt' | 'text'>
 /**
  * Puts what a store found in the order of the port, and takes a page of it. `found` gives it some at a time, in the order in
  * which it is chosen what is ranked: the most recently active conversation first, and in it the newest. What does not match is
- * left out. Between those times others have their turn.
+ * left out, and no more is taken of `found` than is ranked. Between those times others have their turn.
  */
 export async function rank<M extends Ranked>(
-  found: Iterable<readonly M[]>,
+  found: Iterable<readonly M[]> | AsyncIterable<readonly M[]>,
   terms: readonly Term[],
   { first, after }: SearchSlice,
 ): Promise<SearchPage<M>> {
@@ -32,18 +32,22 @@ export async function rank<M extends Ranked>(
 }
 
 /** Those of the matches that are ranked. */
-async function score<M extends Ranked>(found: Iterable<readonly M[]>, terms: readonly Term[]) {
+async function score<M extends Ranked>(
+  found: Iterable<readonly M[]> | AsyncIterable<readonly M[]>,
+  terms: readonly Term[],
+) {
   const scoreOf = createScorer(terms);
   const hits: { message: M; position: SearchPosition }[] = [];
   let characters = 0;
-  for (const some of found) {
+  for await (const some of found) {
     for (const message of some) {
       const { text, sentAt, conversationId, seq } = message;
       const score = scoreOf(text);
       if (score === 0) continue;
       characters += text.length;
-      if (hits.length === MAX_RANKED || characters > MAX_CHARACTERS) return hits;
+      if (characters > MAX_CHARACTERS) return hits;
       hits.push({ message, position: { score, sentAt, conversationId, seq } });
+      if (hits.length === MAX_RANKED) return hits;
     }
     await setImmediate();
   }

@@ -152,7 +152,7 @@ describe('the connection', () => {
     let count = 0;
     const token = (): Token => ({ token: `t${++count}`, endsAt: Date.now() + (count === 1 ? 1500 : 3_600_000) });
     clientOf(url, '', { token });
-    await expect.poll(() => frames.length, { timeout: 5000 }).toBe(2);
+    await expect.poll(() => frames.length).toBe(2);
     expect(frames).toEqual([
       { type: 'connection_init', payload: { authorization: 'Bearer t1' } },
       { type: 'ping', payload: { authorization: 'Bearer t2' } },

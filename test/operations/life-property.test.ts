@@ -224,10 +224,10 @@ test('any history of four members comes to what brute force comes to, for each o
           const follower = followers.get(who) as ReturnType<typeof createSubscriber>;
           for (const one of [begun, follower]) {
             one.follow();
-            await expect.poll(one.rev, { timeout: 5000 }).toBe(model.lastRev);
+            await expect.poll(one.rev).toBe(model.lastRev);
             expect([...one.messages.values()].sort((a, b) => a.seq - b.seq)).toEqual(model.log.map(shown));
             const reads = [...model.members].map(([one, { readSeq }]) => [emailOf(one), readSeq]);
-            await expect.poll(() => [...one.reads].sort(), { timeout: 5000 }).toEqual(reads.sort());
+            await expect.poll(() => [...one.reads].sort()).toEqual(reads.sort());
             expect(one.failures).toEqual([]);
             one.cut();
           }

@@ -18,9 +18,7 @@ const types = Object.values(schema.getTypeMap()).filter(
 );
 
 function described(type: GraphQLNamedType): [string, string | null | undefined][] {
-  const found: [string, string | null | undefined][] = [];
-  // The root types are what their fields are.
-  if (!['Query', 'Mutation', 'Subscription'].includes(type.name)) found.push([type.name, type.description]);
+  const found: [string, string | null | undefined][] = [[type.name, type.description]];
   if (isEnumType(type))
     for (const value of type.getValues()) found.push([`${type.name}.${value.name}`, value.description]);
   if (isObjectType(type) || isInterfaceType(type) || isInputObjectType(type)) {

@@ -314,7 +314,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         { kind: 'log', conversation },
         { kind: 'read', conversation, member: BOB },
       ].map((wakeUp) => JSON.stringify(wakeUp));
-      await expect.poll(() => [...told].sort(), { timeout: 5000 }).toEqual(expected.sort());
+      await expect.poll(() => [...told].sort()).toEqual(expected.sort());
       unwatch();
       await store.write(writeOf('other', pair, 0));
       expect(told.size).toBe(2);

@@ -231,13 +231,40 @@ export function lifeContract(open: () => Promise<Store>): void {
 
     test('knows words by their letters: no mark is one, and a star belongs to the word before it', async () => {
       expect(termsOf('❤️ ☺\ufe0f \u0301 *')).toEqual([]);
-      expect(termsOf('inv*,pay (Due*) a** b* c').map(({ word, prefix }) => word + (prefix ? '*' : ''))).toEqual([
-        ...['inv*', 'pay', 'due*', 'a*', 'b*', 'c'],
-      ]);
+      expect(
+        termsOf('inv*,pay (Due*) a** b* c').map((term) => term.word + (term.match === 'prefix' ? '*' : '')),
+      ).toEqual([...['inv*', 'pay', 'due*', 'a*', 'b*', 'c']]);
       await say('c', ['I ❤️ invoices, paid', '1\ufe0f\u20e3 ☺️', 'हिन्दी']);
       expect(await find('(inv*),paid')).toEqual(['I ❤️ invoices, paid']);
       expect(await find('1')).toEqual(['1\ufe0f\u20e3 ☺️']);
       expect(await find('हिन्दी')).toEqual(['हिन्दी']);
+    });
+
+    test('finds any part of a run in a script without spaces, and the optional marks and digits of others', async () => {
+      const texts = ['我家在上海东边 PO-7', '上海和海东', 'multi\u00adpart', 'مُحَمَّد ١٢٣', '계산서를확인했습니다'];
+      await say('c', texts);
+      expect(await find('上海东')).toEqual([texts[0]]);
+      expect(await find('上海')).toEqual([texts[1], texts[0]]);
+      expect(await find('边 po*')).toEqual([texts[0]]);
+      expect(await find('上海*')).toEqual([texts[1], texts[0]]);
+      expect(await find('multipart')).toEqual([texts[2]]);
+      expect(await find('محمد 123')).toEqual([texts[3]]);
+      expect(await find('확인')).toEqual([texts[4]]);
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await change(id, 1, (before, rev) => edited(before, rev, '我家在北京'));
+      await change(id, 2, redacted);
+      for (const query of ['上海', '上', '海', '东']) expect(await find(query)).toEqual([]);
+      expect(await find('在北京')).toEqual(['我家在北京']);
+    });
+
+    test('finds a match behind more than 1,000 texts that hold the same pairs of characters', async () => {
+      await say('c', ['哈哈哈']);
+      for (let i = 1; i < 2200; i += 100) await store.write(writeOf('c', PAIR, i, 100, { text: '哈哈' }));
+      expect(await find('哈哈哈')).toEqual(['哈哈哈']);
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      await change(id, 1, (before, rev) => edited(before, rev, '哈哈 哈'));
+      await change(id, 2, (before, rev) => edited(before, rev, '哈哈哈哈'));
+      expect(await find('哈哈哈')).toEqual(['哈哈哈哈']);
     });
 
     test('puts the most matches first, then the newest, and is paged by position', async () => {
@@ -279,6 +306,18 @@ export function lifeContract(open: () => Promise<Store>): void {
       const said = [message(id, 3, { rev: 6, kind: 'SYSTEM', text: 'alpha' })];
       await store.write(writeOn(await state(id), { messages: said }));
       expect(await find('alpha')).toEqual([]);
+    });
+
+    test('finds a message that is edited meanwhile and matches before and after', async () => {
+      await say('c', ['alpha 0']);
+      const { conversation: id } = writeOf('c', PAIR, 0);
+      for (let i = 1; i <= 40; i++) {
+        const [found] = await Promise.all([
+          find('alpha'),
+          change(id, 1, (before, rev) => edited(before, rev, `alpha ${i}`)),
+        ]);
+        expect([[`alpha ${i - 1}`], [`alpha ${i}`]]).toContainEqual(found);
+      }
     });
 
     test('ranks 1,000 matches: of the most recently active conversations, and there the newest', async () => {

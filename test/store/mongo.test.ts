@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import type { Message } from '../../src/model.ts';
-import type { MessageDocument } from '../../src/store/mongo/documents.ts';
+import { backfillWords } from '../../src/store/mongo/backfill.ts';
+import { collections, type MessageDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { type Store, StoreUnavailable, type WakeUp } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
@@ -121,18 +122,25 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.stop();
   });
 
-  test('messages of a version without search are found after a while', async () => {
+  test.each([
+    ['without search', { $unset: { words: '' } }],
+    ['with other words', { $set: { words: ['发票m2'] } }],
+  ])('messages of a version %s are found after a while', async (_, update) => {
     const url = freshUrl();
     const before = await openMongo(url);
-    await before.write(writeOf('c', [ANN, BOB], 0, 3));
+    const texts = ['m1', '发票m2', 'm3'];
+    const { messages, ...opening } = writeOf('c', [ANN, BOB], 0, 3);
+    await before.write({ ...opening, messages: messages.map((one, i) => ({ ...one, text: texts[i] ?? '' })) });
     await before.write(writeOf('c', [ANN, BOB], 3));
     await before.close();
     const client = await MongoClient.connect(url);
     const db = client.db(new URL(url).pathname.slice(1));
-    await db.collection('messages').updateMany({}, { $unset: { words: '' } });
+    await db.collection('messages').updateMany({ text: '发票m2' }, update);
     await db.collection('probes').deleteMany({});
+    // What an earlier version says of its own words.
+    await db.collection<{ _id: string }>('probes').insertOne({ _id: 'words' });
     const store = await openMongo(url);
-    const search = () => store.search(BOB, { terms: termsOf('m2'), conversation: null }, { first: 9, after: null });
+    const search = () => store.search(BOB, { terms: termsOf('票 m2'), conversation: null }, { first: 9, after: null });
     await expect.poll(async () => (await search()).hits.length).toBe(1);
     await Promise.all([store.close(), client.close()]);
   });
@@ -172,6 +180,30 @@ describe.runIf(replicaSet)('on a replica set', () => {
     ];
     expect(changes()).toEqual([left, changed, left, changed, both, changed, both, changed]);
     await Promise.all([one.close(), two.close()]);
+  });
+
+  test('words are filled in where an earlier process ended, and once', async () => {
+    const url = freshUrl();
+    await openMongo(url).then(async (store) => {
+      for (let seq = 0; seq < 600; seq += 100) await store.write(writeOf('c', [ANN, BOB], seq, 100));
+      await store.write(writeOf('c', [ANN, BOB], 600));
+      await store.close();
+    });
+    const client = await MongoClient.connect(url);
+    const all = collections(client.db(new URL(url).pathname.slice(1)));
+    await all.messages.updateMany({}, { $set: { words: ['old'] } }, { writeConcern: { w: 'majority' } });
+    await all.probes.deleteMany({});
+    const outdated = () => all.messages.countDocuments({ words: 'old' });
+    // Stopped in the third batch of 200.
+    let asked = 0;
+    await backfillWords(all, () => ++asked > 450);
+    expect(await outdated()).toBe(601 - 400);
+    await backfillWords(all, () => false);
+    expect(await outdated()).toBe(0);
+    await all.messages.updateOne({ seq: 1 }, { $set: { words: ['old'] } });
+    await backfillWords(all, () => false);
+    expect(await outdated()).toBe(1);
+    await client.close();
   });
 
   test('hints about typing reach other instances', async () => {
@@ -225,8 +257,10 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.findOne({ seq: 1 })).toMatchObject({ rev: 7 });
       await change(two, 2, (message, rev) => edited(message, rev, 'edited'));
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8 });
+      // The stores read what a majority has.
+      const writeConcern = { w: 'majority' } as const;
       for (const document of before.slice(1))
-        await stored.replaceOne({ _id: document._id }, { ...document, changing: true });
+        await stored.replaceOne({ _id: document._id }, { ...document, changing: true }, { writeConcern });
       const look = async () => {
         for (const store of [one, two, three]) {
           expect((await store.messages(id, 1, 6)).map(({ text }) => text)).toEqual([

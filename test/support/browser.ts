@@ -36,7 +36,7 @@ export function describeInBrowser(name: string, tests: (open: OpenWindow) => voi
       const context = await browser.newContext({ locale: 'en-GB', ...options });
       onTestFinished(() => context.close());
       const page = await context.newPage();
-      page.setDefaultTimeout(20_000);
+      page.setDefaultTimeout(30_000);
       const [foreign, complaints]: [string[], string[]] = [[], []];
       page.on('request', (request) => {
         if (/^(https?|wss?):/.test(request.url()) && !request.url().startsWith(url)) foreign.push(request.url());
@@ -53,4 +53,4 @@ export function describeInBrowser(name: string, tests: (open: OpenWindow) => voi
 }
 
 /** Waits until a page's state is as wanted; polls, for want of an event. */
-export const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 20_000, interval: 50 });
+export const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read);

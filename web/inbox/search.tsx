@@ -54,7 +54,7 @@ interface ResultsProps {
 export function SearchResults({ client, search, me }: ResultsProps) {
   useClock();
   // What is still being typed is the beginning of a word.
-  const query = /[\p{L}\p{N}]$/u.test(search.text) ? `${search.text}*` : search.text;
+  const query = /[\p{L}\p{N}\p{M}]$/u.test(search.text) ? `${search.text}*` : search.text;
   const { outcome, goOn } = useSearch(client, query, search.in?.id);
   const { hits = [], more = null, error = null } = outcome ?? {};
   return (

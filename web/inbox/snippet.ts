@@ -1,3 +1,5 @@
+import { matchesIn, type Range, termsOf } from '../../src/store/words.ts';
+
 /** A part of a text, which is what was looked for or is not. */
 interface Part {
   readonly text: string;
@@ -6,37 +8,42 @@ interface Part {
   readonly at: number;
 }
 
-const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-
-/** Case and accents do not count. */
-const fold = (text: string) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
-
 /** How much of a text is shown, and how much of that before what was found. */
 const LENGTH = 140;
 const BEFORE = 30;
+/** What begins no character: the second half of one, a mark, or what joins it to the one before. */
+const CONTINUES = /^[\p{M}\p{Default_Ignorable_Code_Point}\udc00-\udfff]/u;
 
-/** The part of a text around the first word that a query asks for, with all such words marked. */
+/** The part of a text around the first match of a query, with all matches marked, by the words that the server finds. */
 export function snippet(text: string, query: string): Part[] {
-  const wanted = [...query.matchAll(/([\p{L}\p{N}\p{M}]+)(\*?)/gu)].map(([, word = '', star]) => ({
-    word: fold(word),
-    prefix: star === '*',
-  }));
-  const asked = (word: string) => {
-    const folded = fold(word);
-    return wanted.some((one) => (one.prefix ? folded.startsWith(one.word) : folded === one.word));
-  };
-  const first = [...text.matchAll(WORD)].find(([word]) => asked(word))?.index ?? 0;
-  // From the beginning of a word on.
-  const from = first <= BEFORE ? 0 : text.indexOf(' ', first - BEFORE) + 1 || first;
-  const start = from > first ? first : from;
-  const shown = text.slice(start, start + LENGTH);
+  const matches = matchesIn(text, termsOf(query));
+  const start = startFor(text, matches[0]?.from ?? 0);
+  const end = wholeCharacter(text, start + LENGTH);
   const parts: Part[] = start > 0 ? [{ text: '… ', found: false, at: -1 }] : [];
-  let done = 0;
-  for (const { 0: word, index } of shown.matchAll(WORD)) {
-    if (!asked(word)) continue;
-    parts.push({ text: shown.slice(done, index), found: false, at: done });
-    parts.push({ text: word, found: true, at: index });
-    done = index + word.length;
+  const add = ({ from, to }: Range, found: boolean) => {
+    if (from < to) parts.push({ text: text.slice(from, to), found, at: from });
+  };
+  let done = start;
+  for (const { from, to } of matches) {
+    if (from >= end) break;
+    add({ from: done, to: from }, false);
+    done = Math.min(to, end);
+    add({ from, to: done }, true);
   }
-  return [...parts, { text: shown.slice(done), found: false, at: done }];
+  add({ from: done, to: end }, false);
+  return parts;
+}
+
+/** Where to begin, so that the first match is seen: with a word, or where a script has no spaces, with a character. */
+function startFor(text: string, first: number): number {
+  if (first <= BEFORE) return 0;
+  const from = first - BEFORE;
+  const space = text.indexOf(' ', from);
+  return space >= 0 && space < first ? space + 1 : wholeCharacter(text, from);
+}
+
+/** The beginning of the character at a place. */
+function wholeCharacter(text: string, at: number): number {
+  while (at > 0 && CONTINUES.test(text.slice(at, at + 2))) at--;
+  return at;
 }

@@ -1,32 +1,41 @@
-import type { Collections, MessageDocument } from './documents.ts';
-import { searchable } from './documents.ts';
+import { setImmediate } from 'node:timers/promises';
+import type { AnyBulkWriteOperation } from 'mongodb';
+import { type Collections, type MessageDocument, searchable } from './documents.ts';
 
-/** Messages that one command gives their words. */
-const BATCH = 500;
-/** What says that it is done for this database. */
-const DONE = 'words';
+/** Goes up by one whenever `words.ts` makes other words of a text. */
+const VERSION = 2;
+/** How far the messages have their words by these rules. */
+const PROGRESS = `words ${VERSION}`;
+/** Messages that are read, and written, by one command. */
+const BATCH = 200;
 
 /**
- * Gives their words to messages that a version without search stored, once for a database, while it is in use: until that
- * is done a search misses some of them. Several processes may do it at once. Ends early when `stopped` says so.
+ * Gives messages that an earlier version stored their words by the present rules, once for a database, behind the writes:
+ * until that is done a search misses some of them. Goes on where an earlier process ended; several processes may do it at
+ * once. Ends early when `stopped` says so.
  */
 export async function backfillWords({ messages, probes }: Collections, stopped: () => boolean): Promise<void> {
-  if (await probes.findOne({ _id: DONE })) return;
-  let batch: MessageDocument[] = [];
-  const write = async () => {
-    const updates = batch.map((document) => {
-      const { _id, conversation, rev } = document;
-      // One that has changed meanwhile has its words already.
-      const filter = { _id, conversation, rev, words: { $exists: false } };
-      return { updateOne: { filter, update: { $set: { words: searchable(document).words ?? [] } } } };
-    });
-    batch = [];
+  const progress = await probes.findOne({ _id: PROGRESS });
+  if (progress?.done) return;
+  for (let after = progress?.after ?? ''; ; ) {
+    const projection = { conversation: 1, rev: 1, counts: 1, text: 1, words: 1 };
+    const some = await messages.find({ _id: { $gt: after } }, { projection, sort: { _id: 1 }, limit: BATCH }).toArray();
+    const updates: AnyBulkWriteOperation<MessageDocument>[] = [];
+    for (const document of some) {
+      const { _id, conversation, rev, words = [] } = document;
+      const { words: present = [] } = searchable({ ...document, words: [] });
+      // A message that has changed meanwhile has its words already.
+      const filter = { _id, conversation, rev };
+      if (present.join(' ') !== words.join(' '))
+        updates.push({ updateOne: { filter, update: { $set: { words: present } } } });
+      await setImmediate();
+      if (stopped()) return;
+    }
     if (updates.length > 0) await messages.bulkWrite(updates, { ordered: false });
-  };
-  for await (const document of messages.find({ counts: true, words: { $exists: false } })) {
-    if (stopped()) return;
-    if (batch.push(document) >= BATCH) await write();
+    const last = some.at(-1);
+    const position = last ? { after: last._id } : { done: true as const };
+    await probes.updateOne({ _id: PROGRESS }, { $set: { at: new Date(), ...position } }, { upsert: true });
+    if (!last) return;
+    after = last._id;
   }
-  await write();
-  await probes.updateOne({ _id: DONE }, { $set: { at: new Date() } }, { upsert: true });
 }

@@ -79,8 +79,8 @@ export function collections(db: Db) {
   return {
     conversations: db.collection<ConversationDocument>('conversations'),
     messages: db.collection<MessageDocument>('messages'),
-    /** One document that `ping` writes, and one that says that `backfillWords` is done. */
-    probes: db.collection<{ _id: string; at: Date }>('probes'),
+    /** One document that `ping` writes, and one that says how far `backfillWords` is. */
+    probes: db.collection<{ _id: string; at: Date; after?: string; done?: true }>('probes'),
   };
 }
 
@@ -133,7 +133,7 @@ export function toMessage(document: MessageDocument): Message {
 
 /** The document as it is kept in `messages`. */
 export function searchable(document: MessageDocument): MessageDocument {
-  const words = document.counts ? [...new Set(wordsOf(document.text))] : [];
+  const words = document.counts ? wordsOf(document.text) : [];
   return words.length > 0 ? { ...document, words } : document;
 }
 

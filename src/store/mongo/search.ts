@@ -2,7 +2,7 @@ import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import { MAX_RANKED, type Ranked, rank } from '../ranking.ts';
 import type { SearchPage, Store } from '../store.ts';
-import type { Term } from '../words.ts';
+import { createScorer, type IndexKey, keysOf, type Term } from '../words.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
 
 /** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */
@@ -21,38 +21,49 @@ export function createSearch(
   session: ClientSession,
   searched: (reader: EmailAddress, id: ConversationId | null) => Promise<ConversationDocument[]>,
 ): Store['search'] {
-  /** What is found in `messages`; in the order of the conversations, the newest first, once there is more than is ranked. */
-  async function look(ids: readonly ConversationId[], terms: readonly Term[]): Promise<Candidate[]> {
+  /** What may match, in the order in which it is chosen what is ranked: most recently active conversation first, there the newest. */
+  async function* candidates(where: readonly ConversationDocument[], terms: readonly Term[]): AsyncGenerator<Found[]> {
     const until = performance.now() + LOOK_MS;
-    const $and = terms.map(condition);
-    const find = (conversation: ConversationId | { $in: ConversationId[] }, limit: number) => {
+    const $and = terms.flatMap(keysOf).map(condition);
+    const find = (filter: Filter<MessageDocument>, limit: number) => {
       const maxTimeMS = Math.max(1, Math.ceil(until - performance.now()));
       const options = { session, projection: PROJECTION, batchSize: RECEIVED, maxTimeMS };
-      return messages.find<Candidate>({ conversation, $and }, options).limit(limit);
+      return messages.find<Candidate>({ ...filter, $and }, options).limit(limit);
     };
-    const found = await find({ $in: [...ids] }, MAX_RANKED + 1).toArray();
-    if (found.length <= MAX_RANKED) return found;
-    const newest: Candidate[] = [];
-    for (const id of ids) {
-      const room = MAX_RANKED - newest.length;
-      if (room <= 0) break;
-      newest.push(...(await find(id, room).sort({ seq: -1 }).toArray()));
+    const all = await find({ conversation: { $in: where.map(({ _id }) => _id) } }, MAX_RANKED + 1).toArray();
+    const complete = all.length <= MAX_RANKED;
+    for (const { _id: conversation, tail, changed = [] } of where) {
+      const pending = [...tail, ...changed];
+      if (complete) {
+        const own = all.filter((document) => document.conversation === conversation);
+        yield* inParts(newestOf([...own, ...pending]));
+        continue;
+      }
+      // More than is ranked: read as far as ranking gets, since of those found many may turn out not to match.
+      for (let before = Number.POSITIVE_INFINITY; before > 0; ) {
+        const some = await find({ conversation, seq: { $lt: before } }, MAX_RANKED)
+          .sort({ seq: -1 })
+          .toArray();
+        const from = some.length < MAX_RANKED ? 0 : (some.at(-1)?.seq ?? 0);
+        yield* inParts(newestOf([...some, ...pending.filter(({ seq }) => seq < before && seq >= from)]));
+        before = from;
+      }
     }
-    return newest;
   }
 
-  /** The whole messages of a page. What was changed in between is not what was found. */
-  async function complete({ hits, ...rest }: SearchPage<Found>): Promise<SearchPage> {
+  /** The whole messages of a page. One that was changed in between is left out, unless it still matches. */
+  async function complete({ hits, ...rest }: SearchPage<Found>, terms: readonly Term[]): Promise<SearchPage> {
     const pending = hits.flatMap(({ message: { document } }) => ('revisions' in document ? [document] : []));
     const others = hits.filter(({ message: { document } }) => !('revisions' in document));
     const conversation = { $in: [...new Set(others.map(({ message }) => message.conversationId))] };
     const those = { conversation, _id: { $in: others.map(({ message }) => message.document._id) } };
     const found = others.length > 0 ? await messages.find(those, { session }).toArray() : [];
+    const scoreOf = createScorer(terms);
     const whole = new Map([...pending, ...found].map((document) => [document._id, document]));
     return {
       hits: hits.flatMap(({ message: { document }, position }) => {
         const message = whole.get(document._id);
-        return message?.rev === document.rev ? [{ message: toMessage(message), position }] : [];
+        return message?.counts && scoreOf(message.text) > 0 ? [{ message: toMessage(message), position }] : [];
       }),
       ...rest,
     };
@@ -62,19 +73,20 @@ export function createSearch(
     // In this order, what leaves a conversation's document meanwhile is found in `messages`.
     const where = await searched(reader, conversation);
     if (where.length === 0) return { hits: [], hasNextPage: false, hasPreviousPage: false };
-    const ids = where.map(({ _id }) => _id);
-    const newest = new Map((await look(ids, terms)).map((document) => [document._id, document]));
-    for (const document of where.flatMap(({ tail, changed = [] }) => [...tail, ...changed])) {
-      if (document.rev > (newest.get(document._id)?.rev ?? 0)) newest.set(document._id, document);
-    }
-    const places = new Map(ids.map((id, place) => [id, place]));
-    const placeOf = ({ conversation }: Candidate) => places.get(conversation) ?? 0;
-    const found = [...newest.values()]
-      .filter(({ counts }) => counts)
-      .sort((a, b) => placeOf(a) - placeOf(b) || b.seq - a.seq)
-      .map((document): Found => ({ ...rankedBy(document), document }));
-    return complete(await rank(inParts(found), terms, page));
+    return complete(await rank(candidates(where, terms), terms, page), terms);
   };
+}
+
+/** Those that count, each in its newest version, the newest message first. */
+function newestOf(documents: readonly Candidate[]): Found[] {
+  const newest = new Map<string, Candidate>();
+  for (const document of documents) {
+    if (document.rev > (newest.get(document._id)?.rev ?? 0)) newest.set(document._id, document);
+  }
+  return [...newest.values()]
+    .filter(({ counts }) => counts)
+    .sort((a, b) => b.seq - a.seq)
+    .map((document) => ({ ...rankedBy(document), document }));
 }
 
 /** What may match: without its revisions as it stands in `messages`, with them where it is pending. */
@@ -92,7 +104,7 @@ function* inParts<T>(all: readonly T[]): Generator<T[]> {
   for (let i = 0; i < all.length; i += TEXTS) yield all.slice(i, i + TEXTS);
 }
 
-function condition({ word, prefix }: Term): Filter<MessageDocument> {
+function condition({ word, prefix }: IndexKey): Filter<MessageDocument> {
   // A word is of letters, digits and marks: nothing in it means something to a regular expression.
   return { words: prefix ? { $regex: `^${word}` } : word };
 }

@@ -76,6 +76,8 @@ const MIGRATIONS = [
   ${REBUILD_SEARCH}`,
   // For the first members of a conversation without looking at the others.
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
+  // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
+  REBUILD_SEARCH,
 ];
 
 /** The version this program writes. */

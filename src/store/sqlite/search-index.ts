@@ -1,5 +1,5 @@
 import type Database from 'libsql';
-import { type Term, wordsOf } from '../words.ts';
+import { keysOf, type Term, wordsOf } from '../words.ts';
 
 /**
  * An inverted index of the words of every TEXT message. Its terms are `CONVERSATION_WORD`, so that a word is looked up
@@ -36,15 +36,18 @@ export function createSearchIndex(db: Database.Database) {
   };
 }
 
-/** The match expression for what holds all terms in one of the conversations. */
+/** The match expression for what may match all terms in one of the conversations. */
 export function matchOf(pks: readonly number[], terms: readonly Term[]): string {
+  const keys = terms.flatMap(keysOf);
   const one = (pk: number) =>
-    terms.map(({ word, prefix }) => `"${termOf(pk, word)}"${prefix ? ' *' : ''}`).join(' AND ');
+    keys.map(({ word, prefix }) => `"${termOf(pk, word)}"${prefix ? ' *' : ''}`).join(' AND ');
   return pks.map((pk) => `(${one(pk)})`).join(' OR ');
 }
 
 function termsIn(pk: number, text: string): string {
-  return [...new Set(wordsOf(text))].map((word) => termOf(pk, word)).join(' ');
+  return wordsOf(text)
+    .map((word) => termOf(pk, word))
+    .join(' ');
 }
 
 function termOf(pk: number, word: string): string {

@@ -1,8 +1,8 @@
 import type Database from 'libsql';
 import type { ConversationId, EmailAddress, Message } from '../../model.ts';
 import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank } from '../ranking.ts';
-import type { SearchPage, SearchQuery, SearchSlice } from '../store.ts';
-import type { Term } from '../words.ts';
+import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../store.ts';
+import { createScorer, type Term } from '../words.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { matchOf } from './search-index.ts';
 
@@ -14,6 +14,8 @@ const CHUNK = 50;
 const TEXTS = 50;
 /** How often a search has the index catch up; what is not in it then is read. */
 const CATCH_UPS = 20;
+/** How often a search may ask the index again because texts did not match; each time 1,000 are compared. */
+const MAX_LOOKS = 20;
 /** Messages of all conversations that are rather read than waited for. */
 const READ = 500;
 
@@ -23,7 +25,7 @@ export const SEARCH_SQL = {
     WHERE r.email = @reader AND r.left_at IS NULL AND (@id IS NULL OR c.id = @id)
     ORDER BY c.last_activity_at DESC, c.id LIMIT @limit`,
   matches: `SELECT rowid >> 32 AS pk, rowid & 0xffffffff AS seq FROM search WHERE search MATCH @match
-    ORDER BY rowid DESC LIMIT @limit`,
+    AND rowid < @before ORDER BY rowid DESC LIMIT @limit`,
   texts: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1
     WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL`,
@@ -33,6 +35,15 @@ export const SEARCH_SQL = {
 
 /** The conversation's number, and the message's. */
 type Place = readonly [pk: number, seq: number];
+
+/** A row of the index. */
+interface Match {
+  readonly pk: number;
+  readonly seq: number;
+}
+
+/** After every row of the index. */
+const END = 2n ** 63n - 1n;
 
 /** A conversation that is looked at. */
 interface Searched {
@@ -61,9 +72,23 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
     return JSON.parse(json) as Row[];
   }
 
-  function look(where: readonly Searched[], terms: readonly Term[], limit: number): { pk: number; seq: number }[] {
+  /** The newest that the index gives, of those before a row of it. */
+  function look(where: readonly Searched[], terms: readonly Term[], limit: number, before = END): Match[] {
     const pks = where.map(({ pk }) => pk);
-    return pks.length > 0 ? (matches.all({ match: matchOf(pks, terms), limit }) as { pk: number; seq: number }[]) : [];
+    return pks.length > 0 ? (matches.all({ match: matchOf(pks, terms), limit, before }) as Match[]) : [];
+  }
+
+  /** All that the index gives in one conversation, newest first: of those many may turn out not to match. */
+  function* lookOn(one: Searched, terms: readonly Term[], looks: { left: number }): Generator<Match> {
+    let before = END;
+    for (;;) {
+      const some = look([one], terms, MAX_RANKED, before);
+      yield* some;
+      const last = some.at(-1);
+      if (!last || some.length < MAX_RANKED) return;
+      before = (BigInt(last.pk) << 32n) | BigInt(last.seq);
+      if (looks.left-- === 0) throw new StoreUnavailable(true, new Error('too many texts were compared in a search'));
+    }
   }
 
   /** The conversations to look at, once the index is not far behind in them. */
@@ -80,17 +105,18 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
 
   /** What may match, in the order in which it is chosen what is ranked. */
   function* candidates(where: readonly Searched[], terms: readonly Term[]): Generator<Place> {
+    const looks = { left: MAX_LOOKS };
     for (let i = 0; i < where.length; i += CHUNK) {
       const chunk = where.slice(i, i + CHUNK);
       const indexed = chunk.filter((one) => indexedIn(one) > 0);
       const together = look(indexed, terms, MAX_RANKED + 1);
-      const found = new Map<number, { seq: number }[]>(indexed.map(({ pk }) => [pk, []]));
+      const found = new Map<number, Match[]>(indexed.map(({ pk }) => [pk, []]));
       for (const match of together) found.get(match.pk)?.push(match);
       for (const one of chunk) {
         const upTo = indexedIn(one);
         for (let seq = one.lastSeq; seq > upTo; seq--) yield [one.pk, seq];
         if (upTo === 0) continue;
-        const own = together.length > MAX_RANKED ? look([one], terms, MAX_RANKED) : (found.get(one.pk) ?? []);
+        const own = together.length > MAX_RANKED ? lookOn(one, terms, looks) : (found.get(one.pk) ?? []);
         // What came into the index meanwhile was read above.
         for (const { seq } of own) if (seq <= upTo) yield [one.pk, seq];
       }
@@ -126,11 +152,12 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
     );
     const messages = new Map(rows.map(([pk, row]) => [`${pk} ${row[0]}`, row]));
-    const whole = hits.flatMap(({ message: { pk, conversationId, seq, text }, position }) => {
+    const scoreOf = createScorer(terms);
+    const whole = hits.flatMap(({ message: { pk, conversationId, seq }, position }) => {
       const row = messages.get(`${pk} ${seq}`);
       const message: Message | undefined = row && toMessage(conversationId, row);
-      // What was changed in between is not what was found.
-      return message?.text === text ? [{ message, position }] : [];
+      // One that was changed in between is left out, unless it still matches.
+      return message && message.redactedAt === null && scoreOf(message.text) > 0 ? [{ message, position }] : [];
     });
     return { hits: whole, ...rest };
   };
