@@ -2,12 +2,12 @@
 export function Links() {
   return (
     <nav className="links" aria-label="About this server">
-      <a href="/graphql">GraphiQL</a>
-      <a href="/docs/README.md">Readme</a>
-      <a href="/docs/CLIENT.md">Client</a>
-      <a href="/docs/PROTOCOL.md">Protocol</a>
-      <a href="/docs/OPERATIONS.md">Operations</a>
-      <a href="/metrics">Metrics</a>
+      <a href="./graphql">GraphiQL</a>
+      <a href="./docs/README.md">Readme</a>
+      <a href="./docs/CLIENT.md">Client</a>
+      <a href="./docs/PROTOCOL.md">Protocol</a>
+      <a href="./docs/OPERATIONS.md">Operations</a>
+      <a href="./metrics">Metrics</a>
     </nav>
   );
 }
