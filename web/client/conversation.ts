@@ -55,6 +55,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   let id = ref.id;
   let closed = false;
   let retry: ReturnType<typeof setTimeout> | undefined;
+  let retryPage: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   let stopFollowing = () => {};
   /** Members who were seen to write or read. */
@@ -202,6 +203,8 @@ export function openConversation(options: ConversationOptions): ConversationView
       .load(() => loadPage(direction))
       .finally(() => {
         delete loading[direction];
+        // Listeners that want another page, as on a high screen, can ask for it now.
+        if (!closed && !state.get().error) show();
       });
     return loading[direction];
   }
@@ -211,15 +214,20 @@ export function openConversation(options: ConversationOptions): ConversationView
     const older = direction === 'older';
     const cursor = log.cursorAt(direction);
     if (id === undefined || cursor === undefined || !(older ? hasOlder : hasNewer)) return;
+    clearTimeout(retryPage);
     try {
       const place = older ? { last: pageSize, before: cursor } : { first: pageSize, after: cursor };
       const answer = await connection.run(MessagesDocument, { id, ...place });
       if (closed || !answer.conversation || state.get().phase !== 'ready') return;
       log.addPage(answer.conversation.messages);
       settle(answer.conversation.messages.nodes);
+      failures = 0;
       show({ error: null });
-    } catch (error) {
-      if (!closed) update({ error: asError(error) });
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (closed) return;
+      update({ error });
+      if (error.passing) retryPage = setTimeout(load, error.retryAfterMs ?? jitter(failures++), direction);
     }
   }
 
@@ -280,6 +288,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     close() {
       closed = true;
       clearTimeout(retry);
+      clearTimeout(retryPage);
       reading.stop();
       stopFollowing();
       typists.clear();
