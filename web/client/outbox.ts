@@ -44,7 +44,8 @@ export interface Outbox extends Readable<readonly Outgoing[]> {
 /** Codes of failures that another attempt, made by a person who knows why, may cure. */
 const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
-const PREFIX = 'kredichat:outbox:';
+/** The prefix of the storage keys of a viewer's unsent messages. */
+export const outboxPrefix = (viewer: string): string => `kredichat:outbox:${viewer}:`;
 
 /** An outbox that begins to send, and to keep what it holds, once `open` was told whose it is. */
 export function createOutbox(connection: Connection, storage: SafeStorage, clock: () => number) {
@@ -172,7 +173,7 @@ export function createOutbox(connection: Connection, storage: SafeStorage, clock
     /** Takes up what an earlier page of the viewer left, and begins to send. */
     open(viewer: string): void {
       if (shelf !== null) return;
-      shelf = `${PREFIX}${viewer}:`;
+      shelf = outboxPrefix(viewer);
       const written = items.get();
       const left = readShelf(shelf).filter(({ clientId }) => !find(clientId));
       items.set([...left, ...written].sort(byAge));
