@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
+import { ChatError } from '../src/chat/errors.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
-import { StoreUnavailable } from '../src/store/store.ts';
 import { describeInBrowser, eventually } from './support/browser.ts';
 import { post } from './support/clients.ts';
 import { barriers, openChat, signIn, texts, write } from './support/inbox.ts';
@@ -212,6 +212,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const id = await openConversations(url, 95);
     const bob = clientOf(url, BOB);
     await Promise.all(Array.from({ length: 170 }, (_, i) => sent(bob, { to: { id }, text: `Line ${i}` })));
+    const read = 'mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation { id } } }';
+    expect((await post(url, ANN, read, { input: { conversationId: id, seq: 171 } })).errors).toBeUndefined();
     const { page } = await open(url, { viewport: { width: 1200, height: 12_000 } });
     await signIn(page, ANN);
     await eventually(() => rows(page)).toBe(95);
@@ -227,7 +229,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     let away = true;
     store.chatList = (reader, filter, slice) =>
       away && slice.after
-        ? Promise.reject(new StoreUnavailable(true, new Error('away')))
+        ? // Unlike UNAVAILABLE it is not repeated by itself, so that the button is what loads it.
+          Promise.reject(new ChatError('NOT_FOUND', 'The page is away.'))
         : chatList(reader, filter, slice);
     const { page } = await open(url, { viewport: { width: 1200, height: 6000 } });
     await signIn(page, ANN);
