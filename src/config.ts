@@ -6,6 +6,8 @@ export interface Config {
   /** TCP port; 0 picks a free one. */
   readonly port: number;
   readonly host: string;
+  /** Prefix of the paths that are served: `/chat`, or empty. Paths without it are served as well. */
+  readonly basePath: string;
   readonly store: StoreConfig;
   readonly auth: AuthConfig;
   /** Browser origins let in beside the server's own, as `normalizeOrigin` gives them. */
@@ -110,6 +112,10 @@ const networks = z
 const VARIABLES = z.object({
   PORT: whole(4000, 0, 65_535),
   HOST: z.string().default('127.0.0.1'),
+  BASE_PATH: z
+    .string()
+    .regex(/^(\/(?!\.\.?(\/|$))[\w.~-]+)+$/, 'is to be a path such as /chat, without a slash at its end')
+    .default(''),
   STORE_URL: z
     .string()
     .regex(/^(memory:|sqlite:.+|mongodb(\+srv)?:\/\/.+)$/, 'is to be memory:, sqlite:FILE or mongodb://…')
@@ -180,6 +186,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return Object.freeze({
     port: env.PORT,
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
+    basePath: env.BASE_PATH,
     store: storeConfig(env.STORE_URL),
     auth,
     allowedOrigins: env.ALLOWED_ORIGINS ?? [],

@@ -129,7 +129,7 @@ export function createServer(options: ServerOptions): Server {
     const { socket } = request;
     const fail = () => socket.destroy();
     socket.on('error', fail);
-    const target = locate(request);
+    const target = locate(request, config.basePath);
     if (!isWebSocketUpgrade(request, target)) {
       return void serveWithoutUpgrade(http, request, head, newest.get(socket)).then(() => socket.off('error', fail));
     }
@@ -142,7 +142,7 @@ export function createServer(options: ServerOptions): Server {
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, search } = locate(request);
+    const { pathname, search } = locate(request, config.basePath);
     if (!hasValidHost(request)) return end(response, 400, 'Host is malformed\n');
     const allow = METHODS.get(pathname);
     if (allow && !allow.split(', ').includes(request.method ?? '')) return refuseMethod(response, allow);
@@ -161,6 +161,11 @@ export function createServer(options: ServerOptions): Server {
       return end(response, 200, body, contentType);
     }
     if (servePage(request, response, pathname)) return;
+    if (pathname !== '' && pathname === config.basePath) {
+      // The page's addresses are relative to the slash. So is this one: a proxy may have a prefix of its own.
+      response.setHeader('location', `${pathname.slice(pathname.lastIndexOf('/') + 1)}/${search && `?${search}`}`);
+      return end(response, 307, 'The page is at the same path with a slash at its end\n');
+    }
     end(response, 404, 'Not found\n');
   }
 
@@ -211,10 +216,10 @@ async function late(milliseconds: number): Promise<never> {
   throw new Error(`no answer within ${milliseconds} ms`);
 }
 
-/** Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it. */
-function locate({ url = '' }: IncomingMessage): Target {
-  const [pathname = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
-  return { pathname, search };
+/** Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it, and takes the prefix off its path. */
+function locate({ url = '' }: IncomingMessage, basePath: string): Target {
+  const [path = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
+  return { pathname: path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path, search };
 }
 
 /** Whether there is one `Host` at most, and it can be one (RFC 9112, section 3.2). */

@@ -34,6 +34,9 @@ describe('the configuration', () => {
     ]);
     expect(readConfig({ KEEP_ALIVE_SECONDS: '5' }).keepAliveMs).toBe(5000);
     expect(readConfig({ HOST: '0.0.0.0', ALLOW_INSECURE_DEV_AUTH: '1' }).host).toBe('0.0.0.0');
+    for (const BASE_PATH of ['/chat', '/apps/kredi.chat', '/...', '/~a_b-c']) {
+      expect(readConfig({ BASE_PATH }).basePath).toBe(BASE_PATH);
+    }
     for (const HOST of ['localhost', '::1', '127.3.2.1']) expect(readConfig({ HOST }).host).toBe(HOST);
   });
 
@@ -44,6 +47,14 @@ describe('the configuration', () => {
     ['PORT', '4000.5'],
     ['HOST', '0.0.0.0'],
     ['HOST', '127.example.com'],
+    ['BASE_PATH', '/'],
+    ['BASE_PATH', 'chat'],
+    ['BASE_PATH', '/chat/'],
+    ['BASE_PATH', '//chat'],
+    ['BASE_PATH', '/a b'],
+    ['BASE_PATH', '/..'],
+    ['BASE_PATH', '/a/./b'],
+    ['BASE_PATH', '/%2e'],
     ['STORE_URL', 'postgres://x'],
     ['STORE_URL', 'sqlite:'],
     ['AUTH_MODE', 'none'],

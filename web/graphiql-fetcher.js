@@ -9,7 +9,7 @@ function kredichatFetcher({ operationName, ...params }, { headers = {} } = {}) {
   const [, kind, name] = operations.find(([, , other]) => other === operationName) ?? operations[0] ?? [];
   const body = JSON.stringify({ ...params, operationName: name });
   if (kind !== 'subscription' && !/^\s*subscription\b/m.test(name ? '' : params.query)) {
-    return fetch('/graphql', {
+    return fetch(location.pathname, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
       body,

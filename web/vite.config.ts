@@ -19,6 +19,8 @@ const compressed: Plugin = {
 };
 
 export default defineConfig({
+  // Relative, so that the page works under any path that a proxy puts it at.
+  base: './',
   plugins: [compressed],
   build: {
     outDir: OUT,

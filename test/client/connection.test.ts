@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { type WebSocket, WebSocketServer } from 'ws';
-import { KredichatError, type Status, type Token, ViewerDocument } from '../../web/client/index.ts';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import { randomId, webSocketUrl } from '../../web/client/environment.ts';
+import { createClient, KredichatError, type Status, type Token, ViewerDocument } from '../../web/client/index.ts';
+import { isQuery } from '../../web/client/operation-kind.ts';
 import { clientOf, IMPATIENT, memoryStorage, sent, when } from '../support/kredichat.ts';
 import { wire } from '../support/proxy.ts';
 import { startServer } from '../support/server.ts';
@@ -80,6 +82,16 @@ describe('the connection', () => {
     const client = clientOf(url, ANN);
     expect((await client.run(ViewerDocument, {})).viewer.email).toBe(ANN);
     expect(asked).toContain('1 query');
+    // The first word of this one is the name of its fragment.
+    const cut = await scripted(({ type, id }, socket, connection) => {
+      if (type === 'connection_init') acknowledge(socket);
+      if (type !== 'subscribe') return;
+      if (connection === 1) return socket.terminate();
+      socket.send(JSON.stringify({ type: 'next', id, payload: { data: { viewer: { email: ANN } } } }));
+      socket.send(JSON.stringify({ type: 'complete', id }));
+    });
+    const document = '# who\n fragment mutation on Viewer { email } query { viewer { ...mutation } }';
+    expect(await clientOf(cut, ANN).run(document as never, {})).toEqual({ viewer: { email: ANN } });
     const mutation = clientOf(
       await scripted(({ type, payload }, socket) => {
         if (type === 'connection_init') acknowledge(socket);
@@ -177,6 +189,96 @@ describe('the connection', () => {
     });
   });
 
+  test.each([null, undefined, '', ' ', { token: '', endsAt: Date.now() + 60_000 }])(
+    'is refused without a credential: %j',
+    async (empty) => {
+      const { url } = await startServer();
+      let credential: unknown = empty;
+      const client = clientOf(url, '', { token: () => credential as Token });
+      const waiting = client.viewer();
+      expect(await when(client.status, ({ state }) => state !== 'connecting')).toMatchObject({
+        ...{ state: 'refused', error: { code: 'UNAUTHENTICATED' } },
+      });
+      await expect(waiting).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
+      credential = ANN;
+      client.reconnect();
+      expect((await client.viewer()).email).toBe(ANN);
+    },
+  );
+
+  test('reports why it is offline', async () => {
+    const failing = clientOf('ws://127.0.0.1:1', '', { token: () => Promise.reject(new Error('no such account')) });
+    expect(await when(failing.status, ({ state }) => state === 'offline')).toMatchObject({
+      error: { name: 'KredichatError', message: 'no such account' },
+    });
+    const unreachable = clientOf('ws://127.0.0.1:1', ANN);
+    expect(await when(unreachable.status, ({ state }) => state === 'offline')).toMatchObject({
+      error: { code: 'DISCONNECTED' },
+    });
+  });
+
+  test('is refused an address that the WebSocket throws at, and reports it', async () => {
+    // As browsers do at `ws:` from a page of `https:`.
+    const Insecure = class {
+      constructor() {
+        throw new DOMException('An insecure WebSocket connection may not be initiated', 'SecurityError');
+      }
+    };
+    const client = clientOf('ws://127.0.0.1:1', ANN, { webSocketImpl: Insecure as never });
+    const waiting = client.viewer();
+    expect(await when(client.status, ({ state }) => state !== 'connecting')).toMatchObject({
+      ...{ state: 'refused', error: { code: 'BAD_USER_INPUT', message: expect.stringContaining('insecure') } },
+    });
+    await expect(waiting).rejects.toMatchObject({ code: 'BAD_USER_INPUT' });
+  });
+
+  test.each([
+    ...['', ' ', 'graphql', 'localhost:4611/graphql', 'chat.example.com/graphql', 'ftp://chat.example.com/graphql'],
+    ...['http://', 'http:/x', 'ws://a b/graphql', 'http://127.0.0.1:99999/graphql', '/graphql', './graphql', undefined],
+  ])('is not created for an unusable address: %j', (url) => {
+    const create = () => createClient({ url: url as string, token: () => ANN, webSocketImpl: WebSocket });
+    expect(create).toThrow(/^url .*(address|path)/);
+  });
+
+  test('takes addresses of HTTP and, in a page, paths', () => {
+    expect(webSocketUrl('HTTPS://chat.example.com/graphql')).toBe('wss://chat.example.com/graphql');
+    expect(webSocketUrl('http://127.0.0.1:4000/graphql#x')).toBe('ws://127.0.0.1:4000/graphql');
+    expect(webSocketUrl(' ws://[::1]:4000/graphql?x=1\n')).toBe('ws://[::1]:4000/graphql?x=1');
+    vi.stubGlobal('location', { href: 'https://example.com/chat/?x=1#/c/1' });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    expect(webSocketUrl('/graphql')).toBe('wss://example.com/graphql');
+    expect(webSocketUrl('./graphql')).toBe('wss://example.com/chat/graphql');
+    expect(webSocketUrl('//chat.example.com/graphql')).toBe('wss://chat.example.com/graphql');
+    vi.stubGlobal('location', { href: 'file:///index.html' });
+    expect(() => webSocketUrl('/graphql')).toThrow(TypeError);
+  });
+
+  test.each([
+    ['query { a }', true],
+    ['{ a }', true],
+    ['\uFEFF, # mutation\r\n# again\n query A($x: I = {a: "}"}) @d(x: {y: 1}) { a }', true],
+    ['fragment F on T @d(x: {y: 1}) { a(x: {b: "}"}) { b } } query { ...F }', true],
+    ['fragment mutation on T { a } { ...mutation }', true],
+    ['"""A \\""" mutation {"""\nquery { a }', true],
+    ['query ($x: S = "mutation") { a }', true],
+    ['mutation { a }', false],
+    ['fragment query on T { a } mutation { ...query }', false],
+    ['# query\n mutation { a }', false],
+    ['"""query {""" mutation query { a }', false],
+    ['"{" subscription { a }', false],
+    ['', false],
+  ])('knows a query from others: %j', (document, expected) => {
+    expect(isQuery(document)).toBe(expected);
+  });
+
+  test('names messages where the platform has no random bytes', () => {
+    vi.stubGlobal('crypto', undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const ids = Array.from({ length: 1000 }, randomId);
+    expect(new Set(ids).size).toBe(1000);
+    for (const id of ids) expect(id).toMatch(/^[\da-f]{32}$/);
+  });
+
   test('is closed once and for all, whatever still waits', async () => {
     const client = clientOf('ws://127.0.0.1:1', ANN);
     const waiting = client.viewer();
@@ -265,15 +367,19 @@ describe('the outbox', () => {
     await sent(clientOf(url, ANN, { storage }), { to: { key: KEY }, text: 'two' });
   });
 
-  test('works where storage is full or forbidden', async () => {
-    const { url } = await startServer();
-    const storage = {
-      ...memoryStorage(),
-      setItem: () => {
-        throw new Error('QuotaExceededError');
-      },
-    };
-    const client = clientOf(url, ANN, { storage });
-    expect((await sent(client, { to: { key: KEY }, text: 'x' })).seq).toBe(1);
-  });
+  test.each(['setItem', 'getItem', 'removeItem', 'key', 'length'])(
+    'works where storage refuses %s',
+    async (refused) => {
+      const { url } = await startServer();
+      const storage = memoryStorage();
+      storage.setItem('other', 'x');
+      Object.defineProperty(storage, refused, {
+        get: () => {
+          throw new Error('QuotaExceededError');
+        },
+      });
+      const client = clientOf(url, ANN, { storage });
+      expect((await sent(client, { to: { key: KEY }, text: 'x' })).seq).toBe(1);
+    },
+  );
 });

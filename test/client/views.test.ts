@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { StoreUnavailable } from '../../src/store/store.ts';
 import { deliveryOf, type MessageFieldsFragment as Message, readersOf } from '../../web/client/index.ts';
 import { addRun, type Runs } from '../../web/client/runs.ts';
 import { post } from '../support/clients.ts';
@@ -102,6 +104,20 @@ describe('a conversation', () => {
   });
 });
 
+test('a page of messages that failed is loaded once the store is back', async () => {
+  const store = { ...(await openSqlite(':memory:')) };
+  const { messages } = store;
+  const { url } = await startServer({}, { store });
+  const view = clientOf(url, ANN).conversation({ id: await fill(url, BOB, 30) }, { pageSize: 10, at: 30 });
+  await when(view, ({ phase }) => phase === 'ready');
+  store.messages = () => Promise.reject(new StoreUnavailable(true, new Error('away')));
+  await view.loadOlder();
+  expect(view.get().error?.code).toBe('UNAVAILABLE');
+  store.messages = messages;
+  const { messages: shown } = await when(view, ({ error }) => error === null);
+  expect(seqs(shown)[0]).toBeLessThan(20);
+});
+
 describe('the chat list', () => {
   test('puts a conversation last that was dated by a clock that was wrong, as the server does', async () => {
     let now = Date.now() + 315_360_000_000;
@@ -165,6 +181,21 @@ describe('the chat list', () => {
         .map((i) => `c${i}`),
     ]);
     expect(unreadTotal).toBe(26);
+  });
+
+  test('tells of a page that failed, and loads it once the store is back', async () => {
+    const store = { ...(await openSqlite(':memory:')) };
+    const { chatList } = store;
+    const { url } = await startServer({}, { store });
+    for (let i = 0; i < 15; i++) await fill(url, BOB, 1, { configId: `c${i}`, members: [ANN, BOB] });
+    const list = clientOf(url, ANN).chatList({ pageSize: 10 });
+    await when(list, ({ loaded }) => loaded);
+    store.chatList = () => Promise.reject(new StoreUnavailable(true, new Error('away')));
+    await list.loadMore();
+    expect(list.get()).toMatchObject({ error: { code: 'UNAVAILABLE' }, hasMore: true, loadingMore: false });
+    store.chatList = chatList;
+    const { conversations, error } = await when(list, ({ hasMore }) => !hasMore);
+    expect([conversations.length, error]).toEqual([15, null]);
   });
 });
 

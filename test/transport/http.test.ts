@@ -546,7 +546,7 @@ describe('the other endpoints', () => {
   test('are a page, its documents, health and readiness', async () => {
     const { url, store } = await startServer();
     expect((await raw(url, {}, '/')).body).toMatch(/<h1>Kredichat<\/h1>/);
-    for (const [, link] of String((await raw(url, {}, '/')).body).matchAll(/href="([^"]+)"/g)) {
+    for (const [, link] of String((await raw(url, {}, '/')).body).matchAll(/href="\.([^"]+)"/g)) {
       expect((await raw(url, { headers: { accept: 'text/html' } }, link)).status, link).toBe(200);
     }
     expect((await raw(url, {}, '/healthz')).status).toBe(200);
@@ -566,7 +566,7 @@ describe('the other endpoints', () => {
     expect(page.headers.get('cache-control')).toBe('no-cache');
     expect(page.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self';/);
     expect(page.body).toContain('<meta name="kredichat-auth" content="dev" />');
-    const files = [...String(page.body).matchAll(/"(\/assets\/[^"]+)"/g)].map(([, file]) => file ?? '');
+    const files = [...String(page.body).matchAll(/"\.(\/assets\/[^"]+)"/g)].map(([, file]) => file ?? '');
     expect(files.map((file) => file.split('.').at(-1)).sort()).toEqual(['css', 'js', 'svg']);
     for (const file of files) {
       const plain = await raw(url, { headers: { 'accept-encoding': 'identity' } }, file);

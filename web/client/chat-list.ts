@@ -22,12 +22,15 @@ export interface ChatListState {
   readonly unreadTotal: number;
   /** Whether there are more to load. */
   readonly hasMore: boolean;
+  /** Whether the next page is being loaded. */
+  readonly loadingMore: boolean;
+  /** Why the last load failed; what may pass is tried again by itself. */
   readonly error: KredichatError | null;
 }
 
 /** The viewer's chat list, kept true. */
 export interface ChatListView extends Readable<ChatListState> {
-  /** Loads the next page. */
+  /** Loads the next page. A failure is in `error`, and tried again after a while where it may pass. */
   loadMore(): Promise<void>;
   close(): void;
 }
@@ -46,7 +49,7 @@ export interface ChatListOptions {
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
 export function openChatList({ connection, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
   const state = createCell<ChatListState>({
-    ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, error: null },
+    ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, loadingMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
   const filter = archived ? { archived } : null;
@@ -54,6 +57,7 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
   let closed = false;
   let loadingMore: Promise<void> | null = null;
   let retry: ReturnType<typeof setTimeout> | undefined;
+  let retryMore: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
   let turn = 0;
@@ -139,32 +143,42 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
     },
   });
 
+  function loadMore(): Promise<void> {
+    if (!state.get().hasMore) return Promise.resolve();
+    loadingMore ??= loadPage().finally(() => {
+      loadingMore = null;
+      if (!closed) update({ loadingMore: false });
+    });
+    return loadingMore;
+  }
+
+  async function loadPage(): Promise<void> {
+    const mine = turn;
+    clearTimeout(retryMore);
+    update({ loadingMore: true });
+    try {
+      const { chatList } = await connection.run(ChatListDocument, { first: pageSize, after: cursor, filter });
+      if (closed || mine !== turn) return;
+      cursor = chatList.pageInfo.endCursor;
+      failures = 0;
+      const conversations = merge(state.get().conversations, chatList.nodes);
+      update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (closed || mine !== turn) return;
+      update({ error });
+      if (error.passing) retryMore = setTimeout(loadMore, error.retryAfterMs ?? jitter(failures++));
+    }
+  }
+
   return {
     get: state.get,
     subscribe: state.subscribe,
-    loadMore() {
-      if (!state.get().hasMore) return Promise.resolve();
-      loadingMore ??= (async () => {
-        const mine = turn;
-        try {
-          const { chatList } = await connection.run(ChatListDocument, {
-            ...{ first: pageSize, after: cursor, filter },
-          });
-          if (closed || mine !== turn) return;
-          cursor = chatList.pageInfo.endCursor;
-          const conversations = merge(state.get().conversations, chatList.nodes);
-          update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
-        } catch (error) {
-          if (!closed) update({ error: asError(error) });
-        }
-      })().finally(() => {
-        loadingMore = null;
-      });
-      return loadingMore;
-    },
+    loadMore,
     close() {
       closed = true;
       clearTimeout(retry);
+      clearTimeout(retryMore);
       unlisten();
       stop();
     },

@@ -3,6 +3,7 @@ import { type Cell, createCell, type Readable, tell } from './cell.ts';
 import { type WebSocketImpl, watchInterruptions } from './environment.ts';
 import { asError, KredichatError } from './errors.ts';
 import { jitter } from './jitter.ts';
+import { isQuery } from './operation-kind.ts';
 import { type Closing, openSocket, type Socket } from './socket.ts';
 
 /** An operation's text that knows the types of its variables and of its result, as codegen makes it (`documentMode: string`). */
@@ -12,11 +13,13 @@ export type Operation<Result, Variables> = { toString(): string } & DocumentType
 export type Token = string | { readonly token: string; readonly endsAt: number };
 
 /**
- * How it stands with the server. `connecting` comes once, at the start; `offline` means that it tries again by itself;
- * `refused` that the credential was not taken, and nothing is tried until `reconnect`.
+ * The state of the connection. `connecting` comes once, at the start; `offline` means that it tries again by itself, and
+ * `error` why it failed last; `refused` that the credential or the address was not accepted, and nothing is tried until
+ * `reconnect`.
  */
 export type Status =
-  | { readonly state: 'connecting' | 'online' | 'offline' | 'closed' }
+  | { readonly state: 'connecting' | 'online' | 'closed' }
+  | { readonly state: 'offline'; readonly error: KredichatError }
   | { readonly state: 'refused'; readonly error: KredichatError };
 
 /** How patient the connection is; all in milliseconds. */
@@ -76,43 +79,50 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
     const mine = ++turn;
     clearTimeout(retry);
     let fresh: Token;
+    let authorization: string;
     try {
       fresh = await token();
+      authorization = bearer(fresh);
     } catch (error) {
       if (mine !== turn) return;
       const reason = asError(error);
-      return reason.code === 'UNAUTHENTICATED' ? refuse(reason) : retryLater();
+      return reason.code === 'UNAUTHENTICATED' ? refuse(reason) : retryLater(reason);
     }
     if (mine !== turn || status.get().state === 'closed') return;
-    current = openSocket({
-      url,
-      WebSocket,
-      authorization: bearer(fresh),
-      ...patience,
-      onAcknowledged() {
-        if (mine !== turn) return;
-        attempt = 0;
-        live = current;
-        renewLater(fresh);
-        status.set({ state: 'online' });
-        if (live) tell(listeners, live);
-      },
-      onClosed: (closing) => mine === turn && lost(closing),
-    });
+    try {
+      current = openSocket({
+        url,
+        WebSocket,
+        authorization,
+        ...patience,
+        onAcknowledged() {
+          if (mine !== turn) return;
+          attempt = 0;
+          live = current;
+          renewLater(fresh);
+          status.set({ state: 'online' });
+          if (live) tell(listeners, live);
+        },
+        onClosed: (closing) => mine === turn && lost(closing),
+      });
+    } catch (error) {
+      // A WebSocket's constructor throws only at its address: `ws:` from a page of `https:`, say. Another attempt would, too.
+      refuse(new KredichatError('BAD_USER_INPUT', `${url} cannot be connected to: ${asError(error).message}`));
+    }
   }
 
   function lost({ code, reason }: Closing): void {
     clearTimeout(renewal);
     live = current = null;
     if (code === FORBIDDEN) refuse(new KredichatError('UNAUTHENTICATED', reason || 'The credential was refused.'));
-    else retryLater();
+    else retryLater(new KredichatError('DISCONNECTED', reason || `The connection closed with ${code}.`));
   }
 
   /** Full jitter: clients that lost their server together do not come back together. */
-  function retryLater(): void {
+  function retryLater(error: KredichatError): void {
     if (stopped()) return;
     retry = setTimeout(connect, jitter(attempt++, patience.firstRetryMs, patience.lastRetryMs));
-    status.set({ state: 'offline' });
+    status.set({ state: 'offline', error });
   }
 
   function refuse(error: KredichatError): void {
@@ -123,6 +133,8 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
     clearTimeout(renewal);
     if (typeof fresh === 'string') return;
     const left = fresh.endsAt - clock();
+    // A caller without types may have left the end out.
+    if (Number.isNaN(left)) return;
     const socket = live;
     const renew = async () => {
       try {
@@ -167,7 +179,7 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
     status,
     async run<Result, Variables>(operation: Operation<Result, Variables>, variables: Variables): Promise<Result> {
       const query = operation.toString();
-      const repeatable = /^\s*(query\b|\{)/.test(query);
+      const repeatable = isQuery(query);
       for (;;) {
         const over = await socket();
         try {
@@ -187,7 +199,7 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
       if (status.get().state === 'closed') return;
       current?.drop(1000, 'Reconnecting');
       attempt = 0;
-      status.set({ state: 'offline' });
+      status.set({ state: 'offline', error: new KredichatError('DISCONNECTED', 'Reconnecting') });
       void connect();
     },
     close() {
@@ -216,6 +228,11 @@ function execute(socket: Socket, query: string, variables: unknown): Promise<unk
   });
 }
 
-const bearer = (fresh: Token) => `Bearer ${typeof fresh === 'string' ? fresh : fresh.token}`;
+/** @throws KredichatError when there is no credential: callers without types, or not signed in yet, give null */
+function bearer(fresh: Token | null | undefined): string {
+  const credential = typeof fresh === 'object' ? fresh?.token : fresh;
+  if (typeof credential === 'string' && credential.trim() !== '') return `Bearer ${credential}`;
+  throw new KredichatError('UNAUTHENTICATED', 'token() gave no credential.');
+}
 
 const closedError = () => new KredichatError('CLIENT_CLOSED', 'The client was closed.');

@@ -55,6 +55,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   let id = ref.id;
   let closed = false;
   let retry: ReturnType<typeof setTimeout> | undefined;
+  let retryPage: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   let stopFollowing = () => {};
   /** Members who were seen to write or read. */
@@ -199,26 +200,36 @@ export function openConversation(options: ConversationOptions): ConversationView
   function load(direction: 'older' | 'newer'): Promise<void> {
     loading[direction] ??= log
       .load(() => loadPage(direction))
-      .finally(() => {
+      .then((grew) => {
         delete loading[direction];
+        // Listeners that want another page, as on a high screen, can ask for it now.
+        if (grew) show();
       });
     return loading[direction];
   }
 
-  async function loadPage(direction: 'older' | 'newer'): Promise<void> {
+  /** Resolves with whether there were messages in the page. */
+  async function loadPage(direction: 'older' | 'newer'): Promise<boolean> {
     const { hasOlder, hasNewer } = state.get();
     const older = direction === 'older';
     const cursor = log.cursorAt(direction);
-    if (id === undefined || cursor === undefined || !(older ? hasOlder : hasNewer)) return;
+    if (id === undefined || cursor === undefined || !(older ? hasOlder : hasNewer)) return false;
+    clearTimeout(retryPage);
     try {
       const place = older ? { last: pageSize, before: cursor } : { first: pageSize, after: cursor };
       const answer = await connection.run(MessagesDocument, { id, ...place });
-      if (closed || !answer.conversation || state.get().phase !== 'ready') return;
+      if (closed || !answer.conversation || state.get().phase !== 'ready') return false;
       log.addPage(answer.conversation.messages);
       settle(answer.conversation.messages.nodes);
+      failures = 0;
       show({ error: null });
-    } catch (error) {
-      if (!closed) update({ error: asError(error) });
+      return answer.conversation.messages.nodes.length > 0;
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (closed) return false;
+      update({ error });
+      if (error.passing) retryPage = setTimeout(load, error.retryAfterMs ?? jitter(failures++), direction);
+      return false;
     }
   }
 
@@ -280,6 +291,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     close() {
       closed = true;
       clearTimeout(retry);
+      clearTimeout(retryPage);
       reading.stop();
       stopFollowing();
       typists.clear();

@@ -32,24 +32,57 @@ const here = globalThis as EventTargetLike & {
   readonly WebSocket?: WebSocketImpl;
   readonly localStorage?: OutboxStorage;
   readonly document?: EventTargetLike & { readonly visibilityState: string };
+  readonly location?: { readonly href: string };
+  readonly crypto?: { getRandomValues(bytes: Uint8Array<ArrayBuffer>): Uint8Array };
 };
 
 /** The platform's own WebSocket; Node before 22 has none. */
 export const platformWebSocket = (): WebSocketImpl | undefined => here.WebSocket;
 
-/** The browser's storage, where there is one that may be used. */
-export function platformStorage(): OutboxStorage | undefined {
-  try {
-    // Node has one that only warns, and browsers throw where cookies are forbidden.
-    return here.document ? here.localStorage : undefined;
-  } catch {
-    return undefined;
+/** The browser's storage. Not Node's, which only warns. May throw: browsers do where site data is blocked. */
+export const platformStorage = (): OutboxStorage | undefined => (here.document ? here.localStorage : undefined);
+
+/**
+ * The WebSocket address of the server at `url`: `http:` becomes `ws:`, a path is resolved against the page's address,
+ * and a fragment is dropped.
+ * @throws TypeError for any other URL
+ */
+export function webSocketUrl(url: string): string {
+  // JavaScript callers may pass anything.
+  const given = String(url).trim();
+  const isPath = /^\.{0,2}\//.test(given);
+  if (isPath && !here.location) {
+    throw new TypeError(
+      `url "${given}" is a path, which only a page can resolve: pass an address such as https://HOST/graphql.`,
+    );
   }
+  try {
+    const address = isPath ? new URL(given, here.location?.href).href : given;
+    const [, secure, rest] = /^(?:http|ws)(s?):\/\/([^#]+)/i.exec(address) ?? [];
+    if (rest !== undefined) {
+      const result = `ws${secure?.toLowerCase()}://${rest}`;
+      // Not its `href`: React Native's URL adds a slash to that.
+      new URL(result);
+      return result;
+    }
+  } catch {
+    // Refused below.
+  }
+  throw new TypeError(`url must be an http, https, ws or wss address, or a path such as /graphql; got "${given}".`);
 }
 
-/** A new id that nobody else has: 128 random bits as hexadecimal digits. Unlike `randomUUID` it works without TLS. */
+/**
+ * A new id of 128 bits as hexadecimal digits. Needs to be unique, not secret. Unlike `randomUUID`, `getRandomValues` works
+ * without TLS; React Native lacks both.
+ */
 export function randomId(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const bytes = new Uint8Array(16);
+  if (here.crypto?.getRandomValues) here.crypto.getRandomValues(bytes);
+  else
+    bytes.forEach((_, i) => {
+      bytes[i] = Math.random() * 256;
+    });
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** How often the clock is looked at, and what it may be late before that counts as sleep, in milliseconds. */

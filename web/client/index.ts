@@ -8,7 +8,13 @@ import { type ChatListView, openChatList } from './chat-list.ts';
 import { createConnection, type Operation, type Patience, type Status, type Token } from './connection.ts';
 import { openConversation } from './conversation.ts';
 import type { ConversationView } from './conversation-state.ts';
-import { type OutboxStorage, platformStorage, platformWebSocket, type WebSocketImpl } from './environment.ts';
+import {
+  type OutboxStorage,
+  platformStorage,
+  platformWebSocket,
+  type WebSocketImpl,
+  webSocketUrl,
+} from './environment.ts';
 import { type Follower, follow, followMessages } from './follow.ts';
 import {
   type ConversationRef,
@@ -20,6 +26,7 @@ import { createNews } from './news.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createQueue } from './queue.ts';
 import { type SearchOptions, type SearchPage, search } from './search.ts';
+import { createSafeStorage } from './storage.ts';
 
 export type { Readable } from './cell.ts';
 export type { ChatListState, ChatListView } from './chat-list.ts';
@@ -39,11 +46,15 @@ export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 export type Viewer = ViewerQuery['viewer'];
 
 export interface ClientOptions {
-  /** Where the server's GraphQL is: `wss://HOST/graphql`; `https:` serves as well. */
+  /**
+   * Address of the server's GraphQL endpoint: `wss://HOST/graphql`, or the same with `https:`. In a page also a path such as
+   * `/graphql` or `./graphql`, resolved against the page's address.
+   */
   readonly url: string;
   /**
    * The credential, without the word `Bearer`. Asked for at each connection, and, when it said when the token ends, in time
-   * before that. To give up, throw a `KredichatError` with `UNAUTHENTICATED`; anything else is tried again.
+   * before that. An empty one, or a thrown `KredichatError` with `UNAUTHENTICATED`, makes the status `refused` until
+   * `reconnect` is called; after any other error it is asked for again.
    */
   readonly token: () => Token | Promise<Token>;
   /** The WebSocket to use: `ws`'s in Node before 22. Default: the platform's. */
@@ -105,14 +116,17 @@ export interface Client {
   close(): void;
 }
 
-/** Connects to a server. */
+/**
+ * Connects to a server.
+ * @throws TypeError when `url` cannot be used, or there is no WebSocket
+ */
 export function createClient(options: ClientOptions): Client {
   const { token, clock = Date.now } = options;
   const WebSocket = options.webSocketImpl ?? platformWebSocket();
   if (!WebSocket) throw new TypeError('There is no WebSocket here: pass webSocketImpl.');
   const patience = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.patience };
-  const connection = createConnection({ url: options.url.replace(/^http/, 'ws'), WebSocket, token, patience, clock });
-  const storage = options.storage === undefined ? platformStorage() : (options.storage ?? undefined);
+  const connection = createConnection({ url: webSocketUrl(options.url), WebSocket, token, patience, clock });
+  const storage = createSafeStorage(() => (options.storage === undefined ? platformStorage() : options.storage));
   const { outbox, ...own } = createOutbox(connection, storage, clock);
 
   let asking: Promise<Viewer> | null = null;

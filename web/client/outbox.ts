@@ -1,9 +1,10 @@
 import { createCell, type Readable, tell } from './cell.ts';
 import type { Connection } from './connection.ts';
-import { type OutboxStorage, randomId } from './environment.ts';
+import { randomId } from './environment.ts';
 import { asError, type KredichatErrorCode } from './errors.ts';
 import { type ConversationRef, type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
 import { jitter, pause } from './jitter.ts';
+import type { SafeStorage } from './storage.ts';
 
 /** A message to be sent. */
 export interface NewMessage {
@@ -43,10 +44,11 @@ export interface Outbox extends Readable<readonly Outgoing[]> {
 /** Codes of failures that another attempt, made by a person who knows why, may cure. */
 const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
-const PREFIX = 'kredichat:outbox:';
+/** The prefix of the storage keys of a viewer's unsent messages. */
+export const outboxPrefix = (viewer: string): string => `kredichat:outbox:${viewer}:`;
 
 /** An outbox that begins to send, and to keep what it holds, once `open` was told whose it is. */
-export function createOutbox(connection: Connection, storage: OutboxStorage | undefined, clock: () => number) {
+export function createOutbox(connection: Connection, storage: SafeStorage, clock: () => number) {
   const items = createCell<readonly Outgoing[]>([]);
   const listeners = new Set<(outgoing: Outgoing, stored: MessageFieldsFragment) => void>();
   /** Conversations that somebody is working on. */
@@ -56,12 +58,7 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
 
   /** One entry a message, so that pages that are open side by side never overwrite each other's. */
   function keep(item: Outgoing): void {
-    if (shelf === null) return;
-    try {
-      storage?.setItem(shelf + item.clientId, JSON.stringify(item));
-    } catch {
-      // Full or forbidden: it is sent all the same, as long as the page lives.
-    }
+    if (shelf !== null) storage.set(shelf + item.clientId, JSON.stringify(item));
   }
 
   function put(item: Outgoing): void {
@@ -70,8 +67,29 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
   }
 
   function remove({ clientId }: Outgoing): void {
-    if (shelf !== null) storage?.removeItem(shelf + clientId);
+    if (shelf !== null) storage.remove(shelf + clientId);
     items.set(items.get().filter((other) => other.clientId !== clientId));
+  }
+
+  function readShelf(prefix: string): Outgoing[] {
+    const keys = storage.keys().filter((key) => key.startsWith(prefix));
+    return keys.map((key) => readItem(key.slice(prefix.length), storage.get(key))).filter((item) => item !== null);
+  }
+
+  /** Applies a change that another page of the viewer made. The page that wrote a message sends it. */
+  function applyElsewhere(key: string, entry: string | null): void {
+    if (shelf === null || !key.startsWith(shelf)) return;
+    const clientId = key.slice(shelf.length);
+    const item = readItem(clientId, entry);
+    const others = items.get().filter((other) => other.clientId !== clientId);
+    const known = others.length < items.get().length;
+    if (!item) {
+      if (known) items.set(others);
+    } else if (known || item.state === 'failed') {
+      items.set([...others, item].sort(byAge));
+      // The page that asked for the retry may close before it has sent; both may, as the client id makes it safe.
+      void work(laneOf(item.to));
+    }
   }
 
   const find = (clientId: string) => items.get().find((item) => item.clientId === clientId);
@@ -119,6 +137,7 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
     for (const lane of new Set(items.get().map(({ to }) => laneOf(to)))) void work(lane);
   };
   const unlisten = connection.eachSocket(workAll);
+  const unwatch = storage.watch(applyElsewhere);
 
   const outbox: Outbox = {
     get: items.get,
@@ -154,30 +173,30 @@ export function createOutbox(connection: Connection, storage: OutboxStorage | un
     /** Takes up what an earlier page of the viewer left, and begins to send. */
     open(viewer: string): void {
       if (shelf !== null) return;
-      shelf = `${PREFIX}${viewer}:`;
+      shelf = outboxPrefix(viewer);
       const written = items.get();
-      const left = readShelf(storage, shelf).filter(({ clientId }) => !find(clientId));
-      items.set([...left, ...written].sort((a, b) => a.at - b.at));
+      const left = readShelf(shelf).filter(({ clientId }) => !find(clientId));
+      items.set([...left, ...written].sort(byAge));
       for (const item of written) keep(item);
       workAll();
     },
-    close: unlisten,
+    close() {
+      unlisten();
+      unwatch();
+    },
   };
 }
 
-function readShelf(storage: OutboxStorage | undefined, shelf: string): Outgoing[] {
-  const kept: Outgoing[] = [];
-  for (let i = 0; i < (storage?.length ?? 0); i++) {
-    const key = storage?.key(i);
-    if (!key?.startsWith(shelf)) continue;
-    try {
-      const item = JSON.parse(storage?.getItem(key) ?? '') as Outgoing;
-      if (shelf + item.clientId === key && typeof item.text === 'string' && laneOf(item.to)) kept.push(item);
-    } catch {
-      // Not ours, or cut short.
-    }
+const byAge = (a: Outgoing, b: Outgoing) => a.at - b.at;
+
+/** Reads a stored message; null for an entry that is damaged, or no message. */
+function readItem(clientId: string, entry: string | null): Outgoing | null {
+  try {
+    const item = JSON.parse(entry ?? '') as Outgoing;
+    return item.clientId === clientId && typeof item.text === 'string' && laneOf(item.to) ? item : null;
+  } catch {
+    return null;
   }
-  return kept;
 }
 
 /** Names a conversation, however it is given: messages to the same name are sent in order. */

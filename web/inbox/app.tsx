@@ -1,7 +1,15 @@
 import { useCallback, useEffect, useState } from 'react';
 import type { Client } from '../client/index.ts';
 import { Inbox } from './inbox.tsx';
-import { forgetCredential, openClient, storeCredential, storedCredential } from './session.ts';
+import { goTo } from './route.ts';
+import {
+  beginSession,
+  endSession,
+  forgetCredential,
+  openClient,
+  storeCredential,
+  storedCredential,
+} from './session.ts';
 import { SignIn } from './sign-in.tsx';
 
 /** The page: somebody's inbox, or the question who it is. */
@@ -23,6 +31,11 @@ export function App() {
       const status = opened.status.get();
       if (status.state === 'refused') leave(status.error.message);
     });
+    opened.viewer().then(
+      ({ email }) => beginSession(email),
+      // Refused, or closed first.
+      () => {},
+    );
     setClient(opened);
     return () => {
       stop();
@@ -37,6 +50,14 @@ export function App() {
     setCredential(given);
   }
 
+  function signOut(from: Client) {
+    for (const { clientId } of from.outbox.get()) from.outbox.discard(clientId);
+    endSession();
+    // The address may name people and a subject.
+    goTo(null);
+    leave(null);
+  }
+
   if (credential === null) return <SignIn refusal={refusal} onSignIn={enter} />;
-  return client && <Inbox key={credential} client={client} onSignOut={() => leave(null)} />;
+  return client && <Inbox key={credential} client={client} onSignOut={() => signOut(client)} />;
 }

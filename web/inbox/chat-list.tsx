@@ -28,18 +28,19 @@ interface ChatListProps {
 /** The viewer's conversations, live, and above them those whose first message is still on its way. */
 export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
   useClock();
-  const { conversations, loaded, hasMore, error } = useReadable(list);
+  const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
   const waiting = firstMessages(useReadable(outbox));
   const drafts = archived ? [] : waiting;
   const open = route && laneOf(route.ref);
   const end = useRef<HTMLLIElement>(null);
 
+  // A new observer after each page looks again: the end may still be in sight, as on a high screen.
   useEffect(() => {
-    if (!end.current || !hasMore) return;
+    if (!end.current || !hasMore || loadingMore || error) return;
     const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && void list.loadMore());
     observer.observe(end.current);
     return () => observer.disconnect();
-  }, [list, hasMore]);
+  }, [list, hasMore, loadingMore, error]);
 
   if (!loaded) return <p className="list-note">{error ? error.message : 'Loading …'}</p>;
   return (
@@ -60,7 +61,18 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
         {conversations.map((conversation) => (
           <Row key={conversation.id} conversation={conversation} me={me} open={conversation.id === open} />
         ))}
-        {hasMore && <li ref={end} className="list-note" aria-hidden="true" />}
+        {hasMore && (
+          <li ref={end} className="list-note" aria-hidden={!error}>
+            {error && (
+              <>
+                <p role="alert">More conversations could not be loaded: {error.message}</p>
+                <button type="button" onClick={list.loadMore}>
+                  Try again
+                </button>
+              </>
+            )}
+          </li>
+        )}
       </ul>
     </>
   );

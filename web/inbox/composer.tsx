@@ -1,5 +1,6 @@
 import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
 import { CheckIcon, CloseIcon, SendIcon } from './icons.tsx';
+import { tabStorage } from './session.ts';
 
 interface ComposerProps {
   /** Names what was written and not sent, so that a reload keeps it; null to keep nothing. */
@@ -27,7 +28,7 @@ const onTouchKeyboard = () => matchMedia('(pointer: coarse)').matches;
 /** The message field. With a keyboard, Enter sends and Shift+Enter begins a line; on touch, Enter begins a line. */
 export function Composer(props: ComposerProps) {
   const { draftKey, autoFocus, initial = '', note, onSend, onCancel, onType, onUp } = props;
-  const [text, setText] = useState(() => (draftKey && sessionStorage.getItem(draftKey)) ?? initial);
+  const [text, setText] = useState(() => (draftKey && tabStorage.get(draftKey)) ?? initial);
   const field = useRef<HTMLTextAreaElement>(null);
   const [filesRefused, setFilesRefused] = useState(false);
   const left = LONGEST - [...text].length;
@@ -35,8 +36,8 @@ export function Composer(props: ComposerProps) {
 
   useEffect(() => {
     if (draftKey !== null) {
-      if (text) sessionStorage.setItem(draftKey, text);
-      else sessionStorage.removeItem(draftKey);
+      if (text) tabStorage.set(draftKey, text);
+      else tabStorage.remove(draftKey);
     }
     // As high as the text, up to what the style allows.
     if (!field.current) return;

@@ -12,6 +12,7 @@ import { RedactDialog } from './redact-dialog.tsx';
 import { mayEdit } from './rights.ts';
 import { type Route, replaceWith } from './route.ts';
 import type { Search } from './search.tsx';
+import { draftKey } from './session.ts';
 import { TypingLine } from './typing-line.tsx';
 import { useReadable, useView } from './use-readable.ts';
 
@@ -100,7 +101,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
         <EditComposer key={edited.seq} view={view} message={edited} onDone={stopEditing} />
       ) : (
         <Composer
-          draftKey={`kredichat:draft:${me}:${laneOf(opened.ref)}`}
+          draftKey={draftKey(me, laneOf(opened.ref))}
           autoFocus={hovers}
           onType={view.typing}
           onUp={editLast}

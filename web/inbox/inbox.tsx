@@ -4,12 +4,13 @@ import { laneOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
 import { ChatList } from './chat-list.tsx';
 import { ConversationPane } from './conversation.tsx';
-import { ArchiveIcon, LeaveIcon, PlusIcon } from './icons.tsx';
+import { ArchiveIcon, PlusIcon } from './icons.tsx';
 import { Links } from './links.tsx';
 import { NamesProvider, namesFor } from './names.tsx';
 import { NewConversation } from './new-conversation.tsx';
 import { goTo, replaceWith, useRoute } from './route.ts';
 import { type Search, SearchField, SearchResults } from './search.tsx';
+import { SignOut } from './sign-out.tsx';
 import { useReadable, useView } from './use-readable.ts';
 
 interface InboxProps {
@@ -84,10 +85,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
           <span className="truncate" title={me ?? ''}>
             {me}
           </span>
-          <button type="button" className="icon-button" title="Sign out" onClick={onSignOut}>
-            <LeaveIcon />
-            <span className="hidden">Sign out</span>
-          </button>
+          <SignOut outbox={client.outbox} onSignOut={onSignOut} />
         </div>
         <Links />
       </footer>

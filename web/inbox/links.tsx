@@ -2,13 +2,13 @@
 export function Links() {
   return (
     <nav className="links" aria-label="About this server">
-      <a href="/graphql">GraphiQL</a>
-      <a href="/docs/README.md">Readme</a>
-      <a href="/docs/CLIENT.md">Client</a>
-      <a href="/docs/PROTOCOL.md">Protocol</a>
-      <a href="/docs/OPERATIONS.md">Operations</a>
-      <a href="/docs/SECURITY.md">Security</a>
-      <a href="/metrics">Metrics</a>
+      <a href="./graphql">GraphiQL</a>
+      <a href="./docs/README.md">Readme</a>
+      <a href="./docs/CLIENT.md">Client</a>
+      <a href="./docs/PROTOCOL.md">Protocol</a>
+      <a href="./docs/OPERATIONS.md">Operations</a>
+      <a href="./docs/SECURITY.md">Security</a>
+      <a href="./metrics">Metrics</a>
     </nav>
   );
 }
