@@ -96,10 +96,11 @@ export function createServer(options: ServerOptions): Server {
   const newest = new WeakMap<Socket, ServerResponse>();
 
   const http = createHttpServer({ ...HTTP_TIMES, keepAliveTimeout: config.keepAliveMs }, (request, response) => {
+    const before = newest.get(request.socket);
     newest.set(request.socket, response);
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     announceClose(request, response, limits.frameBytes, () => draining);
-    answer(request, response).catch((error: unknown) => {
+    answerAfter(before, request, response).catch((error: unknown) => {
       onError(error);
       if (!response.headersSent) end(response, 500, 'Internal server error\n');
       else response.destroy();
@@ -140,6 +141,16 @@ export function createServer(options: ServerOptions): Server {
       socket.destroy();
     });
   });
+
+  /** Answers pipelined requests one after the other, so that a client that does not read is owed one answer at most. */
+  async function answerAfter(
+    before: ServerResponse | undefined,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    if (before && !before.closed) await new Promise((resolve) => before.once('close', resolve));
+    if (!request.socket.destroyed) await answer(request, response);
+  }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, search } = locate(request, config.basePath);

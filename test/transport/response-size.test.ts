@@ -1,3 +1,4 @@
+import { createConnection } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { ConversationId, EmailAddress } from '../../src/model.ts';
@@ -118,11 +119,10 @@ describe('an answer', () => {
   });
 
   test('of one user waits for those that nobody reads; others do not', async () => {
-    const { url, ws } = await startServer();
+    const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '33554432' });
     const id = await fill(url, LONGEST, 65);
-    // More than the kernel takes for a client that does not read.
-    const query = `{ conversation(by: { id: "${id}" }) {
-      messages(first: 65) { nodes { text } } again: messages(first: 65) { nodes { text } } } }`;
+    // 20 MB: more than the kernel takes for a client that does not read.
+    const query = `{ conversation(by: { id: "${id}" }) { messages(first: 65) { nodes { text a: text b: text c: text d: text } } } }`;
     const silent = await Promise.all([1, 2, 3, 4].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
     for (const { socket, send, next } of silent) {
       send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
@@ -142,6 +142,42 @@ describe('an answer', () => {
     for (const { socket } of silent) socket.resume();
     expect((await waiting).data.conversation.messages.nodes).toHaveLength(65);
   });
+});
+
+test('pipelined requests are answered one after the other, and not further than the client reads', async () => {
+  const store = await openSqlite(':memory:');
+  let pages = 0;
+  const messages: typeof store.messages = (...args) => {
+    pages++;
+    return store.messages(...args);
+  };
+  const { url } = await startServer({}, { store: { ...store, messages } });
+  const id = await fill(url, LONGEST, 4);
+  pages = 0;
+  const { hostname, port, host } = new URL(url);
+  const socket = createConnection({ host: hostname, port: Number(port) });
+  socket.pause();
+  const requests = Array.from({ length: 200 }, (_, i) => {
+    // Each of another number of messages, so that none is kept from before.
+    const query = `{ conversation(by: { id: "${id}" }) { m${i}: messages(last: 4) { nodes { text } } } }`;
+    return `GET /graphql?query=${encodeURIComponent(query)} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${ANN}\r\n\r\n`;
+  });
+  socket.write(requests.join(''));
+  let before = -1;
+  // Until no more are answered, as the kernel takes no more.
+  while (pages !== before || pages === 0) {
+    before = pages;
+    for (let i = 0; i < 5; i++) await post(url, BOB, '{ viewer { email } }');
+    await post(url, BOB, `{ conversation(by: { id: "${id}" }) { id } }`);
+  }
+  expect(pages).toBeLessThan(150);
+  let received = '';
+  socket.on('data', (data) => {
+    received += data;
+  });
+  socket.resume();
+  await expect.poll(() => received.split('HTTP/1.1 200 OK').length - 1).toBe(200);
+  socket.destroy();
 });
 
 describe('an event', () => {
