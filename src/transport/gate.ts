@@ -174,9 +174,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     if (errors?.[0]) throw errors[0];
   }
 
-  /** Makes the JSON of a result, in one of the user's slots where it is large. */
   async function write(result: ExecutionResult, budget: ResponseBudget, hold: Hold): Promise<ExecutionResult> {
-    if (budget.spent > LARGE_BYTES) await hold.take();
     written.set(result, await writeJson(result, budget, hold.slice));
     return result;
   }
@@ -229,7 +227,8 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         });
       }
       const answer = async (): Promise<ExecutionResult> => {
-        if (costly) await hold.take();
+        // What a mutation has written is answered without waiting for others.
+        if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await hold.take();
         const turn = costly && hold.slice();
         if (turn) await turn;
         const contextOf = (budget: ResponseBudget): Context => ({
@@ -243,7 +242,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
           const run = async (contextValue: Context) => {
             const result = masked(await execute({ ...args, contextValue }));
             budget.check();
-            if (budget.spent > LARGE_BYTES) hold.checkWaiting();
+            if (budget.spent > LARGE_BYTES) await hold.takeLate();
             return write(result, budget, hold);
           };
           return keeping.read({ ...args, contextValue: contextOf(budget) }, run);

@@ -16,19 +16,30 @@ export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer
   const user = viewer?.email ?? '';
   let ended = false;
   let release: (() => void) | null = null;
+
+  /** Resolves when the operation has a slot. @throws ChatError UNAVAILABLE where it was given up meanwhile */
+  async function take(): Promise<void> {
+    if (release) return;
+    const given = await slots.take(user);
+    if (!ended) {
+      release = given;
+      return;
+    }
+    given();
+    throw new ChatError('UNAVAILABLE', 'The operation was given up before it began.');
+  }
+
   return {
     slice: () => slice(user),
-    /** Resolves when the operation has a slot. */
-    async take(): Promise<void> {
-      if (release) return;
-      const given = await slots.take(user);
-      if (ended) given();
-      else release = given;
-    },
-    /** @throws ChatError RATE_LIMITED where too many large results of the user wait for a slot already */
-    checkWaiting(): void {
+    take,
+    /**
+     * The same for an operation that turned out to be large, and waits with its result.
+     * @throws ChatError RATE_LIMITED where too many results of the user wait already
+     */
+    async takeLate(): Promise<void> {
       if (release === null && slots.waiting(user) >= MAX_WAITING)
         throw new ChatError('RATE_LIMITED', 'Too many large answers at once: read those first.', RETRY_MS);
+      await take();
     },
     /** To be called when the answer is handed over: the slot is given back once the client has read it. */
     end(): void {
