@@ -253,13 +253,13 @@ describe('sendMessage', () => {
   });
 
   test('is limited per user, and says when to try again', async () => {
-    const server = await startServer({ RATE_LIMIT_MESSAGES: '600', RATE_LIMIT_BURST: '3' });
+    const server = await startServer({ RATE_LIMIT_MESSAGES: '6', RATE_LIMIT_BURST: '3' });
     const answers = await Promise.all([1, 2, 3, 4, 5].map((i) => send(server, { text: `m${i}` })));
     const limited = answers.filter(({ errors }) => errors);
     expect(limited.length).toBeGreaterThan(0);
     for (const { errors } of limited) {
       expect(errors?.[0]?.extensions).toEqual({ code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) });
-      expect(errors?.[0]?.extensions.retryAfterMs).toBeLessThanOrEqual(100);
+      expect(errors?.[0]?.extensions.retryAfterMs).toBeLessThanOrEqual(10_000);
     }
     expect((await send(server, { text: 'hello' }, 'bob@example.com')).errors).toBeUndefined();
     expect((await log(server)).lastSeq).toBe(6 - limited.length);

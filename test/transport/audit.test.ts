@@ -16,7 +16,7 @@ const sign = (email: string, seconds = 600) =>
 test('there is one audit line for each decision, and no line holds a text, a token or a query string', async () => {
   const { child, url, ws } = await start({
     ...{ STORE_URL: 'memory:', LOG_LEVEL: 'trace', AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
-    ...{ RATE_LIMIT_MESSAGES: '60', RATE_LIMIT_BURST: '2', MAX_SUBSCRIPTIONS: '1', AUTH_TIMEOUT_SECONDS: '1' },
+    ...{ RATE_LIMIT_MESSAGES: '6', RATE_LIMIT_BURST: '2', MAX_SUBSCRIPTIONS: '1', AUTH_TIMEOUT_SECONDS: '1' },
   });
   let log = '';
   child.stdout?.on('data', (data) => {
@@ -66,7 +66,7 @@ test('there is one audit line for each decision, and no line holds a text, a tok
     `viewer ${ANN} graphql-ws allowed`,
     `subscribe ${ANN} graphql-ws RATE_LIMITED`,
   );
-  line.send({ type: 'ping', payload: { authorization: `Bearer ${await sign(ANN, 2)}` } });
+  line.send({ type: 'ping', payload: { authorization: `Bearer ${await sign(ANN, 5)}` } });
   await line.closed();
   seen.push(`renew ${ANN} graphql-ws allowed`, `end ${ANN} graphql-ws UNAUTHENTICATED`);
   const silent = await connect(`${ws}/graphql`, 'graphql-transport-ws');
