@@ -362,7 +362,7 @@ describe('a token that ends', () => {
 
   test('closes the sockets that were opened with it, and no event follows', async () => {
     const server = await startServer(JWT);
-    const token = await sign({ exp: now() + 2 });
+    const token = await sign({ exp: now() + 5 });
     const line = await connectGraphql(server.ws, token);
     const events = line.subscribe(CHANGED);
     const legacy = await connect(`${server.ws}/conversation/ws?email_id=${ANN}&live=1&token=${token}`);
@@ -374,8 +374,8 @@ describe('a token that ends', () => {
 
   test('can be followed by a fresh one, and the subscriptions go on', async () => {
     const server = await startServer(JWT);
-    const line = await connectGraphql(server.ws, await sign({ exp: now() + 2 }));
-    const other = await connectGraphql(server.ws, await sign({ exp: now() + 2 }));
+    const line = await connectGraphql(server.ws, await sign({ exp: now() + 5 }));
+    const other = await connectGraphql(server.ws, await sign({ exp: now() + 5 }));
     const events = line.subscribe(CHANGED);
     await line.run('{ viewer { email } }');
     line.send({ type: 'ping', payload: { authorization: `Bearer ${await sign({})}` } });
