@@ -54,6 +54,6 @@ test('the page links to every document that the server has', async () => {
   const links = readFileSync(join(PROJECT, 'web/inbox/links.tsx'), 'utf8');
   const paths = ['README.md', ...readdirSync(join(PROJECT, 'docs'))].map((file) => `/docs/${file}`);
   const served = await Promise.all(paths.map(async (path) => (await fetch(url + path)).status === 200));
-  const linked = [...links.matchAll(/href="(\/docs\/[^"]+)"/g)].map(([, path]) => path);
+  const linked = [...links.matchAll(/href="\.(\/docs\/[^"]+)"/g)].map(([, path]) => path);
   expect(linked.sort()).toEqual(paths.filter((_, i) => served[i]).sort());
 });
