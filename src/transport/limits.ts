@@ -11,6 +11,9 @@ import type { Limits } from '../config.ts';
 /** The standard introspection query nests this deep; introspection is held to it and to graphql's own rule for it. */
 const INTROSPECTION_DEPTH = 16;
 
+/** Characters of an alias: each value is written beside it, and what an answer counts while it is made leaves names out. */
+const MAX_ALIAS = 100;
+
 /** Fields an operation may select again beside one of the same name; graphql compares each with each. */
 const MAX_REPEATS = 50;
 
@@ -26,8 +29,8 @@ const NOTHING: Shape = { depth: 0, aliases: 0, directives: 0, repeats: 0 };
 
 /**
  * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases and
- * `limits.directives` directives, and does not say the same over and over, with fragments counted wherever they are spread. Fragments are measured once each, so
- * that the count costs what the text is long.
+ * `limits.directives` directives, and does not say the same over and over, with fragments counted wherever they are
+ * spread. Fragments are measured once each, so that the count costs what the text is long. An alias is short.
  */
 export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'directives'>): ValidationRule {
   return (context) => {
@@ -91,6 +94,10 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
         for (const definition of definitions) {
           if (definition.kind === Kind.OPERATION_DEFINITION) check(definition);
         }
+      },
+      Field({ alias }) {
+        if (alias && alias.value.length > MAX_ALIAS)
+          context.reportError(new GraphQLError(`An alias is longer than ${MAX_ALIAS} characters.`));
       },
     };
   };

@@ -103,6 +103,34 @@ describe('an answer', () => {
     expect((await post(url, BOB, small)).data.markRead.conversation.messages.nodes).toHaveLength(100);
   });
 
+  test('of a batch is refused before the write where all that it answers to is too large', async () => {
+    const { url } = await startServer();
+    const id = await fill(url, LONGEST, 1);
+    const sendAll = (texts: string, count: number) => {
+      const messages = Array.from({ length: count }, () => ({ text: 'x', replyToSeq: 1 }));
+      const batch = `mutation ($input: SendMessagesInput!) {
+        sendMessages(input: $input) { messages { replyTo { ${texts} } } } }`;
+      return post(url, BOB, batch, { input: { to: { id }, messages } });
+    };
+    expect((await sendAll(`text ${ALIASES}`, 100)).errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    expect((await sendAll('text a: text b: text c: text', 100)).errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
+    expect((await post(url, ANN, `{ conversation(by: { id: "${id}" }) { lastSeq } }`)).data.conversation.lastSeq).toBe(
+      1,
+    );
+    expect((await sendAll('text', 100)).data.sendMessages.messages).toHaveLength(100);
+    expect((await sendAll(`text ${ALIASES}`, 4)).data.sendMessages.messages).toHaveLength(4);
+  });
+
+  test('is not made long by the names of its fields', async () => {
+    const { url } = await startServer();
+    const named = (length: number) => post(url, ANN, `{ viewer { ${'a'.repeat(length)}: email } }`);
+    const { errors } = await named(101);
+    expect(errors).toMatchObject([
+      { message: 'An alias is longer than 100 characters.', extensions: { code: 'BAD_USER_INPUT' } },
+    ]);
+    expect(Object.values((await named(100)).data.viewer)).toEqual([ANN]);
+  });
+
   test('of what was stored is given, in a conversation of 1,024 members too', async () => {
     const { url, ws } = await startServer({ LEGACY_PAGE_SIZE: '100' });
     const to = { key: { configId: 'c', members: [ANN, ...members.slice(1)] } };
@@ -197,6 +225,21 @@ describe('an event', () => {
     expect((await events.next())?.errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }]);
     await post(url, BOB, SEND, { input: { to: TO, messages } });
     expect((await events.next())?.errors).toHaveLength(1);
+  });
+
+  test('that is too large only once it is JSON is one too', async () => {
+    const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '300000' });
+    const line = await connectGraphql(ws, ANN);
+    const events = line.subscribe(
+      'subscription { chatListChanged { lastSeq unreadCount messages(last: 100) { nodes { text } } } }',
+    );
+    await line.run('{ viewer { email } }');
+    await fill(url, LONGEST, 4);
+    expect((await events.next())?.data.chatListChanged).toMatchObject({ lastSeq: 4, unreadCount: 0 });
+    for (let i = 0; i < 2; i++) {
+      await fill(url, LONGEST, 4);
+      expect((await events.next())?.errors).toMatchObject([{ extensions: { code: 'BAD_USER_INPUT' } }]);
+    }
   });
 
   test('of a chat list costs what the viewer alone is told once a viewer, and the rest once', async () => {
