@@ -17,7 +17,7 @@ interface Naming {
   readonly key?: ConversationKey;
   readonly by?: Naming;
   readonly to?: Naming;
-  readonly input?: Naming;
+  readonly input?: Naming & { readonly messages?: readonly object[] };
 }
 
 type Resolve = GraphQLFieldResolver<unknown, Context>;
@@ -65,7 +65,8 @@ async function payloadNow(args: Naming, context: Context): Promise<object | null
   const conversation = id === undefined ? null : await context.chat.conversation(signedIn(context), { id });
   if (!conversation) return null;
   const [message] = await context.chat.messages(conversation, conversation.lastSeq, conversation.lastSeq);
-  return { conversation, message, messages: [], deduplicated: false };
+  const messages = args.input?.messages?.map((draft) => ({ ...message, ...draft }));
+  return { conversation, message, messages, deduplicated: false };
 }
 
 /** Times that are counted from now: one that began after the work would tell how long that took. */

@@ -2,6 +2,7 @@ import {
   type DocumentNode,
   type FieldNode,
   type FragmentDefinitionNode,
+  type GraphQLArgument,
   type GraphQLField,
   type GraphQLNamedType,
   type GraphQLSchema,
@@ -9,6 +10,7 @@ import {
   getNullableType,
   getOperationAST,
   isCompositeType,
+  isInputObjectType,
   isInterfaceType,
   isListType,
   isObjectType,
@@ -37,8 +39,9 @@ export const FREE_COST = 1250;
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) count as what they are
- * asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a missing variable tells counts as 100.
+ * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) and batches count as
+ * what they are asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a
+ * missing variable tells counts as 100.
  * @param leafOf what a field without a selection counts
  */
 function costOf(
@@ -100,13 +103,26 @@ function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
   return isListType(getNullableType(type)) ? 4000 : 100;
 }
 
-/** How many values the lists of a page hold; 0 for what is no page. */
+/** How many values the lists of a page, or of the answer to a batch, hold; 0 for what is neither. */
 function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
+  if (field?.args.some(takesBatch)) return batchSize(node, variables);
   const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
   if (sizes.length === 0) return 0;
   const given = (node.arguments ?? []).filter(({ name }) => sizes.some((size) => size.name === name.value));
   const usual = Number(sizes.find(({ defaultValue }) => defaultValue !== undefined)?.defaultValue ?? USUAL_PAGE);
   return given.length === 0 ? usual : Math.max(...given.map(({ value }) => sizeOf(value, variables)));
+}
+
+/** Whether an argument holds the messages of a batch. */
+function takesBatch({ type }: GraphQLArgument): boolean {
+  const input = getNamedType(type);
+  return isInputObjectType(input) && 'messages' in input.getFields();
+}
+
+function batchSize({ arguments: [input] = [] }: FieldNode, variables: Variables): number {
+  const value = input && valueFromASTUntyped(input.value, variables);
+  const messages = typeof value === 'object' && value !== null && 'messages' in value ? value.messages : null;
+  return Array.isArray(messages) ? Math.min(messages.length, LARGEST_PAGE) : LARGEST_PAGE;
 }
 
 function sizeOf(value: ValueNode, variables: Variables): number {
