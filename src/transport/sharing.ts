@@ -49,7 +49,7 @@ export interface SharingOptions {
   readonly slice: (user: string) => Promise<void> | null;
 }
 
-/** The JSON of each field of an event, by its key; null where there are errors. */
+/** The JSON of each field of an event, by its key; null where there are errors, or it is too large. */
 type Fields = ReadonlyMap<string, Buffer> | null;
 
 /** Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and large. */
@@ -136,12 +136,7 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
           writeJson(result, budget, () => slice('')),
           (json): Json => [json],
         );
-      try {
-        const json = then(executed(args, contextOf, event, budget), write);
-        return json instanceof Promise ? json.catch(failed) : json;
-      } catch (error) {
-        return failed(error);
-      }
+      return rescued(() => then(executed(args, contextOf, event, budget), write), failed);
       // Followers who keep up ask in the same turn.
     }, setImmediate);
   }
@@ -151,7 +146,7 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
     const memo: Memo<Fields> = new Memo(
       (event) => {
         const budget = createResponseBudget(responseBytes);
-        return then(executed(args, contextOf, event, budget), ({ data, errors }): Fields | Promise<Fields> => {
+        const write = ({ data, errors }: ExecutionResult): Fields | Promise<Fields> => {
           if (budget.spent > LARGE_BYTES) memo.forget(event);
           const value = data?.[root];
           if (errors || typeof value !== 'object' || value === null) return null;
@@ -161,7 +156,11 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
           ]);
           if (parts.every((part): part is [string, Buffer] => part[1] instanceof Buffer)) return new Map(parts);
           return Promise.all(parts.map(async ([key, json]) => [key, await json] as const)).then((all) => new Map(all));
-        });
+        };
+        return rescued(
+          () => then(executed(args, contextOf, event, budget), write),
+          () => null,
+        );
       },
       (forget) => setTimeout(forget, FIELDS_MS).unref(),
     );
@@ -225,6 +224,19 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
 /** What comes after a value, at once where it is no promise. */
 function then<From, To>(value: From | Promise<From>, next: (value: From) => To | Promise<To>): To | Promise<To> {
   return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/** What is made, or, where that fails, what stands for it; at once where it is no promise. */
+function rescued<Value>(
+  make: () => Value | Promise<Value>,
+  instead: (error: unknown) => Value,
+): Value | Promise<Value> {
+  try {
+    const made = make();
+    return made instanceof Promise ? made.catch(instead) : made;
+  } catch (error) {
+    return instead(error);
+  }
 }
 
 function getOrMake<Key, Value>(
