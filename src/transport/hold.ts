@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { ChatError } from '../chat/errors.ts';
 import type { Context } from '../operations/context.ts';
 import type { FairScheduler } from './fair-scheduler.ts';
-import type { Slots } from './quota.ts';
+import type { Slot, Slots } from './quota.ts';
 
 /** How many large results of a user may wait for a slot. */
 const MAX_WAITING = 16;
@@ -15,18 +15,15 @@ export type Hold = ReturnType<typeof createHold>;
 export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
   const user = viewer?.email ?? '';
   let ended = false;
-  let release: (() => void) | null = null;
+  let slot: Slot | null = null;
+  let held = false;
 
   /** Resolves when the operation has a slot. @throws ChatError UNAVAILABLE where it was given up meanwhile */
   async function take(): Promise<void> {
-    if (release) return;
-    const given = await slots.take(user);
-    if (!ended) {
-      release = given;
-      return;
-    }
-    given();
-    throw new ChatError('UNAVAILABLE', 'The operation was given up before it began.');
+    if (!ended) slot ??= slots.take(user);
+    await slot?.had;
+    if (ended) throw new ChatError('UNAVAILABLE', 'The operation was given up before it began.');
+    held = true;
   }
 
   return {
@@ -37,14 +34,15 @@ export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer
      * @throws ChatError RATE_LIMITED where too many results of the user wait already
      */
     async takeLate(): Promise<void> {
-      if (release === null && slots.waiting(user) >= MAX_WAITING)
+      if (!held && slots.waiting(user) >= MAX_WAITING)
         throw new ChatError('RATE_LIMITED', 'Too many large answers at once: read those first.', RETRY_MS);
       await take();
     },
     /** To be called when the answer is handed over: the slot is given back once the client has read it. */
     end(): void {
       ended = true;
-      if (release) void setImmediate().then(drained).then(release);
+      if (held) void setImmediate().then(drained).then(slot?.give);
+      else slot?.give();
     },
   };
 }

@@ -117,13 +117,14 @@ class Stream implements Live {
   /** Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been read. */
   async #deliverLate(event: object, give: (json: Json) => void): Promise<void> {
     if (await this.#gaveSmall(event, give)) return;
-    const done = await this.#options.slots.take(this.#user);
+    const slot = this.#options.slots.take(this.#user);
     try {
+      await slot.had;
       if (this.#ended) return;
       give(await this.#shared.json(event));
       await this.#context.drained();
     } finally {
-      done();
+      slot.give();
     }
   }
 

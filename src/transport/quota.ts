@@ -37,32 +37,51 @@ export function createQuotas(limits: Pick<Limits, 'socketsPerUser' | 'socketsPer
   };
 }
 
+/** A place, had or waited for. */
+export interface Slot {
+  /** Resolves once there is one. */
+  readonly had: Promise<void>;
+  /** Gives it back, or waits for it no longer. */
+  give(): void;
+}
+
 /** A few places for each user, in which large answers are made and kept until the client has read them. */
 export interface Slots {
-  /** Resolves to what gives the place back, once there is one; in the order of asking. */
-  take(user: string): Promise<() => void>;
+  /** Asks for a place: they are given in the order of asking. */
+  take(user: string): Slot;
   /** How many wait for a place. */
   waiting(user: string): number;
 }
 
 /** @param places of each user */
 export function createSlots(places: number): Slots {
-  const users = new Map<string, { held: number; readonly waiting: (() => void)[] }>();
+  const users = new Map<string, { held: number; readonly waiting: Set<() => void> }>();
   return {
-    async take(user) {
-      const known = users.get(user) ?? { held: 0, waiting: [] };
+    take(user) {
+      const known = users.get(user) ?? { held: 0, waiting: new Set() };
       users.set(user, known);
-      if (known.held === places) await new Promise<void>((resolve) => known.waiting.push(resolve));
-      else known.held++;
+      let begin = (): void => {};
+      const had = new Promise<void>((resolve) => {
+        begin = resolve;
+      });
+      if (known.held === places) known.waiting.add(begin);
+      else {
+        known.held++;
+        begin();
+      }
       let given = false;
-      return () => {
+      const give = () => {
         if (given) return;
         given = true;
-        const next = known.waiting.shift();
-        if (next) next();
-        else if (--known.held === 0) users.delete(user);
+        if (known.waiting.delete(begin)) return;
+        const [next] = known.waiting;
+        if (next) {
+          known.waiting.delete(next);
+          next();
+        } else if (--known.held === 0) users.delete(user);
       };
+      return { had, give };
     },
-    waiting: (user) => users.get(user)?.waiting.length ?? 0,
+    waiting: (user) => users.get(user)?.waiting.size ?? 0,
   };
 }
