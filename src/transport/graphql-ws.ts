@@ -189,13 +189,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     execute: push,
     subscribe: push,
 
-    onComplete({ extra }, key) {
-      end(extra, key);
-    },
-
-    onError({ extra }, key) {
-      extra.keys.delete(idOf(key));
-    },
+    onComplete: ({ extra }, key) => end(extra, key),
+    onError: ({ extra }, key) => end(extra, key),
   });
 
   /**
