@@ -12,11 +12,18 @@ import {
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
-import type { ChatListFilter, ChatListPage, ChatListPosition, SearchSlice, Store } from '../store/store.ts';
+import {
+  type ChatListFilter,
+  type ChatListPage,
+  type ChatListPosition,
+  type SearchSlice,
+  type Store,
+  StoreUnavailable,
+} from '../store/store.ts';
 import { may, type Operation, permit } from './access.ts';
 import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
-import { badInput } from './errors.ts';
+import { badInput, outcomeUnknown } from './errors.ts';
 import type { ConversationEvent } from './events.ts';
 import { createFeeds, type Drained, type Follower } from './feed.ts';
 import { conversationOf, requireId } from './ids.ts';
@@ -88,7 +95,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     createRateLimit(messagesPerMinute && perMinute, burst, () => performance.now());
   const takeSearch = limit(SEARCHES);
   const takeView = limit(VIEWS);
-  /** Makes sure that reads see what anybody was told. Anybody may ask for it, as often as they like. */
+  /** Asks the store for a write, after which reads see all that was told before. Callers at the same time share one. */
   const catchUp = shareNext(() => store.ping());
 
   const unwatch = store.watch((wakeUp) => {
@@ -134,6 +141,14 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
     }
     return conversation;
+  }
+
+  /** The conversation after a write. A read that fails here does not say that nothing was written. */
+  async function readAfterWrite(operation: Operation, id: ConversationId, viewer: Viewer): Promise<Conversation> {
+    const conversation = await store.conversation(id, viewer.email).catch((error: unknown) => {
+      throw error instanceof StoreUnavailable ? outcomeUnknown() : error;
+    });
+    return permit(operation, viewer, conversation);
   }
 
   /** Makes sure that somebody may write before the write waits for others: how long that takes is not for everybody. */
@@ -188,6 +203,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     store,
     typists,
     read,
+    readAfterWrite,
     write: appender.write,
     admit,
     take: (viewer) => takeMessages(viewer.email, 1),
@@ -303,7 +319,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       if (seq <= readSeq && !tellsRole) return before;
       // Another request may have moved it at the same time: either way it is read again.
       await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role);
-      return permit('markRead', viewer, await store.conversation(before.id, viewer.email));
+      return readAfterWrite('markRead', before.id, viewer);
     },
 
     ...life,
@@ -355,7 +371,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     followers: () => feeds.size() + chatLists.size(),
 
     /** Resolves when a send would succeed now; rejects otherwise. */
-    ping: () => store.ping(),
+    ping: catchUp,
 
     /** Stops listening to the store. */
     close(): void {

@@ -28,6 +28,8 @@ export interface LifeOptions {
   readonly typists: ReturnType<typeof createTypists>;
   /** The conversation as the viewer may see it, after the writes under way. */
   readonly read: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation | null>;
+  /** The conversation after a write of the viewer's own. */
+  readonly readAfterWrite: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation>;
   /** Decides an intent, and resolves once what comes of it is durable. */
   readonly write: (intent: Intent) => Promise<Decided>;
   /** Makes sure that the viewer may do this, before it waits for others. @throws ChatError NOT_FOUND */
@@ -39,7 +41,7 @@ export interface LifeOptions {
 }
 
 /** What can be done to a conversation and its messages once they are there. */
-export function createLife({ store, typists, read, write, admit, take, takeView }: LifeOptions) {
+export function createLife({ store, typists, read, readAfterWrite, write, admit, take, takeView }: LifeOptions) {
   const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
@@ -114,7 +116,7 @@ export function createLife({ store, typists, read, write, admit, take, takeView 
       takeView(viewer);
       const given = Object.entries(view).filter(([, value]) => value != null);
       await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
-      return permit('updateView', viewer, await store.conversation(id, viewer.email));
+      return readAfterWrite('updateView', id, viewer);
     },
 
     /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { newMessage } from '../../src/chat/plan.ts';
 import type { Conversation, ConversationId, EmailAddress } from '../../src/model.ts';
-import { type Answer, connectGraphql, type GraphqlLine, legacyOnce } from '../support/clients.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { StoreUnavailable } from '../../src/store/store.ts';
+import { type Answer, connectGraphql, type GraphqlLine, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
 const [ANN, BOB, CAT, DAN] = ['ann', 'bob', 'cat', 'dan'].map((name) => `${name}@example.com`) as [
@@ -280,6 +282,42 @@ describe('an update', () => {
       data: [],
     });
   });
+});
+
+test('a write that cannot be read again is not told of as one that did not happen', async () => {
+  const store = await openSqlite(':memory:');
+  let away = false;
+  const thenAway = async (written: Promise<boolean>) => {
+    away = await written;
+    return away;
+  };
+  const { url } = await startServer(
+    {},
+    {
+      store: {
+        ...store,
+        conversation: (...args) =>
+          away ? Promise.reject(new StoreUnavailable(true, new Error('away'))) : store.conversation(...args),
+        moveRead: (...args) => thenAway(store.moveRead(...args)),
+        setView: (...args) => thenAway(store.setView(...args)),
+      },
+    },
+  );
+  const send = `mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }`;
+  const to = { key: { configId: 'c', members: ['ann@example.com', 'bob@example.com'] } };
+  const { conversation } = (await post(url, 'ann@example.com', send, { input: { to, text: 'x' } })).data.sendMessage;
+  for (const write of [
+    'markRead(input: { conversationId: $id, seq: 1 })',
+    'updateView(input: { conversationId: $id, muted: true })',
+  ]) {
+    const { errors } = await post(url, 'bob@example.com', `mutation ($id: ID!) { ${write} { conversation { id } } }`, {
+      id: conversation.id,
+    });
+    expect(errors).toMatchObject([
+      { message: expect.stringContaining('outcome unknown'), extensions: { code: 'UNAVAILABLE' } },
+    ]);
+    away = false;
+  }
 });
 
 test('a view is the viewer’s, and a new text brings back what is archived and not muted', async () => {
