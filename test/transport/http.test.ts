@@ -1,8 +1,10 @@
 import { request } from 'node:http';
 import { connect as connectTcp } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { getIntrospectionQuery } from 'graphql';
 import { SignJWT } from 'jose';
 import { describe, expect, test } from 'vitest';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { connect, post } from '../support/clients.ts';
 import { openRaw } from '../support/raw-http.ts';
 import { startServer } from '../support/server.ts';
@@ -541,6 +543,20 @@ describe('the other endpoints', () => {
       expect(await ask(method, '/graphql'), method).toEqual([405, 'GET, HEAD, POST, OPTIONS']);
     for (const path of ['/', '/healthz', '/readyz', '/metrics'])
       expect(await ask('HEAD', path), path).toEqual([200, null]);
+  });
+
+  test('ask the store once for many who ask at the same time whether it is ready', async () => {
+    const store = await openSqlite(':memory:');
+    let pings = 0;
+    const ping = async () => {
+      pings++;
+      await setTimeout(100);
+    };
+    const { url } = await startServer({}, { store: { ...store, ping } });
+    const answers = await Promise.all(Array.from({ length: 50 }, () => raw(url, {}, '/readyz')));
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+    expect(pings).toBeGreaterThan(0);
+    expect(pings).toBeLessThan(50);
   });
 
   test('are a page, its documents, health and readiness', async () => {
