@@ -12,7 +12,10 @@ export type ConversationId = Branded<string, 'ConversationId'>;
 /** Milliseconds since 1970 in UTC. For people to read; never for order within a conversation. */
 export type Instant = number;
 
-/** How far ahead of the clock a moment may be, in milliseconds: the clock may have stepped back, and clocks of processes differ. */
+/**
+ * How far ahead of the clock a moment may be, in milliseconds: the clock may have stepped back, and clocks of processes
+ * differ.
+ */
 const MAX_AHEAD_MS = 86_400_000;
 
 /** The latest moment that can be true now: one that is later was given by a clock that was wrong. */

@@ -29,8 +29,8 @@ const DRAIN_MS = 4000;
 const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 
 /**
- * A connection on which nothing moves for so long during a request is closed, in milliseconds: also one whose client does
- * not read. Between requests `keepAliveMs` holds.
+ * A connection on which nothing moves for so long during a request is closed, in milliseconds: also one whose client
+ * does not read. Between requests `keepAliveMs` holds.
  */
 const SILENT_MS = 30_000;
 
@@ -227,7 +227,10 @@ async function late(milliseconds: number): Promise<never> {
   throw new Error(`no answer within ${milliseconds} ms`);
 }
 
-/** Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it, and takes the prefix off its path. */
+/**
+ * Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it, and takes the prefix off its
+ * path.
+ */
 function locate({ url = '' }: IncomingMessage, basePath: string): Target {
   const [path = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
   return { pathname: path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path, search };

@@ -33,8 +33,8 @@ interface Follower {
 }
 
 /**
- * What is told of a conversation once its viewer has left: that it is gone, and nothing that was written in it. That there are
- * no messages distinguishes it from every conversation that exists.
+ * What is told of a conversation once its viewer has left: that it is gone, and nothing that was written in it. That
+ * there are no messages distinguishes it from every conversation that exists.
  */
 function goneFor({ email }: Viewer, { id, configId, members, createdAt }: Conversation): Conversation {
   const own = members.get(email);
@@ -138,8 +138,9 @@ export function createChatListFeeds(store: Store, clock: () => Instant, onError:
       return size;
     },
     /**
-     * The state of each conversation of the viewer after it changed, from now on; registered when this returns. Of one that
-     * the viewer left `goneFor`. Nothing is taken before the subscriber has room for it: until then the newest state counts.
+     * The state of each conversation of the viewer after it changed, from now on; registered when this returns. Of one
+     * that the viewer left `goneFor`. Nothing is taken before the subscriber has room for it: until then the newest
+     * state counts.
      */
     follow(viewer: Viewer, drained: Drained): AsyncIterableIterator<Conversation> {
       const follower: Follower = { changed: new Map(), left: new Set(), since: clock(), news: new Signal() };

@@ -232,8 +232,8 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /**
-     * Number of the first message stored at `time` or later; null when there is none. Times never go back within a log, but for
-     * those that were given by a clock that was wrong: they are passed over.
+     * Number of the first message stored at `time` or later; null when there is none. Times never go back within a log,
+     * but for those that were given by a clock that was wrong: they are passed over.
      */
     async firstSince({ id, lastSeq }: ConversationView, time: Instant): Promise<number | null> {
       let found: number | null = null;

@@ -45,7 +45,10 @@ const ARABIC = String.raw`[\p{Script=Arabic}\p{Script=Syriac}]`;
 const UNSPACED = String.raw`[\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Thai}]`;
 /** The Indic signs that make conjuncts, where a joiner chooses between two spellings. */
 const VIRAMA = String.raw`[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]`;
-/** Invisible characters in places where they change what is shown: joiners and break points in words, joiners and variants of emoji. */
+/**
+ * Invisible characters in places where they change what is shown: joiners and break points in words, joiners and
+ * variants of emoji.
+ */
 const MEANT = [
   String.raw`(?<=${VIRAMA})[\u200c\u200d]`,
   String.raw`(?<=${ARABIC})[\u200c\u200d](?=${ARABIC})`,
@@ -61,8 +64,8 @@ const INVISIBLE = new RegExp(`(${MEANT})|[\\p{Bidi_Control}${IGNORABLE}]`, 'gu')
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 
 /**
- * A name, which is shown in one line beside other text: it can neither change the direction of that text nor differ from
- * another name by nothing that is visible. Its length is checked already.
+ * A name, which is shown in one line beside other text: it can neither change the direction of that text nor differ
+ * from another name by nothing that is visible. Its length is checked already.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 export function checkName(name: string, value: string): string {

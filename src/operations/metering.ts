@@ -53,7 +53,10 @@ function metered(resolve: Resolve, bytesOf: ((value: unknown) => number) | null,
   };
 }
 
-/** Gives the bytes a value of this type takes at least, what is inside its objects left out; null for what is always short. */
+/**
+ * Gives the bytes a value of this type takes at least, what is inside its objects left out; null for what is always
+ * short.
+ */
 function createSizer(type: GraphQLOutputType): ((value: unknown) => number) | null {
   const isText = TEXTS.has(getNamedType(type).name);
   if (!isListType(getNullableType(type))) return isText ? lengthOf : null;

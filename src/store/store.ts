@@ -58,13 +58,15 @@ export interface Store {
   unreadCount(id: ConversationId, reader: EmailAddress): Promise<number>;
 
   /**
-   * A page of the conversations the reader is a present member of: pinned first; of these and the others those with activity
-   * after the page's `horizon` last; then `lastActivityAt` descending, then id ascending. What is read does not depend on the
-   * number of their members.
+   * A page of the conversations the reader is a present member of: pinned first; of these and the others those with
+   * activity after the page's `horizon` last; then `lastActivityAt` descending, then id ascending. What is read does
+   * not depend on the number of their members.
    */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
-  /** The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`. */
+  /**
+   * The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`.
+   */
   leftSince(reader: EmailAddress, since: Instant, limit: number): Promise<ConversationId[]>;
 
   /** The sum of `unreadCount` over the conversations of `chatList` that are neither muted nor archived. */

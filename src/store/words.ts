@@ -1,15 +1,15 @@
 /**
- * The words of a text, the same for both stores, and for the page, which marks them: this file alone decides which texts a
- * search finds. It imports nothing.
+ * The words of a text, the same for both stores, and for the page, which marks them: this file alone decides which
+ * texts a search finds. It imports nothing.
  *
- * A word is a run of letters and digits; everything else parts words. Case, accents, compatibility forms (`ﬁ`, full-width
- * letters), the optional vowel signs of Arabic and Hebrew, the script of digits, and invisible characters do not count. Of
- * a longer word the first 64 code points count.
+ * A word is a run of letters and digits; everything else parts words. Case, accents, compatibility forms (`ﬁ`,
+ * full-width letters), the optional vowel signs of Arabic and Hebrew, the script of digits, and invisible characters do
+ * not count. Of a longer word the first 64 code points count.
  *
- * Text in scripts without spaces between words, or with particles attached to them (Chinese, Japanese, Korean, Thai …), is
- * not parted by a dictionary, whose versions differ: the index holds every pair of neighbouring characters of such a run,
- * and its last character alone. A search asks the index for some pairs of the query, and then compares the texts. So an
- * index never holds more words than the text has characters.
+ * Text in scripts without spaces between words, or with particles attached to them (Chinese, Japanese, Korean, Thai …),
+ * is not parted by a dictionary, whose versions differ: the index holds every pair of neighbouring characters of such a
+ * run, and its last character alone. A search asks the index for some pairs of the query, and then compares the texts.
+ * So an index never holds more words than the text has characters.
  *
  * A change of what this file makes of a text needs a SQLite migration that empties the index (see `schema.ts`), since a
  * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill.ts`.
@@ -29,7 +29,10 @@ const UNSPACED = `${[
   .join('')}\\u3031-\\u3035\\u3099\\u309a\\u30fc`;
 const BEGINS_UNSPACED = new RegExp(`^[${UNSPACED}]`, 'u');
 const HAS_UNSPACED = new RegExp(`[${UNSPACED}]`, 'u');
-/** The stretches of a token, by whether its script has spaces. Marks continue a word, as Indic vowels do, but begin none. */
+/**
+ * The stretches of a token, by whether its script has spaces. Marks continue a word, as Indic vowels do, but begin
+ * none.
+ */
 const STRETCH = new RegExp(`(?=[\\p{L}\\p{N}])(?:[${UNSPACED}]+|[^${UNSPACED}]+)`, 'gu');
 
 const TOKEN = /[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu;

@@ -33,7 +33,10 @@ const USUAL_LIST = 10;
 
 /** What a subscription may cost is this part of what others may: it is executed for each event. */
 const SUBSCRIPTION_SHARE = 20;
-/** Values that may be asked for without a slot and a slice of the event loop: a page of messages, and what belongs to it. */
+/**
+ * Values that may be asked for without a slot and a slice of the event loop: a page of messages, and what belongs to
+ * it.
+ */
 export const FREE_COST = 1250;
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
@@ -97,7 +100,10 @@ function costOf(
   return count(operation.selectionSet, root, 0);
 }
 
-/** Bytes that a value of a field without a selection takes, for `costOf`: a text at its longest, others as they are at most but for rare ones. */
+/**
+ * Bytes that a value of a field without a selection takes, for `costOf`: a text at its longest, others as they are at
+ * most but for rare ones.
+ */
 function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
   if (name === 'text') return 60_000;
   return isListType(getNullableType(type)) ? 4000 : 100;

@@ -61,7 +61,8 @@ export function graphiqlPage(): { readonly html: string; readonly headers: Recor
   };
   const json = JSON.stringify(options);
   // The package takes options as JSON only, and sends no headers over WebSocket: so the page gets a fetcher of ours.
-  // Each window keeps its own tabs, so that a second one begins with the examples, and no credential outlives its window.
+  // Each window keeps its own tabs, so that a second one begins with the examples, and no credential outlives its
+  // window.
   const html = renderGraphiQL(options)
     .replace(json, () => `{ ...${json}, fetcher: kredichatFetcher, storage: sessionStorage }`)
     .replace('<script>', () => `<script>${readFileSync(FETCHER, 'utf8')}</script><script>`);

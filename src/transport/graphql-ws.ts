@@ -194,8 +194,9 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   });
 
   /**
-   * Reads a message, and puts a key of its own in place of the id of an operation: once a client has completed an operation
-   * it may use the id again, and here the operation may take longer to end. Null where nothing is left to be done.
+   * Reads a message, and puts a key of its own in place of the id of an operation: once a client has completed an
+   * operation it may use the id again, and here the operation may take longer to end. Null where nothing is left to be
+   * done.
    */
   function read(extra: Extra, text: string): ClientMessage | string | null {
     let message: ClientMessage;

@@ -11,7 +11,9 @@ const RETRY_MS = 1000;
 
 export type Hold = ReturnType<typeof createHold>;
 
-/** The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read. */
+/**
+ * The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read.
+ */
 export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
   const user = viewer?.email ?? '';
   let ended = false;

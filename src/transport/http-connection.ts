@@ -26,8 +26,9 @@ export function announceClose(
 }
 
 /**
- * Makes Node close a connection in two steps (RFC 9112, section 9.6): the server's side at once, the rest when the client
- * has closed its own or after a while. Closing with bytes unread resets the connection, and the answer may be lost.
+ * Makes Node close a connection in two steps (RFC 9112, section 9.6): the server's side at once, the rest when the
+ * client has closed its own or after a while. Closing with bytes unread resets the connection, and the answer may be
+ * lost.
  */
 export function closeInSteps(socket: Socket): void {
   socket.destroySoon = () => lingeringClose(socket);
@@ -48,8 +49,8 @@ export function lingeringClose(socket: Socket, last?: string): void {
 }
 
 /**
- * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8): by then Node has given up parsing the
- * connection, so that it is parsed anew, from this request on and without the field.
+ * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8): by then Node has given up parsing
+ * the connection, so that it is parsed anew, from this request on and without the field.
  * @param before the answer to an earlier request of the connection, which is to be whole first
  */
 export async function serveWithoutUpgrade(

@@ -119,8 +119,8 @@ async function verifyByAny(token: string, keyOf: JWTVerifyGetKey, options: JWTVe
 }
 
 /**
- * Keys by their id (RFC 7517), fetched when needed: at first, when the set is old, and when a key is not in it. Keys that are
- * known stay good while the set cannot be fetched, and only tokens with other keys depend on it then.
+ * Keys by their id (RFC 7517), fetched when needed: at first, when the set is old, and when a key is not in it. Keys
+ * that are known stay good while the set cannot be fetched, and only tokens with other keys depend on it then.
  */
 function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
   // When it is fetched is decided here.

@@ -11,7 +11,9 @@ import type { Limits } from '../config.ts';
 /** The standard introspection query nests this deep; introspection is held to it and to graphql's own rule for it. */
 const INTROSPECTION_DEPTH = 16;
 
-/** Characters of an alias: each value is written beside it, and what an answer counts while it is made leaves names out. */
+/**
+ * Characters of an alias: each value is written beside it, and what an answer counts while it is made leaves names out.
+ */
 const MAX_ALIAS = 100;
 
 /** Fields an operation may select again beside one of the same name; graphql compares each with each. */

@@ -114,7 +114,10 @@ class Stream implements Live {
     await this.#deliverLate(event, give);
   }
 
-  /** Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been read. */
+  /**
+   * Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been
+   * read.
+   */
   async #deliverLate(event: object, give: (json: Json) => void): Promise<void> {
     if (await this.#gaveSmall(event, give)) return;
     const slot = this.#options.slots.take(this.#user);

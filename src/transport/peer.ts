@@ -11,9 +11,9 @@ export interface Peers {
   /** Whether the request is sent by a gateway that may say who a legacy client is. */
   isGateway(request: IncomingMessage): boolean;
   /**
-   * Whether a browser page of this origin may talk to the server (RFC 6454): the server's own (its scheme, host and port),
-   * those allowed, and in development any loopback origin. Without an `Origin` header the client is no browser; the origin
-   * `null` is refused.
+   * Whether a browser page of this origin may talk to the server (RFC 6454): the server's own (its scheme, host and
+   * port), those allowed, and in development any loopback origin. Without an `Origin` header the client is no browser;
+   * the origin `null` is refused.
    */
   mayConnect(request: IncomingMessage): boolean;
 }
@@ -63,9 +63,10 @@ export function createPeers({
 }
 
 /**
- * The schemes under which the server may have been asked. TLS ends at a proxy, so only `X-Forwarded-Proto` tells. That it
- * was https is believed of any peer: no page of a browser can set the field on a WebSocket, or elsewhere unasked. That it
- * was not is believed of a trusted proxy, as one behind another may know no better. Otherwise either scheme is our own.
+ * The schemes under which the server may have been asked. TLS ends at a proxy, so only `X-Forwarded-Proto` tells. That
+ * it was https is believed of any peer: no page of a browser can set the field on a WebSocket, or elsewhere unasked.
+ * That it was not is believed of a trusted proxy, as one behind another may know no better. Otherwise either scheme is
+ * our own.
  */
 function ownSchemes({ 'x-forwarded-proto': forwarded }: IncomingHttpHeaders, trusted: boolean): readonly string[] {
   const [proto = ''] = String(forwarded ?? '').split(',');

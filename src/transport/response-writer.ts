@@ -6,7 +6,10 @@ export const LARGE_BYTES = 262_144;
 const ONE_PIECE_BYTES = 65_536;
 /** Characters of JSON that are gathered before they are encoded. */
 const CHUNK_CHARACTERS = 65_536;
-/** Levels of a result that are taken apart, so that no piece is long: to a message in a page of a conversation in a list. */
+/**
+ * Levels of a result that are taken apart, so that no piece is long: to a message in a page of a conversation in a
+ * list.
+ */
 const LEVELS = 8;
 
 /** Counts the bytes of one answer while it is made. */

@@ -52,7 +52,10 @@ export interface SharingOptions {
 /** The JSON of each field of an event, by its key; null where there are errors, or it is too large. */
 type Fields = ReadonlyMap<string, Buffer> | null;
 
-/** Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and large. */
+/**
+ * Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and
+ * large.
+ */
 class Memo<Value> {
   readonly #make: (event: object) => Value | Promise<Value>;
   readonly #later: (forget: () => void) => unknown;
@@ -99,7 +102,8 @@ interface Operation extends Dependencies {
 
 /**
  * Shares what subscribers of the same document with the same values of the variables that the result depends on get for
- * an event: with all of them what the schema does not mark as `@perViewer`, the rest with the subscriptions of one viewer.
+ * an event: with all of them what the schema does not mark as `@perViewer`, the rest with the subscriptions of one
+ * viewer.
  */
 export function createSharing({ schema, masked, responseBytes, slice }: SharingOptions): Sharing {
   const operations = new WeakMap<DocumentNode, Map<string, Operation>>();

@@ -124,8 +124,8 @@ export function createUpgrade(options: UpgradeOptions) {
 }
 
 /**
- * Whether a request is for a WebSocket (RFC 6455, section 4.2.1) of an endpoint that has one. Every other request with an
- * `Upgrade` field is served as if it had none.
+ * Whether a request is for a WebSocket (RFC 6455, section 4.2.1) of an endpoint that has one. Every other request with
+ * an `Upgrade` field is served as if it had none.
  */
 export function isWebSocketUpgrade(
   { method, httpVersion, headers: { upgrade = '' } }: IncomingMessage,

@@ -10,9 +10,9 @@ const PROGRESS = `words ${VERSION}`;
 const BATCH = 200;
 
 /**
- * Gives messages that an earlier version stored their words by the present rules, once for a database, behind the writes:
- * until that is done a search misses some of them. Goes on where an earlier process ended; several processes may do it at
- * once. Ends early when `stopped` says so.
+ * Gives messages that an earlier version stored their words by the present rules, once for a database, behind the
+ * writes: until that is done a search misses some of them. Goes on where an earlier process ended; several processes
+ * may do it at once. Ends early when `stopped` says so.
  */
 export async function backfillWords({ messages, probes }: Collections, stopped: () => boolean): Promise<void> {
   const progress = await probes.findOne({ _id: PROGRESS });

@@ -159,7 +159,9 @@ export interface ListedDocument
   readonly own: readonly Member[];
 }
 
-/** Of a conversation's document, what a list holds: its members stay on the server, but for the first and the reader. */
+/**
+ * Of a conversation's document, what a list holds: its members stay on the server, but for the first and the reader.
+ */
 export function listedFor(reader: EmailAddress): Document {
   return {
     ...{ configId: 1, subject: 1, party: 1, status: 1, labels: 1, assignee: 1 },

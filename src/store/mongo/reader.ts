@@ -95,7 +95,9 @@ export function createReader(
     };
   }
 
-  /** The reader's conversations in the order of the list, from just after a position, lazily; of each the projection. */
+  /**
+   * The reader's conversations in the order of the list, from just after a position, lazily; of each the projection.
+   */
   async function* list<Projected extends Document>(
     reader: EmailAddress,
     filter: ChatListFilter,

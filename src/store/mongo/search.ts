@@ -21,7 +21,10 @@ export function createSearch(
   session: ClientSession,
   searched: (reader: EmailAddress, id: ConversationId | null) => Promise<ConversationDocument[]>,
 ): Store['search'] {
-  /** What may match, in the order in which it is chosen what is ranked: most recently active conversation first, there the newest. */
+  /**
+   * What may match, in the order in which it is chosen what is ranked: most recently active conversation first, there
+   * the newest.
+   */
   async function* candidates(where: readonly ConversationDocument[], terms: readonly Term[]): AsyncGenerator<Found[]> {
     const until = performance.now() + LOOK_MS;
     const $and = terms.flatMap(keysOf).map(condition);

@@ -63,8 +63,8 @@ const LIST = `members r JOIN conversations c ON c.pk = r.conversation
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unread WHERE ${UNREAD}))`;
-// Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison finds
-// what comes after a position.
+// Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison
+// finds what comes after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
