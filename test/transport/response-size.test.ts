@@ -149,14 +149,17 @@ describe('an answer', () => {
   test('of one user waits for those that nobody reads; others do not', async () => {
     const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '33554432' });
     const id = await fill(url, LONGEST, 65);
+    const page = (texts: string) =>
+      `{ conversation(by: { id: "${id}" }) { messages(first: 65) { nodes { ${texts} } } } }`;
     // 20 MB: more than the kernel takes for a client that does not read.
-    const query = `{ conversation(by: { id: "${id}" }) { messages(first: 65) { nodes { text a: text b: text c: text d: text } } } }`;
+    const longest = page('text a: text b: text c: text d: text');
+    const query = page('text');
     const silent = await Promise.all([1, 2, 3, 4].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
     for (const { socket, send, next } of silent) {
       send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
       await next();
       socket.pause();
-      send({ id: '1', type: 'subscribe', payload: { query } });
+      send({ id: '1', type: 'subscribe', payload: { query: longest } });
     }
     const line = await connectGraphql(ws, ANN);
     let answered = false;
