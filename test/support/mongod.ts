@@ -36,6 +36,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     mongod &&
     (await MongoMemoryReplSet.create({
       binary: { systemBinary: mongod.binary, version: mongod.version },
+      instanceOpts: [{ launchTimeout: 60_000 }],
       replSet: { count: 1, storageEngine: 'wiredTiger' },
     }));
   project.provide('replicaSet', set?.getUri('') ?? null);

@@ -30,7 +30,10 @@ export async function startReplicaSet(count: number, args: string[] = []): Promi
   if (!mongod) throw new Error('there is no mongod');
   const set = await MongoMemoryReplSet.create({
     binary: { systemBinary: mongod.binary, version: mongod.version },
-    instanceOpts: Array.from({ length: count }, () => ({ args: ['--setParameter', 'enableTestCommands=1', ...args] })),
+    instanceOpts: Array.from({ length: count }, () => ({
+      args: ['--setParameter', 'enableTestCommands=1', ...args],
+      launchTimeout: 60_000,
+    })),
     replSet: {
       count,
       storageEngine: 'wiredTiger',

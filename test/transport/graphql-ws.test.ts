@@ -362,7 +362,13 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
     subscribe('{ viewer { email } }', {});
     complete();
     subscribe('{ viewer { role } }', {});
-    expect(await raw.next()).toEqual({ id: 'z', type: 'next', payload: { data: { viewer: { role: null } } } });
+    let frame = await raw.next();
+    // On a busy machine the address may be answered before its end is read.
+    if (frame.payload?.data?.viewer?.email) {
+      expect(await raw.next()).toEqual({ id: 'z', type: 'complete' });
+      frame = await raw.next();
+    }
+    expect(frame).toEqual({ id: 'z', type: 'next', payload: { data: { viewer: { role: null } } } });
     expect(await raw.next()).toEqual({ id: 'z', type: 'complete' });
     subscribe('subscription { chatListChanged { lastSeq } }', {});
     letGo();
