@@ -171,7 +171,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const line = await wire(url);
     const { page } = await open(line.url);
     const other = await page.context().newPage();
-    other.setDefaultTimeout(20_000);
+    other.setDefaultTimeout(30_000);
     await other.goto(line.url);
     for (const tab of [page, other]) {
       await signIn(tab, ANN);
@@ -207,7 +207,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).not.toContain('Second');
   });
 
-  test('a list on a high screen is loaded to its end, and so is a conversation', { timeout: 90_000 }, async () => {
+  test('a list on a high screen is loaded to its end, and so is a conversation', async () => {
     const { url } = await startServer();
     const id = await openConversations(url, 95);
     const bob = clientOf(url, BOB);
