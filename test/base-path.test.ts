@@ -91,7 +91,6 @@ describe('BASE_PATH', () => {
 describeInBrowser('The page under a prefix', (open) => {
   test.each(['of the server', 'of a proxy that takes it off'])(
     '%s: works, and so does what it links to',
-    { timeout: 60_000 },
     async (whose) => {
       const stripped = whose.includes('proxy');
       const server = await startServer(stripped ? {} : { BASE_PATH: '/apps/chat' });

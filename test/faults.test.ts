@@ -41,9 +41,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
   });
   afterAll(() => set.stop());
 
-  test('with two writers each in one conversation store 4,000 messages in one order for all', {
-    timeout: 120_000,
-  }, async () => {
+  test('with two writers each in one conversation store 4,000 messages in one order for all', async () => {
     const { urls, id, history } = await twoInstances(set);
     const following = [0, 1, 0, 1].map((i) => follow(() => urls[i] ?? '', BOB, id));
     const writing = [0, 1, 2, 3].map((w) =>
@@ -56,7 +54,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     check(lists, history);
   });
 
-  test('as two workers on one port serve whoever comes, and drain together', { timeout: 60_000 }, async () => {
+  test('as two workers on one port serve whoever comes, and drain together', async () => {
     const STORE_URL = set.uri(`chaos${++databases}`);
     const { child, url, ws } = await start({ STORE_URL }, '--workers', '2');
     const history = fresh();
@@ -71,9 +69,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     await expect(fetch(`${url}/healthz`)).rejects.toThrow();
   });
 
-  test('killed and drained in turn behind clients that reconnect to the other lose nothing', {
-    timeout: 120_000,
-  }, async () => {
+  test('killed and drained in turn behind clients that reconnect to the other lose nothing', async () => {
     const { STORE_URL, instances, urls, id, history } = await twoInstances(set);
     const live: (typeof instances)[number][] = [...instances];
     const instance = (turn: number) => inTurn(urls, turn);
@@ -81,7 +77,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     const writing = Promise.all([0, 1].map((w) => write(instance(w), ANN, KEY, 400, `w${w}`, history, 4)));
     for (const [i, signal] of (['SIGKILL', 'SIGTERM'] as const).entries()) {
       const before = history.acknowledged.size;
-      await expect.poll(() => history.acknowledged.size, { timeout: 30_000, interval: 5 }).toBeGreaterThan(before + 50);
+      await expect.poll(() => history.acknowledged.size, { interval: 5 }).toBeGreaterThan(before + 50);
       const victim = live[i];
       if (!victim) throw new Error('there are two');
       victim.child.kill(signal);
@@ -97,38 +93,34 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
   });
 });
 
-test.runIf(inject('mongod'))(
-  'an oplog that rolled over while a stream was cut leaves no gap',
-  { timeout: 120_000 },
-  async () => {
-    const set = await startReplicaSet(1, ['--oplogSize', '8', '--syncdelay', '1']);
-    try {
-      const { instances, urls, id, history } = await twoInstances(set);
-      const following = [0, 1].map((i) => follow(() => urls[i] ?? '', BOB, id));
-      await write(() => urls[0] ?? '', ANN, KEY, 50, 'before', history, 4);
-      instances[1].child.kill('SIGSTOP');
-      await write(() => urls[0] ?? '', ANN, KEY, 200, 'meanwhile', history, 4);
-      const client = await MongoClient.connect(set.uri('filler'));
-      const filler = { text: 'x'.repeat(1_000_000) };
-      const oldest = () => client.db('local').collection('oplog.rs').find().sort({ $natural: 1 }).limit(1).next();
-      const first = await oldest();
-      for (let i = 0; i < 60 || (await oldest())?.ts.equals(first?.ts); i++)
-        await client
-          .db('filler')
-          .collection('f')
-          .insertOne({ ...filler });
-      await client.close();
-      instances[1].child.kill('SIGCONT');
-      await write(() => urls[0] ?? '', ANN, KEY, 50, 'after', history, 4);
-      await writeEnd(() => urls[0] ?? '', ANN, KEY, history);
-      const lists = await Promise.all(following);
-      expect(lists[0]).toHaveLength(302);
-      check(lists, history);
-    } finally {
-      await set.stop();
-    }
-  },
-);
+test.runIf(inject('mongod'))('an oplog that rolled over while a stream was cut leaves no gap', async () => {
+  const set = await startReplicaSet(1, ['--oplogSize', '8', '--syncdelay', '1']);
+  try {
+    const { instances, urls, id, history } = await twoInstances(set);
+    const following = [0, 1].map((i) => follow(() => urls[i] ?? '', BOB, id));
+    await write(() => urls[0] ?? '', ANN, KEY, 50, 'before', history, 4);
+    instances[1].child.kill('SIGSTOP');
+    await write(() => urls[0] ?? '', ANN, KEY, 200, 'meanwhile', history, 4);
+    const client = await MongoClient.connect(set.uri('filler'));
+    const filler = { text: 'x'.repeat(1_000_000) };
+    const oldest = () => client.db('local').collection('oplog.rs').find().sort({ $natural: 1 }).limit(1).next();
+    const first = await oldest();
+    for (let i = 0; i < 60 || (await oldest())?.ts.equals(first?.ts); i++)
+      await client
+        .db('filler')
+        .collection('f')
+        .insertOne({ ...filler });
+    await client.close();
+    instances[1].child.kill('SIGCONT');
+    await write(() => urls[0] ?? '', ANN, KEY, 50, 'after', history, 4);
+    await writeEnd(() => urls[0] ?? '', ANN, KEY, history);
+    const lists = await Promise.all(following);
+    expect(lists[0]).toHaveLength(302);
+    check(lists, history);
+  } finally {
+    await set.stop();
+  }
+});
 
 describe.runIf(inject('mongod'))('two instances on a replica set of three', () => {
   let set: ReplicaSet;

@@ -42,10 +42,8 @@ async function metric(url: string, ...names: string[]): Promise<number> {
 
 /** Bytes that the server holds on to, once the attackers are gone. */
 async function memory(child: ChildProcess, url: string): Promise<{ held: number; resident: number }> {
-  await expect
-    .poll(() => metric(url, 'kredichat_connections{transport="graphql-ws"}'), { timeout: 30_000 })
-    .toBe(PAIRS);
-  await expect.poll(() => metric(url, 'kredichat_connections{transport="legacy"}'), { timeout: 30_000 }).toBe(PAIRS);
+  await expect.poll(() => metric(url, 'kredichat_connections{transport="graphql-ws"}')).toBe(PAIRS);
+  await expect.poll(() => metric(url, 'kredichat_connections{transport="legacy"}')).toBe(PAIRS);
   // Twice: what is finalized in one collection is freed in the next.
   for (let i = 0; i < 2; i++) {
     const collected = once(child.stderr as NonNullable<ChildProcess['stderr']>, 'data');

@@ -130,7 +130,32 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await eventually(() => texts(page)).toEqual(['Hello Ann']);
   });
 
-  test('who signs out before the server was reached leaves nothing either', async () => {
+  test('who signs out is asked about messages of another tab, too', async () => {
+    const { url } = await startServer();
+    await openConversations(url, 1);
+    const line = await wire(url);
+    const { page } = await open(line.url);
+    const other = await page.context().newPage();
+    await other.goto(line.url);
+    for (const tab of [page, other]) {
+      await signIn(tab, ANN);
+      await openChat(tab, /programme-1/);
+    }
+    line.aim(url, true);
+    line.cut();
+    for (const tab of [page, other]) await tab.getByText('Offline.').waitFor();
+    await write(other, 'Never sent');
+    await other.getByRole('img', { name: 'Sending' }).waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('One message was not sent.').waitFor();
+    expect(await texts(other)).toContain('Never sent');
+    await page.getByRole('button', { name: 'Discard and sign out' }).click();
+    await page.getByLabel('Your address').waitFor();
+    await eventually(() => texts(other)).not.toContain('Never sent');
+    expect(await stored(page)).toBe('[{},{}]');
+  });
+
+  test('who signs out before the server was reached is asked, and leaves nothing, either', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const line = await wire(url);
@@ -145,6 +170,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.reload();
     await page.getByText('Offline.').waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('One message was not sent.').waitFor();
+    await page.getByRole('button', { name: 'Discard and sign out' }).click();
     await page.getByLabel('Your address').waitFor();
     expect(await stored(page)).toBe('[{},{}]');
   });
@@ -171,7 +198,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const line = await wire(url);
     const { page } = await open(line.url);
     const other = await page.context().newPage();
-    other.setDefaultTimeout(20_000);
+    other.setDefaultTimeout(30_000);
     await other.goto(line.url);
     for (const tab of [page, other]) {
       await signIn(tab, ANN);
@@ -207,7 +234,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).not.toContain('Second');
   });
 
-  test('a list on a high screen is loaded to its end, and so is a conversation', { timeout: 90_000 }, async () => {
+  test('a list on a high screen is loaded to its end, and so is a conversation', async () => {
     const { url } = await startServer();
     const id = await openConversations(url, 95);
     const bob = clientOf(url, BOB);

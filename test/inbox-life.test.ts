@@ -30,9 +30,7 @@ async function chooseForAll(page: Page, item: string): Promise<void> {
 }
 
 describeInBrowser('A conversation in the inbox page', (open) => {
-  test('two people see each other type, edit and redact; the bank may redact anything', {
-    timeout: 120_000,
-  }, async () => {
+  test('two people see each other type, edit and redact; the bank may redact anything', async () => {
     const { url } = await begun();
     const [ann, bob, bank] = [await open(url), await open(url), await open(url)];
     await signIn(ann.page, ANN);
@@ -88,9 +86,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bob, bank]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('status, assignee, labels and members change for everybody; who is removed is told gently', {
-    timeout: 120_000,
-  }, async () => {
+  test('status, assignee, labels and members change for everybody; who is removed is told gently', async () => {
     const { url } = await begun();
     const [ann, bank] = [await open(url), await open(url)];
     await signIn(ann.page, ANN);
@@ -141,7 +137,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bank]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('is pinned, muted and archived, and comes back', { timeout: 120_000 }, async () => {
+  test('is pinned, muted and archived, and comes back', async () => {
     const { url, id, ann } = await begun();
     await sent(ann, { to: { key: { configId: 'programme-2', members: [ANN, BOB] } }, text: 'Newer' });
     const { page, complaints } = await open(url);
@@ -170,7 +166,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     expect(complaints).toEqual([]);
   });
 
-  test('a search leads to the message, however far up, and again', { timeout: 120_000 }, async () => {
+  test('a search leads to the message, however far up, and again', async () => {
     const { url, id, ann } = await begun();
     for (let i = 2; i <= 300; i++)
       await sent(ann, { to: { id }, text: i % 100 === 50 ? `The Überweisung number ${i}` : `Message ${i}` });

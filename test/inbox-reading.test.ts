@@ -51,7 +51,7 @@ const left = (place: Locator) => place.evaluate((element) => element.getBounding
 const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
 
 describeInBrowser('Reading in the inbox page', (open) => {
-  test('a window without the focus does not mark as read; it does when it gets it', { timeout: 90_000 }, async () => {
+  test('a window without the focus does not mark as read; it does when it gets it', async () => {
     const { url, id, bob } = await begun();
     const view = bob.conversation({ id });
     const readSeq = () => view.get().conversation?.members.find(({ email }) => email === ANN)?.readSeq;
@@ -76,9 +76,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await when(view, () => readSeq() === 2);
   });
 
-  test('hits are those of the query that is shown; a search that fails says so, and is repeated', {
-    timeout: 90_000,
-  }, async () => {
+  test('hits are those of the query that is shown; a search that fails says so, and is repeated', async () => {
     const { url } = await begun('The refund is overdue');
     const { page } = await open(url);
     /** The server's answer to every search, while it is set. */
@@ -131,9 +129,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     expect(searches.at(-1)).toBe('overdue refund the refund the refund*');
   });
 
-  test('days and times go on while the page is open: at midnight, after a sleep, in another time zone', {
-    timeout: 90_000,
-  }, async () => {
+  test('days and times go on while the page is open: at midnight, after a sleep, in another time zone', async () => {
     let now = Date.parse('2026-03-10T23:50:00Z');
     const { url } = await startServer({}, { clock: () => now });
     await sent(clientOf(url, BOB), { to: { key: KEY }, text: 'Late' });
@@ -161,9 +157,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     expect(await page.locator('.bubble time').textContent()).toBe('08:50');
   });
 
-  test('every message that arrives is announced, however many come at once and whatever they say', {
-    timeout: 90_000,
-  }, async () => {
+  test('every message that arrives is announced, however many come at once and whatever they say', async () => {
     const { url } = await begun();
     const { page, complaints } = await open(url);
     await signIn(page, ANN);
@@ -191,7 +185,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     expect(complaints).toEqual([]);
   });
 
-  test('no text of a person turns round what stands beside it', { timeout: 90_000 }, async () => {
+  test('no text of a person turns round what stands beside it', async () => {
     const { url, bob } = await begun();
     const { conversationId: id } = await sent(bob, {
       to: { key: { configId: '1-2-3', members: [ANN, BOB] } },
@@ -232,9 +226,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     }
   });
 
-  test('a member whose short name is another member’s as well is named by the whole address', {
-    timeout: 90_000,
-  }, async () => {
+  test('a member whose short name is another member’s as well is named by the whole address', async () => {
     const { url } = await startServer();
     const [lee, impostor] = [clientOf(url, LEE), clientOf(url, IMPOSTOR)];
     const key = { configId: 'programme-1', members: [ANN, BOB, LEE, IMPOSTOR] };

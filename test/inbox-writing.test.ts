@@ -40,7 +40,7 @@ function paste(field: Locator, content: { readonly text?: string; readonly file?
 const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
 
 describeInBrowser('Writing in the inbox page', (open) => {
-  test('keys that an input method takes do nothing else, in any field', { timeout: 90_000 }, async () => {
+  test('keys that an input method takes do nothing else, in any field', async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -87,7 +87,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     expect(await page.getByRole('button', { name: 'Remove the label' }).count()).toBe(1);
   });
 
-  test('on touch, Enter begins a line, and the button sends', { timeout: 90_000 }, async () => {
+  test('on touch, Enter begins a line, and the button sends', async () => {
     const { url } = await begun();
     for (const viewport of [PHONE.viewport, { width: 1180, height: 820 }]) {
       const { page } = await open(url, { ...PHONE, viewport });
@@ -107,7 +107,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     }
   });
 
-  test('no text field is so small that a touch device zooms into it', { timeout: 90_000 }, async () => {
+  test('no text field is so small that a touch device zooms into it', async () => {
     const { url } = await begun();
     const sizes = [
       PHONE.viewport,
@@ -136,7 +136,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     }
   });
 
-  test('a pasted picture is refused in words, and text that comes with one is not', { timeout: 90_000 }, async () => {
+  test('a pasted picture is refused in words, and text that comes with one is not', async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -155,7 +155,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     expect(await composer(page).inputValue()).toBe('In words, then');
   });
 
-  test('members are taken as mail programs and spreadsheets copy them', { timeout: 90_000 }, async () => {
+  test('members are taken as mail programs and spreadsheets copy them', async () => {
     const { url } = await startServer();
     const { page } = await open(url);
     await signIn(page, ANN);
@@ -208,9 +208,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     await eventually(() => page.getByLabel('New member').inputValue()).toBe('');
   });
 
-  test('links can be followed, lead where they say, and are nothing but web and mail addresses', {
-    timeout: 90_000,
-  }, async () => {
+  test('links can be followed, lead where they say, and are nothing but web and mail addresses', async () => {
     const lines: readonly (readonly [string, ...string[]])[] = [
       ['See https://example.com/a?b=c&d#e.', 'https://example.com/a?b=c&d#e'],
       ['(http://example.com/x_(y)), and <HTTPS://EXAMPLE.COM>!', 'http://example.com/x_(y)', 'HTTPS://EXAMPLE.COM'],

@@ -31,9 +31,7 @@ async function markRead(url: string, conversationId: string, seq: number): Promi
 describeInBrowser('The inbox page', (open) => {
   const { start, kill } = processes();
 
-  test('two people and an older client write to each other over a killed server: all is there, once', {
-    timeout: 120_000,
-  }, async () => {
+  test('two people and an older client write to each other over a killed server: all is there, once', async () => {
     const file = { STORE_URL: 'sqlite:inbox/kredichat.db' };
     let running = await start(file);
     const line = await wire(running.url);
@@ -93,7 +91,7 @@ describeInBrowser('The inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bob]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('a reload keeps what was not sent: on its way, and still being written', { timeout: 120_000 }, async () => {
+  test('a reload keeps what was not sent: on its way, and still being written', async () => {
     const { url } = await startServer();
     await fill(url, 1);
     const line = await wire(url);
@@ -187,9 +185,7 @@ describeInBrowser('The inbox page', (open) => {
     expect(await own.getByRole('button', { name: 'Message menu' }).count()).toBeGreaterThan(20);
   });
 
-  test('opens at the first unread message, reads what is seen, and stays there when more comes', {
-    timeout: 120_000,
-  }, async () => {
+  test('opens at the first unread message, reads what is seen, and stays there when more comes', async () => {
     const { url } = await startServer();
     const id = await fill(url, 400);
     await markRead(url, id, 150);

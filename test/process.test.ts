@@ -179,7 +179,7 @@ test('a terminal that is closed drains the server, whose exit code is 0', async 
   const { child, url } = await listening(runAs(['script', '-qfc', shell, '/dev/null'], environment));
   await post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'x' } });
   child.kill('SIGKILL');
-  await expect.poll(() => existsSync(exitCode) && readFileSync(exitCode, 'utf8'), { timeout: 20_000 }).toBe('0\n');
+  await expect.poll(() => existsSync(exitCode) && readFileSync(exitCode, 'utf8')).toBe('0\n');
   const { url: again } = await start({ STORE_URL: 'sqlite:terminal/kredichat.db' });
   expect(await log(again)).toHaveLength(1);
 });
@@ -260,7 +260,7 @@ describe('a standard output', () => {
         ({ ok }) => ok,
         () => false,
       );
-    await expect.poll(serves, { timeout: 20_000 }).toBe(true);
+    await expect.poll(serves).toBe(true);
     return { child, url };
   }
 
@@ -280,7 +280,7 @@ describe('a standard output', () => {
     const file = join(directory, 'full.log');
     const { child, url } = await startInShell(`ulimit -S -f 8; exec "$NODE" "$MAIN" > ${JSON.stringify(file)}`);
     for (let i = 0; i < 100; i++) await post(url, ANN, VIEWER);
-    await expect.poll(() => statSync(file).size, { timeout: 20_000 }).toBe(8192);
+    await expect.poll(() => statSync(file).size).toBe(8192);
     execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited']);
     await servesAndStops(child, url, 20);
     const lines = readFileSync(file, 'utf8').trimEnd().split('\n').slice(1);
@@ -319,9 +319,7 @@ describe('a standard output', () => {
   });
 });
 
-test('while no send can be stored /readyz is 503, and two lines of the log tell of it', {
-  timeout: 60_000,
-}, async () => {
+test('while no send can be stored /readyz is 503, and two lines of the log tell of it', async () => {
   const main = JSON.stringify(join(import.meta.dirname, '../dist/main.js'));
   const shell = `ulimit -S -f 300; exec ${JSON.stringify(process.execPath)} ${main}`;
   const environment = { STORE_URL: 'sqlite:limited/kredichat.db', LOG_LEVEL: 'warn' };
@@ -347,7 +345,7 @@ test('while no send can be stored /readyz is 503, and two lines of the log tell 
   execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited']);
   expect(await ready()).toBe(200);
   expect((await send('last', 3000)).errors).toBeUndefined();
-  await expect.poll(() => told().length, { timeout: 20_000 }).toBe(2);
+  await expect.poll(() => told().length).toBe(2);
   expect(told()[0]).toContain('the store is unavailable: SQLITE_');
   expect(told()[1]).toContain('the store is available again');
 });

@@ -49,11 +49,14 @@ test('the snippets of the README do what it says, in its order', async () => {
   await run('From a program', url, /^Hello from a program$/m);
 });
 
-test('the page links to every document that the server has', async () => {
-  const { url } = await startServer();
-  const links = readFileSync(join(PROJECT, 'web/inbox/links.tsx'), 'utf8');
-  const paths = ['README.md', ...readdirSync(join(PROJECT, 'docs'))].map((file) => `/docs/${file}`);
-  const served = await Promise.all(paths.map(async (path) => (await fetch(url + path)).status === 200));
-  const linked = [...links.matchAll(/href="\.(\/docs\/[^"]+)"/g)].map(([, path]) => path);
-  expect(linked.sort()).toEqual(paths.filter((_, i) => served[i]).sort());
-});
+test.each(['inbox/links.tsx', 'index.html'])(
+  'the page links to every document that the server has: %s',
+  async (file) => {
+    const { url } = await startServer();
+    const links = readFileSync(join(PROJECT, 'web', file), 'utf8');
+    const paths = ['README.md', ...readdirSync(join(PROJECT, 'docs'))].map((name) => `/docs/${name}`);
+    const served = await Promise.all(paths.map(async (path) => (await fetch(url + path)).status === 200));
+    const linked = [...links.matchAll(/href="\.(\/docs\/[^"]+)"/g)].map(([, path]) => path);
+    expect(linked.sort()).toEqual(paths.filter((_, i) => served[i]).sort());
+  },
+);

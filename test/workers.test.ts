@@ -9,7 +9,6 @@ import { connectLegacy, post } from './support/clients.ts';
 import { freePort, processes } from './support/process.ts';
 
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
-const PATIENT = { timeout: 30_000 };
 
 const { run, start } = processes();
 
@@ -28,7 +27,7 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
   async function startThree() {
     // A port of its own is kept when no worker is left.
     const started = await start({ ...freshStore(), PORT: String(await freePort()) }, '--workers', '3');
-    await expect.poll(() => workers(started.url), PATIENT).toBe(3);
+    await expect.poll(() => workers(started.url)).toBe(3);
     return started;
   }
 
@@ -43,26 +42,22 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
     return Number(/^kredichat_workers (\d+)$/m.exec(await metrics(url))?.[1]);
   }
 
-  test.each([0, 1, 2])(
-    'any of which is killed: %i is replaced, and the stop ends with 0',
-    { timeout: 120_000 },
-    async (i) => {
-      const { child, url } = await startThree();
-      const killed = workersOf(child)[i] ?? 0;
-      process.kill(killed, 'SIGKILL');
-      await expect.poll(() => workersOf(child).includes(killed), PATIENT).toBe(false);
-      await expect.poll(() => workers(url), PATIENT).toBe(3);
-      const exit = once(child, 'exit');
-      child.kill('SIGTERM');
-      expect(await exit).toEqual([0, null]);
-      await expect(fetch(`${url}/healthz`)).rejects.toThrow();
-    },
-  );
+  test.each([0, 1, 2])('any of which is killed: %i is replaced, and the stop ends with 0', async (i) => {
+    const { child, url } = await startThree();
+    const killed = workersOf(child)[i] ?? 0;
+    process.kill(killed, 'SIGKILL');
+    await expect.poll(() => workersOf(child).includes(killed)).toBe(false);
+    await expect.poll(() => workers(url)).toBe(3);
+    const exit = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await exit).toEqual([0, null]);
+    await expect(fetch(`${url}/healthz`)).rejects.toThrow();
+  });
 
-  test('of which all are killed, or one hangs, end with 0 too', { timeout: 120_000 }, async () => {
+  test('of which all are killed, or one hangs, end with 0 too', async () => {
     const { child } = await startThree();
     for (const pid of workersOf(child)) process.kill(pid, 'SIGKILL');
-    await expect.poll(() => workersOf(child), PATIENT).toEqual([]);
+    await expect.poll(() => workersOf(child)).toEqual([]);
     const exit = once(child, 'exit');
     child.kill('SIGTERM');
     expect(await exit).toEqual([0, null]);
@@ -76,7 +71,7 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
     expect(await end).toEqual([0, null]);
   });
 
-  test('add up their numbers, whichever is asked', { timeout: 120_000 }, async () => {
+  test('add up their numbers, whichever is asked', async () => {
     const { child, url, ws } = await startThree();
     const lines = await Promise.all(Array.from({ length: 9 }, () => connectLegacy(ws, ANN)));
     const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } } }';
@@ -93,7 +88,7 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
     // One that hangs is left out.
     process.kill(workersOf(child)[0] ?? 0, 'SIGSTOP');
     const orLate = () => Promise.race([workers(url), delay(3000)]);
-    await expect.poll(orLate, PATIENT).toBe(2);
+    await expect.poll(orLate).toBe(2);
     for (const line of lines) line.close();
   });
 });

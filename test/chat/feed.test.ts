@@ -263,7 +263,7 @@ describe('a store that is away', () => {
     expect(await send()).toMatchObject(error('outcome unknown, repeat with the same clientId'));
   });
 
-  test('leaves no operation and no readiness unanswered for 10 s', { timeout: 120_000 }, async () => {
+  test('leaves no operation and no readiness unanswered for 10 s', async () => {
     const store = await openSqlite(':memory:');
     const never = () => new Promise<never>(() => {});
     const { ws, url } = await startServer({}, { store: { ...store, conversation: never, write: never, ping: never } });

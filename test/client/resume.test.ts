@@ -27,7 +27,7 @@ async function stored(url: string): Promise<string[]> {
 }
 
 describe('a stream of messages', () => {
-  test('goes on where it was after random cuts: every message once, in order', { timeout: 120_000 }, async () => {
+  test('goes on where it was after random cuts: every message once, in order', async () => {
     const { url } = await startServer();
     const writer = clientOf(url, ANN);
     const { conversationId } = await sent(writer, { to: { key: KEY }, text: 'first' });
@@ -63,9 +63,7 @@ describe('a stream of messages', () => {
   });
 });
 
-test('servers killed and sockets cut while both write: nothing is missing, double or out of order', {
-  timeout: 120_000,
-}, async () => {
+test('servers killed and sockets cut while both write: nothing is missing, double or out of order', async () => {
   const file = { STORE_URL: 'sqlite:client/kredichat.db' };
   let running = await start(file);
   const line = await wire(running.url);

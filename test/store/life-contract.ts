@@ -381,7 +381,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     }
     await store.write(writeOn({ id, lastRev: 4 }, { messages: [message(id, 5)] }));
     const left = { kind: 'log', conversation: id, left: [BOB] };
-    await expect.poll(() => told.length, { timeout: 10_000 }).toBe(5);
+    await expect.poll(() => told.length).toBe(5);
     expect(told.map((wakeUp) => JSON.stringify(wakeUp) === JSON.stringify(left))).toEqual([
       ...[false, true, false, true, false],
     ]);

@@ -155,13 +155,10 @@ describe.runIf(replicaSet)('on a replica set', () => {
     // A stream that is not open yet misses hints, as it may.
     const hint = { kind: 'typing' as const, conversation: id, member: BOB, typing: true };
     await expect
-      .poll(
-        async () => {
-          await one.tellTyping(hint);
-          return told;
-        },
-        { timeout: 10_000 },
-      )
+      .poll(async () => {
+        await one.tellTyping(hint);
+        return told;
+      })
       .toContainEqual(hint);
     told.length = 0;
     for (let lastRev = 1; lastRev < 8; lastRev++) {
@@ -172,7 +169,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     }
     await one.write(writeOn({ id, lastRev: 8 }, { messages: [message(id, 9)] }));
     const changes = () => told.filter(({ kind }) => kind === 'log');
-    await expect.poll(() => changes().length, { timeout: 10_000 }).toBe(8);
+    await expect.poll(() => changes().length).toBe(8);
     const changed = { kind: 'log', conversation: id };
     const [left, both] = [
       { ...changed, left: [BOB] },

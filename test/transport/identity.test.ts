@@ -259,9 +259,7 @@ describe('a key set', () => {
     expect(await askHttp(server, good)).toBe(`${ANN} null`);
     for (const away of [{ fails: true }, { hangs: true }, { moved: true }]) {
       Object.assign(set, { fails: false, hangs: false, moved: false }, away);
-      await expect
-        .poll(async () => askHttp(server, (await unknown?.token()) ?? ''), { timeout: 10_000 })
-        .toMatch(/^503 /);
+      await expect.poll(async () => askHttp(server, (await unknown?.token()) ?? '')).toMatch(/^503 /);
       const before = set.asked;
       const garbage = Array.from({ length: 20 }, async (_, i) =>
         askHttp(server, await (await pair('ES256', `x${i}`)).token()),
@@ -271,9 +269,7 @@ describe('a key set', () => {
       expect(set.asked - before).toBeLessThan(10);
     }
     Object.assign(set, { moved: false });
-    await expect
-      .poll(async () => askHttp(server, (await unknown?.token()) ?? ''), { timeout: 10_000 })
-      .toMatch(/^401 /);
+    await expect.poll(async () => askHttp(server, (await unknown?.token()) ?? '')).toMatch(/^401 /);
   });
 
   test('that is too old and away leaves the keys good that are known, and takes them out once it is back', async () => {
@@ -297,13 +293,10 @@ describe('a key set', () => {
     }
     Object.assign(set, { hangs: false, keys: [(await pair('ES256', 'b')).jwk] });
     await expect
-      .poll(
-        () => {
-          later += 301_000;
-          return identify(good).catch((error: ChatError) => error.code);
-        },
-        { timeout: 10_000 },
-      )
+      .poll(() => {
+        later += 301_000;
+        return identify(good).catch((error: ChatError) => error.code);
+      })
       .toBe('UNAUTHENTICATED');
   });
 
@@ -312,7 +305,7 @@ describe('a key set', () => {
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '30' });
     set.endless = true;
     expect(await askHttp(server, await (await pair('ES256', 'a')).token())).toMatch(/^503 /);
-    await expect.poll(() => set.closed, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => set.closed).toBe(1);
     expect(set.sent).toBeLessThan(16_777_216);
   });
 

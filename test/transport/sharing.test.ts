@@ -151,7 +151,7 @@ describe('execution that is shared', () => {
     }
     for (const line of lines) await run(line, '{ viewer { email } }', {});
     const { id } = await say(ann, { text: 'second' });
-    for (const frames of received) await expect.poll(() => frames.size, { timeout: 20_000 }).toBe(CHAT_CORPUS.length);
+    for (const frames of received) await expect.poll(() => frames.size).toBe(CHAT_CORPUS.length);
     for (const [i, line] of lines.entries()) {
       for (const [n, [selection, fragments = '', variables = {}]] of CHAT_CORPUS.entries()) {
         const query = `query ($id: ID!, $yes: Boolean! = true) { conversation(by: { id: $id }) { ${selection} createdAt @include(if: $yes) } } ${fragments}`;

@@ -24,7 +24,7 @@ export interface ChatListState {
   readonly hasMore: boolean;
   /** Whether the next page is being loaded. */
   readonly loadingMore: boolean;
-  /** Why the last load failed; what may pass is tried again by itself. */
+  /** Why the last load failed; a failure that may pass is tried again by itself. */
   readonly error: KredichatError | null;
 }
 
@@ -61,7 +61,7 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
   let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
   let turn = 0;
-  /** Conversations that changed since the list was last asked for, and those that the viewer left: an answer may be older. */
+  /** Conversations that changed, and those that the viewer left, since the list was last queried: an answer may be older. */
   const changed = new Set<string>();
   const gone = new Set<string>();
 
@@ -190,10 +190,10 @@ function stale(a: Conversation, b: Conversation): boolean {
   return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
 }
 
-/** More than this ahead of the clock, in milliseconds, a time was given by a clock that was wrong, as the server has it. */
+/** A time more than this ahead of the clock, in milliseconds, comes from a clock that was wrong. The server has the same. */
 const MAX_AHEAD_MS = 86_400_000;
 
-/** The order of the chat list: pinned, then by activity, with what is wrong of that last, then by id. */
+/** The order of the chat list: pinned, then by activity, with times that are wrong last, then by id. */
 function byPlace(now: number): (a: Conversation, b: Conversation) => number {
   const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
   return (a, b) => {

@@ -13,8 +13,8 @@ export type Operation<Result, Variables> = { toString(): string } & DocumentType
 export type Token = string | { readonly token: string; readonly endsAt: number };
 
 /**
- * The state of the connection. `connecting` comes once, at the start; `offline` means that it tries again by itself, and
- * `error` why it failed last; `refused` that the credential or the address was not accepted, and nothing is tried until
+ * The state of the connection. `connecting` comes once, at the start; `offline` means that it tries again by itself,
+ * and `error` why it failed last; `refused` that the credential or the address was not accepted, and nothing is tried until
  * `reconnect`.
  */
 export type Status =
@@ -106,7 +106,7 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
         onClosed: (closing) => mine === turn && lost(closing),
       });
     } catch (error) {
-      // A WebSocket's constructor throws only at its address: `ws:` from a page of `https:`, say. Another attempt would, too.
+      // The constructor of a WebSocket throws only at its address, such as `ws:` from a page of `https:`, and would again.
       refuse(new KredichatError('BAD_USER_INPUT', `${url} cannot be connected to: ${asError(error).message}`));
     }
   }

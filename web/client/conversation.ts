@@ -4,7 +4,7 @@ import type { ConversationState, ConversationView } from './conversation-state.t
 import { createDeeds } from './deeds.ts';
 import { asError, type KredichatError } from './errors.ts';
 import { type ConversationEvent, followEvents } from './events.ts';
-import { type Facts, firstUnread, withAnswer, withMessage, withRead } from './facts.ts';
+import { type Facts, firstUnread, withAnswer, withListed, withMessage, withRead } from './facts.ts';
 import {
   type ConversationFieldsFragment as Conversation,
   ConversationDocument,
@@ -55,7 +55,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   let id = ref.id;
   let closed = false;
   let retry: ReturnType<typeof setTimeout> | undefined;
-  let retryPage: ReturnType<typeof setTimeout> | undefined;
+  const retryPage: { older?: ReturnType<typeof setTimeout>; newer?: ReturnType<typeof setTimeout> } = {};
   let failures = 0;
   let stopFollowing = () => {};
   /** Members who were seen to write or read. */
@@ -184,14 +184,14 @@ export function openConversation(options: ConversationOptions): ConversationView
     async () => {
       if (id === undefined || state.get().phase !== 'ready') return;
       const { conversation } = await connection.run(ConversationDocument, { by: { id } });
-      if (!closed && state.get().phase === 'ready') conversation ? know(conversation) : leave(null);
+      if (!closed && state.get().phase === 'ready') conversation ? know(withAnswer(facts, conversation)) : leave(null);
     },
     () => closed,
   );
 
   /** Takes in what the server said of the conversation. */
-  function know(conversation: Conversation): void {
-    facts = withAnswer(facts, conversation);
+  function know(told: Facts): void {
+    facts = told;
     if (facts.conversation.membership.leftAt === null) show();
     else leave(null);
   }
@@ -214,7 +214,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     const older = direction === 'older';
     const cursor = log.cursorAt(direction);
     if (id === undefined || cursor === undefined || !(older ? hasOlder : hasNewer)) return false;
-    clearTimeout(retryPage);
+    clearTimeout(retryPage[direction]);
     try {
       const place = older ? { last: pageSize, before: cursor } : { first: pageSize, after: cursor };
       const answer = await connection.run(MessagesDocument, { id, ...place });
@@ -228,7 +228,7 @@ export function openConversation(options: ConversationOptions): ConversationView
       const error = asError(thrown);
       if (closed) return false;
       update({ error });
-      if (error.passing) retryPage = setTimeout(load, error.retryAfterMs ?? jitter(failures++), direction);
+      if (error.passing) retryPage[direction] = setTimeout(load, error.retryAfterMs ?? jitter(failures++), direction);
       return false;
     }
   }
@@ -240,7 +240,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     (message) => !closed && take([{ __typename: 'MessageChanged', rev: message.rev, message }]),
     (conversation) => {
       if (closed) return;
-      know(conversation);
+      know(withAnswer(facts, conversation));
       if (state.get().phase === 'ready') news.changed(conversation);
     },
   );
@@ -262,7 +262,7 @@ export function openConversation(options: ConversationOptions): ConversationView
         if (conversation.id !== id) return;
         const { phase } = state.get();
         // Whether others came or left, a SYSTEM message tells.
-        if (phase === 'ready' && facts) know({ ...conversation, members: facts.conversation.members });
+        if (phase === 'ready' && facts) know(withListed(facts, conversation));
         // Somebody let the viewer in again.
         if (phase === 'gone') void open({ firstUnread: true });
       },
@@ -291,7 +291,8 @@ export function openConversation(options: ConversationOptions): ConversationView
     close() {
       closed = true;
       clearTimeout(retry);
-      clearTimeout(retryPage);
+      clearTimeout(retryPage.older);
+      clearTimeout(retryPage.newer);
       reading.stop();
       stopFollowing();
       typists.clear();

@@ -72,7 +72,7 @@ export function webSocketUrl(url: string): string {
 }
 
 /**
- * A new id of 128 bits as hexadecimal digits. Needs to be unique, not secret. Unlike `randomUUID`, `getRandomValues` works
+ * A new id of 128 bits as hexadecimal digits. It is unique, not secret. Unlike `randomUUID`, `getRandomValues` works
  * without TLS; React Native lacks both.
  */
 export function randomId(): string {

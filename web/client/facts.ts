@@ -1,5 +1,6 @@
 import type {
   ConversationFieldsFragment as Conversation,
+  ListedConversationFieldsFragment as ListedConversation,
   MessageFieldsFragment as Message,
 } from './generated/operations.ts';
 
@@ -26,6 +27,12 @@ export function withAnswer(facts: Facts | null, answer: Conversation): Facts {
   const told = { conversation, answeredAt: answer.lastRev };
   const newer = lastRev > answer.lastRev && lastMessage ? withMessage(told, lastMessage) : told;
   return { ...newer, conversation: { ...newer.conversation, lastRev: Math.max(lastRev, answer.lastRev) } };
+}
+
+/** Takes in a state of a list. It lacks the members, so an answer that is older still counts for them. */
+export function withListed(facts: Facts, listed: ListedConversation): Facts {
+  const { members } = facts.conversation;
+  return { ...withAnswer(facts, { ...listed, members }), answeredAt: facts.answeredAt };
 }
 
 /** Takes in a message that was added or changed. */

@@ -47,13 +47,13 @@ export type Viewer = ViewerQuery['viewer'];
 
 export interface ClientOptions {
   /**
-   * Address of the server's GraphQL endpoint: `wss://HOST/graphql`, or the same with `https:`. In a page also a path such as
-   * `/graphql` or `./graphql`, resolved against the page's address.
+   * Address of the server's GraphQL endpoint: `wss://HOST/graphql`, or the same with `https:`. In a page also a path
+   * such as `/graphql` or `./graphql`, resolved against the page's address.
    */
   readonly url: string;
   /**
-   * The credential, without the word `Bearer`. Asked for at each connection, and, when it said when the token ends, in time
-   * before that. An empty one, or a thrown `KredichatError` with `UNAUTHENTICATED`, makes the status `refused` until
+   * The credential, without the word `Bearer`. Asked for at each connection, and, when it said when the token ends, in
+   * time before that. An empty one, or a thrown `KredichatError` with `UNAUTHENTICATED`, makes the status `refused` until
    * `reconnect` is called; after any other error it is asked for again.
    */
   readonly token: () => Token | Promise<Token>;
@@ -106,8 +106,8 @@ export interface Client {
   /** Looks for messages in the viewer's conversations: all words have to match, a `*` makes a word a beginning of one. */
   search(query: string, options?: SearchOptions): Promise<SearchPage>;
   /**
-   * Calls back with the `id` of each conversation that the viewer turns out to have left, as far as an open view tells of it:
-   * what else is shown of it is to go. Returns how to stop.
+   * Calls back with the `id` of each conversation that the viewer left or was removed from, as far as an open view tells
+   * of it: remove all else that is shown of it. Returns a function that stops it.
    */
   onGone(listener: (conversationId: string) => void): () => void;
   /** Tries to connect at once, with a fresh token; the way back after `refused`. */

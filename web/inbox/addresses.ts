@@ -6,7 +6,7 @@ function isAddress(text: string): boolean {
   return text !== '' && input.value === text && input.checkValidity();
 }
 
-/** What a list of addresses holds, and the first thing in it that is none. */
+/** The addresses of a list, and the first entry of it that is none. */
 interface Addresses {
   readonly addresses: string[];
   readonly wrong: string | null;
@@ -27,15 +27,8 @@ export function parseAddresses(text: string): Addresses {
     for (const part of entry.replaceAll('>', '>,').split(/[,\t]+/)) {
       const bracket = part.lastIndexOf('<');
       if (bracket >= 0) name = null;
-      const words =
-        bracket < 0
-          ? part.split(/\s+/)
-          : [
-              part
-                .slice(bracket + 1)
-                .replace('>', '')
-                .trim(),
-            ];
+      const inBrackets = part.slice(bracket + 1).replace('>', '');
+      const words = bracket < 0 ? part.split(/\s+/) : [inBrackets.trim()];
       for (const word of words) {
         const address = word
           .replace(/^["'(]+/, '')

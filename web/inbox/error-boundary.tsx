@@ -5,7 +5,7 @@ interface ErrorBoundaryProps {
   readonly children: ReactNode;
 }
 
-/** Shows a message in the place of components that failed. React has no such thing but a class. */
+/** Shows a message in the place of components that failed. React offers this to class components alone. */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { readonly failure: string | null }> {
   override state = { failure: null };
 

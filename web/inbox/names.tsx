@@ -34,7 +34,7 @@ export function namesFor(viewer: string): NameOf {
 
 const Names = createContext<NameOf>((email) => email);
 
-/** Sets how people are named in what is inside. */
+/** Sets the naming of people for the components inside. */
 export const NamesProvider = Names.Provider;
 
 export const useNames = (): NameOf => useContext(Names);

@@ -9,6 +9,9 @@ export const AUTH_MODE: 'dev' | 'jwt' =
 /** Storage of this tab alone, so that two people may use two tabs; it ends with the tab. */
 export const tabStorage = createSafeStorage(() => sessionStorage);
 
+/** Storage of all tabs. */
+const sharedStorage = createSafeStorage(() => localStorage);
+
 const CREDENTIAL = 'kredichat:credential';
 const VIEWER = 'kredichat:viewer';
 const DRAFTS = 'kredichat:draft:';
@@ -29,13 +32,15 @@ export function beginSession(viewer: string): void {
   forgetDrafts((key) => !key.startsWith(draftKey(viewer, '')));
 }
 
+/** The storage keys of the viewer's unsent messages, those of other tabs included. */
+export function unsentKeys(): string[] {
+  const viewer = tabStorage.get(VIEWER);
+  return viewer === null ? [] : sharedStorage.keys().filter((key) => key.startsWith(outboxPrefix(viewer)));
+}
+
 /** Removes everything that the viewer wrote and did not send, and the credential. */
 export function endSession(): void {
-  const viewer = tabStorage.get(VIEWER);
-  const storage = createSafeStorage(() => localStorage);
-  if (viewer !== null) {
-    for (const key of storage.keys()) if (key.startsWith(outboxPrefix(viewer))) storage.remove(key);
-  }
+  for (const key of unsentKeys()) sharedStorage.remove(key);
   forgetDrafts(() => true);
   tabStorage.remove(VIEWER);
   forgetCredential();

@@ -11,10 +11,10 @@ interface Part {
 /** How much of a text is shown, and how much of that before what was found. */
 const LENGTH = 140;
 const BEFORE = 30;
-/** What begins no character: the second half of one, a mark, or what joins it to the one before. */
+/** A code unit that begins no character: the second half of a pair, a mark, or an invisible joiner. */
 const CONTINUES = /^[\p{M}\p{Default_Ignorable_Code_Point}\udc00-\udfff]/u;
 
-/** The part of a text around the first match of a query, with all matches marked, by the words that the server finds. */
+/** The part of a text around the first match of a query, with all matches marked by the rules of the server's search. */
 export function snippet(text: string, query: string): Part[] {
   const matches = matchesIn(text, termsOf(query));
   const start = startFor(text, matches[0]?.from ?? 0);

@@ -38,7 +38,10 @@ export function useSearch(client: Client, query: string, within: string | undefi
 
     async function start(): Promise<void> {
       await running.current;
-      if (present) running.current = run();
+      if (!present) return;
+      // The search that ran may have failed, and say when the next is taken.
+      if (performance.now() < earliest.current) timer = later(0);
+      else running.current = run();
     }
 
     async function run(): Promise<void> {
@@ -76,10 +79,13 @@ export function useSearch(client: Client, query: string, within: string | undefi
     if (!current?.more) return;
     setOutcome({ ...current, more: null, error: null });
     const next = await current.more().then(
-      ({ hits, more }) => ({ hits: [...current.hits, ...hits], more, error: null }),
-      (error: KredichatError) => ({ error, more: current.more }),
+      ({ hits, more }) => ({ hits, more, error: null }),
+      (error: KredichatError) => ({ hits: [], more: current.more, error }),
     );
-    setOutcome((now) => (now?.query === query && now.within === within ? { ...now, ...next } : now));
+    // Hits of a conversation that the viewer left meanwhile are gone from the present ones.
+    setOutcome((now) =>
+      now?.query === query && now.within === within ? { ...now, ...next, hits: [...now.hits, ...next.hits] } : now,
+    );
   }
 
   return { outcome: current, goOn };
