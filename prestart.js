@@ -26,6 +26,7 @@ if (built === 0 && !canBuild) {
   process.exit(1);
 }
 if (stale && canBuild) {
+  process.stdout.write('building dist/, which may take a minute\n');
   const { status } = spawnSync('npm', ['run', 'build', '--silent'], { cwd: root, stdio: 'inherit' });
   process.exit(status ?? 1);
 }

@@ -264,7 +264,8 @@ function storeConfig(url: string): StoreConfig {
   // sqlite:// and options mean different things to different programs: neither is taken for a part of a file's name.
   const name = path.replace(/^(\/\/+|file:)+/, '').replace(/\?.*$/s, '');
   if (/^(:memory:?|memory:)$/.test(name)) throw new Error('STORE_URL is to be memory: for a store in memory');
-  if (name.startsWith('~')) throw new Error('STORE_URL is to be a whole path: ~ is not expanded');
+  if (/^[~$%'"\s]|\s$/.test(name))
+    throw new Error('STORE_URL is to be a whole path: ~, variables and quotes stay as they are');
   if (name !== path) {
     const file = name.replace(/^(\.?\/)+/, '') || 'FILE';
     const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;

@@ -9,7 +9,7 @@ import { createSchema } from './operations/schema.ts';
 import type { Store } from './store/store.ts';
 import { createGate } from './transport/gate.ts';
 import { createGraphqlWs } from './transport/graphql-ws.ts';
-import { announceClose, closeInSteps, serveWithoutUpgrade } from './transport/http-connection.ts';
+import { announceClose, answered, closeInSteps, serveWithoutUpgrade } from './transport/http-connection.ts';
 import { createIdentify } from './transport/identity.ts';
 import { createShim } from './transport/legacy/shim.ts';
 import { createPages } from './transport/pages.ts';
@@ -34,9 +34,11 @@ const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connections
  */
 const SILENT_MS = 30_000;
 
+const ALL_METHODS = 'GET, HEAD, POST, OPTIONS';
+
 /** The methods of each endpoint; pages are read. */
 const METHODS: ReadonlyMap<string, string> = new Map([
-  ['/graphql', 'GET, HEAD, POST, OPTIONS'],
+  ['/graphql', ALL_METHODS],
   ...['/healthz', '/readyz', '/metrics'].map((path) => [path, 'GET, HEAD'] as const),
 ]);
 
@@ -126,7 +128,13 @@ export function createServer(options: ServerOptions): Server {
     if (Number(request.headers['content-length'] ?? 0) <= limits.frameBytes) response.writeContinue();
     http.emit('request', request, response);
   });
-  http.on('upgrade', (request, _, head) => {
+  // There is no tunnel to anywhere.
+  http.on('connect', async ({ socket }) => {
+    socket.on('error', () => socket.destroy());
+    await answered(newest.get(socket));
+    refuse(socket, 501);
+  });
+  http.on('upgrade', async (request, _, head) => {
     const { socket } = request;
     const fail = () => socket.destroy();
     socket.on('error', fail);
@@ -134,6 +142,8 @@ export function createServer(options: ServerOptions): Server {
     if (!isWebSocketUpgrade(request, target)) {
       return void serveWithoutUpgrade(http, request, head, newest.get(socket)).then(() => socket.off('error', fail));
     }
+    await answered(newest.get(socket));
+    if (!socket.writable) return;
     if (draining) return refuse(socket, 503);
     if (!hasValidHost(request)) return refuse(socket, 400);
     upgrade(request, socket, head, target).catch((error: unknown) => {
@@ -155,6 +165,9 @@ export function createServer(options: ServerOptions): Server {
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, search } = locate(request, config.basePath);
     if (!hasValidHost(request)) return end(response, 400, 'Host is malformed\n');
+    if (pathname === '*' && request.method === 'OPTIONS') {
+      return void response.writeHead(204, { allow: ALL_METHODS }).end();
+    }
     const allow = METHODS.get(pathname);
     if (allow && !allow.split(', ').includes(request.method ?? '')) return refuseMethod(response, allow);
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
@@ -233,12 +246,12 @@ async function late(milliseconds: number): Promise<never> {
  */
 function locate({ url = '' }: IncomingMessage, basePath: string): Target {
   const [path = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
-  return { pathname: path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path, search };
+  return { pathname: path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path || '/', search };
 }
 
 /** Whether there is one `Host` at most, and it can be one (RFC 9112, section 3.2). */
 function hasValidHost({ headersDistinct: { host = ['none'] } }: IncomingMessage): boolean {
-  return host.length === 1 && URL.canParse(`http://${host[0]}`);
+  return host.length === 1 && /^[^/\\?#@]+$/.test(`${host[0]}`) && URL.canParse(`http://${host[0]}`);
 }
 
 function refuseMethod(response: ServerResponse, allow: string): void {
@@ -252,5 +265,5 @@ function end(
   body: string | Buffer,
   type = 'text/plain; charset=utf-8',
 ): void {
-  response.writeHead(status, { 'content-type': type }).end(body);
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
 }

@@ -110,9 +110,12 @@ describe('the configuration', () => {
     },
   );
 
-  test('refuses a folder named ~, which a shell would have expanded', () => {
-    expect(() => readConfig({ STORE_URL: 'sqlite:~/x.db' })).toThrow('STORE_URL is to be a whole path');
-  });
+  test.each(['~/x.db', '$HOME/x.db', '%DATA%/x.db', '"x.db"', "'x.db'", ' x.db', 'x.db '])(
+    'refuses the file %j, which a shell would have read in another way',
+    (file) => {
+      expect(() => readConfig({ STORE_URL: `sqlite:${file}` })).toThrow('STORE_URL is to be a whole path');
+    },
+  );
 
   test('with tokens is told how they are checked, in one way, and is closed by default', () => {
     const JWT_SECRET = 'é'.repeat(16);

@@ -142,12 +142,15 @@ test('before a start is built what is missing or older than its sources, and not
   writeFileSync(join(tree, 'src/a.ts'), '');
   const build = `node -e "fs.writeFileSync('dist/web/index.html', ''); fs.appendFileSync('builds', '1')"`;
   writeFileSync(join(tree, 'package.json'), JSON.stringify({ type: 'module', scripts: { build } }));
+  let said = '';
   const builds = () => {
-    execFileSync(process.execPath, ['prestart.js'], { cwd: tree });
+    said = execFileSync(process.execPath, ['prestart.js'], { cwd: tree, encoding: 'utf8' });
     return existsSync(join(tree, 'builds')) ? readFileSync(join(tree, 'builds'), 'utf8').length : 0;
   };
   expect(builds()).toBe(1);
+  expect(said).toMatch(/^building dist/);
   expect(builds()).toBe(1);
+  expect(said).toBe('');
   const later = Date.now() / 1000 + 10;
   utimesSync(join(tree, 'src/generated'), later, later);
   expect(builds()).toBe(1);

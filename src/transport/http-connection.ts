@@ -48,6 +48,11 @@ export function lingeringClose(socket: Socket, last?: string): void {
   else socket.end(last, 'latin1', end);
 }
 
+/** Resolves when an answer has been sent, or its connection is gone; at once where there is none. */
+export async function answered(response: ServerResponse | undefined): Promise<void> {
+  if (response && !response.closed) await new Promise((resolve) => response.once('close', resolve));
+}
+
 /**
  * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8): by then Node has given up parsing
  * the connection, so that it is parsed anew, from this request on and without the field.
@@ -62,7 +67,7 @@ export async function serveWithoutUpgrade(
   const { socket } = request;
   // Put back at once, so that the connection cannot be at its end before it is parsed.
   socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]));
-  if (before && !before.closed) await new Promise((resolve) => before.once('close', resolve));
+  await answered(before);
   if (!socket.writable) return;
   // Node leaves those of the first parser behind.
   socket.removeAllListeners('pause').removeAllListeners('resume');

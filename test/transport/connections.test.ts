@@ -225,10 +225,38 @@ describe('a request with an Upgrade field that is not for a WebSocket', () => {
   });
 });
 
-describe('a refused upgrade', () => {
-  const upgrade = (path: string, fields: string) =>
-    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`;
+const upgrade = (path: string, fields: string) =>
+  `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`;
 
+test.each([
+  ['an upgrade', 101, upgrade('/graphql', '')],
+  ['a refused upgrade', 403, upgrade('/graphql', 'Origin: https://evil.example\r\n')],
+  ['CONNECT', 501, 'CONNECT chat.example.com:443 HTTP/1.1\r\nHost: chat.example.com:443\r\n\r\n'],
+])('%s is answered after the requests before it', async (_, status, bytes) => {
+  const { url } = await startServer();
+  const connection = openRaw(url);
+  connection.send(request('POST /graphql', `${ANN}${JSON_TYPE}`).join('') + bytes);
+  expect(await connection.next()).toMatchObject({ status: 200 });
+  expect(await connection.next()).toMatchObject({ status });
+  connection.socket.destroy();
+});
+
+test('a client of HTTP/1.0 may keep its connection', async () => {
+  const { url } = await startServer();
+  const connection = openRaw(url);
+  for (const [path, status] of [
+    ['/healthz', 200],
+    ['/readyz', 200],
+    ['/nothing', 404],
+    ['/metrics', 200],
+  ] as const) {
+    connection.send(`GET ${path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n`);
+    expect((await connection.next())?.status, path).toBe(status);
+  }
+  connection.socket.destroy();
+});
+
+describe('a refused upgrade', () => {
   test.each([
     ['/graphql', 403, 'Origin: https://evil.example\r\n'],
     ['/conversation/ws', 400, ''],

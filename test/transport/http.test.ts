@@ -156,7 +156,7 @@ describe('GraphQL over HTTP', () => {
   test('refuses a malformed Host header without a word of what it is made of', async () => {
     const { url } = await startServer();
     const { port } = new URL(url);
-    for (const host of ['a b', ']:[', 'a:b']) {
+    for (const host of ['a b', ']:[', 'a:b', 'a/b', 'a@b', 'a?b', 'a#b', 'a\\b']) {
       const socket = connectTcp(Number(port), '127.0.0.1');
       socket.end(`GET /graphql HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
       let answer = '';
@@ -543,6 +543,18 @@ describe('the other endpoints', () => {
       expect(await ask(method, '/graphql'), method).toEqual([405, 'GET, HEAD, POST, OPTIONS']);
     for (const path of ['/', '/healthz', '/readyz', '/metrics'])
       expect(await ask('HEAD', path), path).toEqual([200, null]);
+    // Targets that have no path.
+    const connection = openRaw(url);
+    for (const [line, status] of [
+      ['OPTIONS *', 204],
+      ['GET *', 404],
+      ['GET http://chat.example.com', 200],
+      ['GET http://chat.example.com?a=b', 200],
+    ] as const) {
+      connection.send(`${line} HTTP/1.1\r\nHost: chat.example.com\r\n\r\n`);
+      expect((await connection.next())?.status, line).toBe(status);
+    }
+    connection.socket.destroy();
   });
 
   test('ask the store once for many who ask at the same time whether it is ready', async () => {
