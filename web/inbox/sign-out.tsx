@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from 'react';
 import type { Outbox } from '../client/index.ts';
 import { CloseIcon, LeaveIcon } from './icons.tsx';
+import { countUnsent } from './session.ts';
 import { useReadable } from './use-readable.ts';
 
 interface SignOutProps {
@@ -10,7 +11,7 @@ interface SignOutProps {
 
 /** Signs out; asks first where that discards messages that were not sent. */
 export function SignOut({ outbox, onSignOut }: SignOutProps) {
-  const unsent = useReadable(outbox).length;
+  const unsent = countUnsent(useReadable(outbox));
   const [asking, setAsking] = useState(false);
   return (
     <>
