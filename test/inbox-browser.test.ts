@@ -145,6 +145,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.reload();
     await page.getByText('Offline.').waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('One message was not sent.').waitFor();
+    await page.getByRole('button', { name: 'Discard and sign out' }).click();
     await page.getByLabel('Your address').waitFor();
     expect(await stored(page)).toBe('[{},{}]');
   });

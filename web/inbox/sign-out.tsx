@@ -19,7 +19,7 @@ export function SignOut({ outbox, onSignOut }: SignOutProps) {
         type="button"
         className="icon-button"
         title="Sign out"
-        onClick={() => (unsent > 0 ? setAsking(true) : onSignOut())}
+        onClick={() => (countUnsent(outbox.get()) > 0 ? setAsking(true) : onSignOut())}
       >
         <LeaveIcon />
         <span className="hidden">Sign out</span>
