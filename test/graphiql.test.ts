@@ -61,4 +61,19 @@ describeInBrowser('GraphiQL in a browser', (openWindow) => {
     await expect.poll(shown).toContain('query Linked { viewer { email } }');
     expect(requests.filter((body) => body.includes('Linked'))).toEqual([]);
   });
+
+  test('opens where storage is forbidden', { timeout: 120_000 }, async () => {
+    const { url } = await startServer();
+    const { page, complaints } = await openWindow(url);
+    await page.addInitScript(() => {
+      const get = () => {
+        throw new DOMException('refused', 'SecurityError');
+      };
+      for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(window, name, { get });
+    });
+    await page.goto(`${url}/graphql`);
+    await run(page, 'Inbox');
+    await expect.poll(() => page.locator('.graphiql-response').textContent()).toContain('unreadTotal');
+    expect(complaints).toEqual([]);
+  });
 });

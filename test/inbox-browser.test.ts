@@ -176,6 +176,32 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).toBe('[{},{}]');
   });
 
+  test('who signs out in one tab is asked about the messages that another tab has not sent', async () => {
+    const { url } = await startServer();
+    await openConversations(url, 1);
+    const line = await wire(url);
+    const { page } = await open(line.url);
+    const other = await page.context().newPage();
+    await other.goto(line.url);
+    for (const tab of [page, other]) {
+      await signIn(tab, ANN);
+      await openChat(tab, /programme-1/);
+      await tab.getByText('Hello Ann').last().waitFor();
+    }
+    line.aim(url, true);
+    line.cut();
+    await other.getByText('Offline.').waitFor();
+    await write(other, 'Not sent yet');
+    await eventually(() => stored(other)).toContain('Not sent yet');
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByText('One message was not sent. Signing out discards it.').waitFor();
+    await page.keyboard.press('Escape');
+    line.aim(url);
+    await other.getByRole('img', { name: 'Sent' }).waitFor();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByLabel('Your address').waitFor();
+  });
+
   test('a draft of whom the server refuses is kept for them, and not for others', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);

@@ -128,12 +128,18 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await bank.page.getByRole('button', { name: 'Reopen' }).click();
     await ann.page.getByRole('textbox', { name: 'Message', exact: true }).waitFor();
 
+    await ann.page.getByRole('button', { name: /members: details/ }).click();
+    await mine.waitFor();
     await bank.page.getByRole('button', { name: /members: details/ }).click();
     await theirs.getByRole('button', { name: `Remove ${ANN}` }).click();
     await theirs.getByRole('button', { name: `Really? Remove ${ANN}` }).click();
     await ann.page.getByRole('heading', { name: 'You are not in this conversation any more' }).waitFor();
     await ann.page.getByRole('link', { name: /Invoice 7/ }).waitFor({ state: 'detached' });
     expect(await barriers(ann.page)).toEqual([]);
+    await theirs.getByLabel('New member').fill(ANN);
+    await bank.page.keyboard.press('Enter');
+    await ann.page.getByText(`members: +${ANN}`).last().waitFor();
+    expect(await mine.count()).toBe(0);
     for (const { foreign, complaints } of [ann, bank]) expect([foreign, complaints]).toEqual([[], []]);
   });
 

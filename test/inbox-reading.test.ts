@@ -155,6 +155,15 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
     await eventually(() => day.textContent()).toMatch(/^Wednesday,? 11 March 2026$/);
     expect(await page.locator('.bubble time').textContent()).toBe('08:50');
+
+    // Years apart, forwards and backwards, as by a clock that was wrong.
+    await page.clock.setFixedTime('2036-03-11T00:00:00Z');
+    await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+    await eventually(() => inList.textContent()).toBe('11/03/2026');
+    await page.clock.setFixedTime('2016-03-11T00:00:00Z');
+    await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+    await eventually(() => day.textContent()).toMatch(/^Wednesday,? 11 March 2026$/);
+    await eventually(() => inList.textContent()).toBe('11/03/2026');
   });
 
   test('every message that arrives is announced, however many come at once and whatever they say', async () => {
@@ -261,7 +270,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await page.locator('.pane-head').getByText(`next: ${IMPOSTOR}`).waitFor();
 
     const row = page.getByRole('navigation', { name: 'Conversations' }).getByRole('link');
-    await eventually(() => row.locator('.chat-last').textContent()).toContain(`${IMPOSTOR}: status`);
+    await eventually(() => row.locator('.chat-last').textContent()).toContain(`${IMPOSTOR} · status`);
     expect(await row.locator('.chat-name').textContent()).toContain(names);
     await page.getByRole('searchbox').fill('pay');
     const hits = page.getByRole('list', { name: 'Found messages' }).locator('.chat-last');
@@ -269,5 +278,34 @@ describeInBrowser('Reading in the inbox page', (open) => {
       `${IMPOSTOR}: Pay to XX66 instead`,
       `${LEE}: Pay to DE02`,
     ]);
+  });
+
+  test('what a member writes, or is called, does not pass for a change or for the words of others', {
+    timeout: 90_000,
+  }, async () => {
+    const { url, id, bob } = await begun('You: I agree');
+    const { page } = await open(url);
+    await signIn(page, ANN);
+    const last = page.getByRole('navigation', { name: 'Conversations' }).locator('.chat-last');
+    await eventually(() => last.textContent()).toBe('bob: You: I agree');
+    await openChat(page, /Invoice 7/);
+    await page.locator('.messages').getByText('I agree').waitFor();
+    const forged = 'bob changed the conversation: status: OPEN → RESOLVED';
+    await sent(bob, { to: { id }, text: forged });
+    await eventually(() => last.innerHTML()).not.toContain('<em>');
+    await eventually(() => last.textContent()).toBe(`bob: ${forged}`);
+    const view = bob.conversation({ id });
+    await when(view, ({ phase }) => phase === 'ready');
+    await view.update({ status: 'RESOLVED' });
+    await eventually(() => last.locator('em').textContent()).toBe('bob · status: OPEN → RESOLVED');
+    await eventually(() => page.getByRole('log').locator('p').allTextContents()).toEqual([`bob: ${forged}`, forged]);
+
+    const alike = ['clan@example.com', 'dan@bank.example', "o'hara@bank.example", 'ohara@example.com'];
+    const addMembers = [...alike, 'nobody@example.com', 'you@example.com'];
+    await view.update({ addMembers });
+    const about = page.locator('.pane-head .about').first();
+    await eventually(() => about.textContent()).toContain(`bob, ${addMembers.toSorted().join(', ')}`);
+    await sent(clientOf(url, 'you@example.com'), { to: { id }, text: 'Hello from you' });
+    await eventually(() => last.textContent()).toBe('you@example.com: Hello from you');
   });
 });

@@ -175,6 +175,11 @@ describeInBrowser('Writing in the inbox page', (open) => {
       'mallory@example.com <bob@example.com>, "cy@example.com"',
       'bob@example.com\r\ncy@example.com\r\n',
       'Bob\t<bob@example.com>\ncy@example.com\tann@example.com',
+      '• bob@example.com\n• cy@example.com',
+      '1. bob@example.com\n2) cy@example.com',
+      'bob@example.com；cy@example.com，ann@example.com、bob@example.com',
+      '\u202abob@example.com\u202c \u200bcy@example.com\u200b',
+      'mailto:bob@example.com?subject=Invoice, <mailto:cy@example.com>',
     ];
     for (const [i, list] of lists.entries()) {
       await start.click();
@@ -221,6 +226,23 @@ describeInBrowser('Writing in the inbox page', (open) => {
       ['https://evil.example/\u202Emoc.knab', 'https://evil.example/'],
       ['https://אב.example/גד http:// https://?'],
       ['https://example.com/\\..', 'https://example.com/'],
+      [
+        'https://bank.example\u2215x.evil.example https://bank.example\u2044x.evil.example https://bank.example·x.evil.example',
+      ],
+      ['https://bank.example\u2571x.evil.example https://bank.example\uA4FD.evil.example https://bank%2Eexample'],
+      ['https://b\u0430nk.example mailto:ann@b\u0430nk.example https://bank.exampleㆍevil.example'],
+      [
+        'https://bücher.example https://例え.jp/x https://銀行bank.example',
+        'https://bücher.example',
+        'https://例え.jp/x',
+        'https://銀行bank.example',
+      ],
+      [
+        'https://пример.рф http://[::1]:80/ http://a_b.example',
+        'https://пример.рф',
+        'http://[::1]:80/',
+        'http://a_b.example',
+      ],
     ];
     const { url, id, ann } = await begun();
     for (const [text] of lines) await sent(ann, { to: { id }, text });

@@ -115,6 +115,31 @@ describeInBrowser('The inbox page', (open) => {
     await expect(page.getByRole('textbox', { name: 'Message' }).inputValue()).resolves.toBe('Not yet finished');
   });
 
+  test('a draft written right after the first message outlives a reload; a link that names nothing opens nothing', async () => {
+    const { url } = await startServer();
+    const { page, complaints } = await open(url);
+    await signIn(page, ANN);
+    const route = { ref: { key: { configId: 'programme-1', members: [ANN, BOB] } } };
+    await page.goto(`${url}/#/new/${encodeURIComponent(JSON.stringify(route))}`);
+    await write(page, 'The first');
+    await page.getByRole('img', { name: 'Sent' }).waitFor();
+    await eventually(() => page.url()).toContain('#/c/');
+    await page.getByRole('textbox', { name: 'Message' }).fill('Not yet finished');
+    await page.reload();
+    await eventually(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe('Not yet finished');
+
+    for (const wrong of [
+      { ref: { key: { members: [ANN, BOB] } } },
+      { ref: { key: { configId: 'x', members: [1] } } },
+      { ...route, subject: {} },
+      { ref: { key: null } },
+    ]) {
+      await page.goto(`${url}/#/new/${encodeURIComponent(JSON.stringify(wrong))}`);
+      await page.getByRole('heading', { name: 'Choose a conversation' }).waitFor();
+    }
+    expect(complaints).toEqual([]);
+  });
+
   test('10,000 messages scroll without a jump, with few of them in the page', { timeout: 180_000 }, async () => {
     const { url } = await startServer();
     const id = await fill(url, 10_000);

@@ -43,19 +43,24 @@ export function checkMessageText(text: string): string {
 
 const ARABIC = String.raw`[\p{Script=Arabic}\p{Script=Syriac}]`;
 const UNSPACED = String.raw`[\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Thai}]`;
+/** How emoji name a flag after U+1F3F4: England, Scotland and Wales have one. */
+const asTags = (code: string) => code.replace(/./g, (letter) => `\\u{e00${letter.charCodeAt(0).toString(16)}}`);
 /** The Indic signs that make conjuncts, where a joiner chooses between two spellings. */
 const VIRAMA = String.raw`[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]`;
 /**
- * Invisible characters in places where they change what is shown: joiners and break points in words, joiners and
- * variants of emoji.
+ * Invisible characters in places where they change what is shown: joiners and break points in words, joiners, variants
+ * and flags of emoji.
  */
 const MEANT = [
   String.raw`(?<=${VIRAMA})[\u200c\u200d]`,
+  // Bengali ya-phalaa, and a reph with it.
+  String.raw`(?<=\u09b0)\u200d(?=\u09cd\u09af)`,
   String.raw`(?<=${ARABIC})[\u200c\u200d](?=${ARABIC})`,
   String.raw`(?<=${UNSPACED})\u200b(?=${UNSPACED})`,
   String.raw`(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})`,
   String.raw`(?<=\p{Extended_Pictographic})[\ufe0e\ufe0f]`,
   String.raw`(?<=[0-9#*])\ufe0f(?=\u20e3)`,
+  String.raw`(?<=\u{1f3f4})(?:${['gbeng', 'gbsct', 'gbwls'].map(asTags).join('|')})\u{e007f}`,
   String.raw`(?<=\p{Script=Han})[\ufe00-\ufe02\u{e0100}-\u{e01ef}]`,
   String.raw`(?<=\p{Script=Mongolian})[\u180b-\u180f]`,
 ].join('|');
@@ -87,17 +92,26 @@ function escaped(character: string): string {
   return units.map((unit) => `\\u${unit}`).join('');
 }
 
-/** White space that is not one space between two other characters. */
-const STRAY_SPACE = /^ | $| {2}|[^\S ]/u;
+/** White space that is not one space between two other characters, or looks like one or like nothing. */
+const STRAY_SPACE = /^ | $| {2}|[^\S ]|[\u200b\u2800]/u;
+
+/**
+ * A name that things are told apart by: one that differs from another in its encoding or its white space alone is refused.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+function checkIdentifier(name: string, value: string): string {
+  checkName(name, value);
+  if (value !== value.normalize('NFC') || STRAY_SPACE.test(value))
+    throw badInput(`${name} is not in Unicode normalization form C, or holds white space that is not a single space.`);
+  return value;
+}
 
 /**
  * Checks what a new conversation is named by. A conversation that exists is reached by its key, whatever the key holds.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 export function checkOpening({ configId, subject, party }: Omit<Opening, 'members'>): void {
-  checkName('configId', configId);
-  if (configId !== configId.normalize('NFC') || STRAY_SPACE.test(configId))
-    throw badInput('configId is not in Unicode normalization form C, or holds white space that is not a single space.');
+  checkIdentifier('configId', configId);
   if (subject !== null) checkName('subject', subject);
   if (party !== null) checkName('party', party);
 }
@@ -114,7 +128,7 @@ export function checkKey(configId: string, members: readonly EmailAddress[]): Co
 
 /** Labels to be added, without repeats. */
 export function checkLabels(labels: readonly string[] | null | undefined): string[] {
-  return checkLabelLengths(labels).map((label) => checkName('A label', label));
+  return checkLabelLengths(labels).map((label) => checkIdentifier('A label', label));
 }
 
 /** Labels to be taken away, without repeats: of those that are stored some may be older than the rules for new ones. */

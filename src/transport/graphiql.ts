@@ -64,7 +64,7 @@ export function graphiqlPage(): { readonly html: string; readonly headers: Recor
   // Each window keeps its own tabs, so that a second one begins with the examples, and no credential outlives its
   // window.
   const html = renderGraphiQL(options)
-    .replace(json, () => `{ ...${json}, fetcher: kredichatFetcher, storage: sessionStorage }`)
+    .replace(json, () => `{ ...${json}, fetcher: kredichatFetcher, storage: kredichatStorage() }`)
     .replace('<script>', () => `<script>${readFileSync(FETCHER, 'utf8')}</script><script>`);
   const scripts = [...html.matchAll(/<script[^>]*>(.*?)<\/script>/gs)].map(
     ([, script = '']) => `'sha256-${createHash('sha256').update(script).digest('base64')}'`,

@@ -135,6 +135,32 @@ test('a message written while nobody answers is sent after a reload, once', asyn
   expect(bob.outbox.get()).toEqual([]);
 });
 
+test('servers of one origin, told apart by their paths, do not get each other’s messages', async () => {
+  const { url } = await startServer({ BASE_PATH: '/chat' });
+  const line = await wire(null);
+  const storage = memoryStorage();
+  // The viewer has to be known, so the line is cut later.
+  line.aim(url);
+  const before = clientOf(line.url, ANN, { storage });
+  await before.viewer();
+  line.aim(null);
+  line.cut();
+  await when(before.status, ({ state }) => state === 'offline');
+  const { clientId } = before.outbox.send({ to: { key: KEY }, text: 'for the first' });
+  before.close();
+  expect(storage.key(0)).toBe(`kredichat:outbox:${ANN}:${clientId}`);
+
+  const other = clientOf(`${url}/chat`, ANN, { storage });
+  await other.viewer();
+  expect(other.outbox.get()).toEqual([]);
+  await sent(other, { to: { key: KEY }, text: 'for the second' });
+  expect(storage.length).toBe(1);
+  const again = clientOf(url, ANN, { storage });
+  await again.viewer();
+  await when(again.outbox, (items) => items.length === 0);
+  expect(await stored(url)).toEqual(['for the second', 'for the first']);
+});
+
 test('a message that was stored although its answer was lost is not sent twice', async () => {
   const { url } = await startServer();
   const line = await wire(url);

@@ -20,3 +20,13 @@ test('a page that failed because of the name of a conversation can be asked for 
   failing = false;
   await expect(page.more?.()).resolves.toMatchObject({ hits: [{ conversation: { id: 'c_2' } }] });
 });
+
+test('a message of a conversation that the viewer was removed from meanwhile is not among the hits', async () => {
+  async function run(_operation: unknown, { id }: { readonly id?: string }) {
+    if (id !== undefined) return { conversation: id === 'c_1' ? null : { id } };
+    const nodes = [{ conversationId: 'c_1' }, { conversationId: 'c_2' }];
+    return { searchMessages: { nodes, pageInfo: { endCursor: 'end', hasNextPage: false } } };
+  }
+  const { hits } = await search({ run } as unknown as Connection, 'word', {});
+  expect(hits.map(({ message }) => message.conversationId)).toEqual(['c_2']);
+});

@@ -162,6 +162,9 @@ describe('an update', () => {
       { addLabels: ['x\u202e'] },
       { addLabels: ['x\u200b'] },
       { addLabels: ['\u3164'] },
+      { addLabels: ['urgent '] },
+      { addLabels: ['very  urgent'] },
+      { addLabels: ['e\u0301'] },
       { addLabels: Array.from({ length: 20 }, (_, i) => `l${i}`) },
       { addMembers: [DAN], removeMembers: [DAN] },
     ])

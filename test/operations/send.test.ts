@@ -154,10 +154,12 @@ describe('sendMessage', () => {
       [`the party ${JSON.stringify(name)}`, { text: 'x', party: name }],
       [`the config ${JSON.stringify(name)}`, { text: 'x', to: { key: { ...KEY, configId: name } } }],
     ]),
-    ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000'].map((configId): [string, object] => [
-      `the config ${JSON.stringify(configId)} to open a conversation with`,
-      { text: 'x', to: { key: { ...KEY, configId } } },
-    ]),
+    ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000', 'a\u2800b', 'ก\u200bข'].map(
+      (configId): [string, object] => [
+        `the config ${JSON.stringify(configId)} to open a conversation with`,
+        { text: 'x', to: { key: { ...KEY, configId } } },
+      ],
+    ),
     ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
     ['NUL', { text: 'a\0b' }],
     ['a lone surrogate', { text: 'a\udc00b' }],
@@ -202,6 +204,8 @@ describe('sendMessage', () => {
     '',
     'می\u200cخواهم',
     'क्\u200dष',
+    'র\u200d\u09cd\u09afাব',
+    '\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}',
     '👨\u200d👩\u200d👧',
     '🏳\ufe0f\u200d🌈',
     '1\ufe0f\u20e3',

@@ -125,9 +125,10 @@ export function createClient(options: ClientOptions): Client {
   const WebSocket = options.webSocketImpl ?? platformWebSocket();
   if (!WebSocket) throw new TypeError('There is no WebSocket here: pass webSocketImpl.');
   const patience = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.patience };
-  const connection = createConnection({ url: webSocketUrl(options.url), WebSocket, token, patience, clock });
+  const url = webSocketUrl(options.url);
+  const connection = createConnection({ url, WebSocket, token, patience, clock });
   const storage = createSafeStorage(() => (options.storage === undefined ? platformStorage() : options.storage));
-  const { outbox, ...own } = createOutbox(connection, storage, clock);
+  const { outbox, ...own } = createOutbox(connection, url, storage, clock);
 
   let asking: Promise<Viewer> | null = null;
   function viewer(): Promise<Viewer> {

@@ -44,11 +44,17 @@ export interface Outbox extends Readable<readonly Outgoing[]> {
 /** Codes of failures that another attempt, made by a person who knows why, may cure. */
 const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
-/** The prefix of the storage keys of a viewer's unsent messages. */
-export const outboxPrefix = (viewer: string): string => `kredichat:outbox:${viewer}:`;
+/**
+ * The prefix of the storage keys of a viewer's unsent messages to the server at `url`. Servers of one origin differ in
+ * their paths; that of a server without a prefix is left out.
+ */
+export function outboxPrefix(url: string, viewer: string): string {
+  const [, path = ''] = /^wss?:\/\/[^/?]*([^?]*)/i.exec(url) ?? [];
+  return `kredichat${path === '/graphql' ? '' : path}:outbox:${viewer}:`;
+}
 
-/** An outbox that begins to send, and to keep what it holds, once `open` was told whose it is. */
-export function createOutbox(connection: Connection, storage: SafeStorage, clock: () => number) {
+/** An outbox for the server at `url` that begins to send, and to keep what it holds, once `open` was told whose it is. */
+export function createOutbox(connection: Connection, url: string, storage: SafeStorage, clock: () => number) {
   const items = createCell<readonly Outgoing[]>([]);
   const listeners = new Set<(outgoing: Outgoing, stored: MessageFieldsFragment) => void>();
   /** Conversations that somebody is working on. */
@@ -173,7 +179,7 @@ export function createOutbox(connection: Connection, storage: SafeStorage, clock
     /** Takes up what an earlier page of the viewer left, and begins to send. */
     open(viewer: string): void {
       if (shelf !== null) return;
-      shelf = outboxPrefix(viewer);
+      shelf = outboxPrefix(url, viewer);
       const written = items.get();
       const left = readShelf(shelf).filter(({ clientId }) => !find(clientId));
       items.set([...left, ...written].sort(byAge));

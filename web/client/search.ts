@@ -9,8 +9,8 @@ import {
 /** A message that was found. */
 export interface SearchHit {
   readonly message: Message;
-  /** What its conversation is called and who is in it; null when the viewer was removed meanwhile. */
-  readonly conversation: ConversationNameQuery['conversation'];
+  /** What its conversation is called and who is in it. */
+  readonly conversation: NonNullable<ConversationNameQuery['conversation']>;
 }
 
 /** A page of what was found: best match first, the newest first among equals. */
@@ -29,10 +29,10 @@ export interface SearchOptions {
 
 /** Looks for messages. What they are part of is asked for once a conversation. */
 export function search(connection: Connection, query: string, options: SearchOptions): Promise<SearchPage> {
-  const names = new Map<string, Promise<SearchHit['conversation']>>();
+  const names = new Map<string, Promise<ConversationNameQuery['conversation']>>();
   const { in: conversation = null, pageSize: first = 20 } = options;
 
-  function nameOf(id: string): Promise<SearchHit['conversation']> {
+  function nameOf(id: string): Promise<ConversationNameQuery['conversation']> {
     const asked =
       names.get(id) ?? connection.run(ConversationNameDocument, { id }).then((answer) => answer.conversation);
     names.set(id, asked);
@@ -45,8 +45,12 @@ export function search(connection: Connection, query: string, options: SearchOpt
     const answer = await connection.run(SearchMessagesDocument, { query, in: conversation, first, after });
     const { nodes, pageInfo } = answer.searchMessages;
     const { endCursor, hasNextPage } = pageInfo;
-    const hits = nodes.map(async (message) => ({ message, conversation: await nameOf(message.conversationId) }));
-    return { hits: await Promise.all(hits), more: hasNextPage ? () => page(endCursor) : null };
+    const named = await Promise.all(
+      nodes.map(async (message) => ({ message, conversation: await nameOf(message.conversationId) })),
+    );
+    // The viewer may have been removed meanwhile.
+    const hits = named.flatMap(({ message, conversation: of }) => (of ? [{ message, conversation: of }] : []));
+    return { hits, more: hasNextPage ? () => page(endCursor) : null };
   }
 
   return page(null);

@@ -14,17 +14,20 @@ interface Addresses {
 
 /**
  * Reads addresses as mail programs and spreadsheets copy them: `Ann <ann@example.com>; "Lee, Bob" <bob@example.com>`,
- * parted by commas, semicolons, line breaks, tabs or spaces.
+ * parted by commas, semicolons, line breaks, tabs or spaces. Invisible characters do not count.
  */
 export function parseAddresses(text: string): Addresses {
-  // A quoted name may hold separators.
-  const entries = text.replace(/"[^"\r\n]*"(?=\s*<)/g, '').split(/[;\r\n]+/);
+  const entries = text
+    .replace(/\p{Cf}/gu, '')
+    // A quoted name may hold separators.
+    .replace(/"[^"\r\n]*"(?=\s*<)/g, '')
+    .split(/[;；\r\n]+/);
   const found = new Set<string>();
   let wrong: string | null = null;
   for (const entry of entries) {
     /** A word that is the beginning of a name if an address in brackets follows: `Lee, Ann <ann@example.com>`. */
     let name: string | null = null;
-    for (const part of entry.replaceAll('>', '>,').split(/[,\t]+/)) {
+    for (const part of entry.replaceAll('>', '>,').split(/[,，、\t]+/)) {
       const bracket = part.lastIndexOf('<');
       if (bracket >= 0) name = null;
       const inBrackets = part.slice(bracket + 1).replace('>', '');
@@ -33,10 +36,11 @@ export function parseAddresses(text: string): Addresses {
         const address = word
           .replace(/^["'(]+/, '')
           .replace(/["').]+$/, '')
-          .replace(/^mailto:/i, '');
+          .replace(/^mailto:([^?]*).*/i, '$1');
         if (isAddress(address)) found.add(address.toLowerCase());
         else if (bracket >= 0 || word.includes('@')) wrong ??= word;
-        else if (word !== '') name ??= word;
+        // Neither is a bullet or a number of a list.
+        else if (/\p{L}/u.test(word)) name ??= word;
       }
     }
     wrong ??= name;

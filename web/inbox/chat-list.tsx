@@ -85,7 +85,7 @@ interface RowProps {
 }
 
 function Row({ conversation, me, open }: RowProps) {
-  const { id, configId, firstMembers, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
+  const { id, configId, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
   const name = title(conversation, me, useNames());
   return (
     <li>
@@ -111,7 +111,7 @@ function Row({ conversation, me, open }: RowProps) {
           <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
         </span>
         <span className="chat-last truncate" dir="auto">
-          {lastMessage && <Preview message={lastMessage} me={me} many={firstMembers.length > 2} />}
+          {lastMessage && <Preview message={lastMessage} me={me} />}
         </span>
         {unreadCount > 0 && (
           <span className={muted ? 'badge muted' : 'badge'}>
@@ -168,18 +168,26 @@ const PREVIEW = 200;
 interface PreviewProps {
   readonly message: NonNullable<Conversation['lastMessage']>;
   readonly me: string;
-  readonly many: boolean;
 }
 
-/** Its direction is that of the text: those of `bdi` elements do not count. */
-function Preview({ message: { kind, sender, text, redactedAt }, me, many }: PreviewProps) {
-  if (redactedAt !== null) return 'Message removed';
+/**
+ * The sender, then the text or the change, which have different styles: no text can pass for a change, or for one of
+ * another sender. Its direction is that of the text: those of `bdi` elements do not count.
+ */
+function Preview({ message: { kind, sender, text, redactedAt }, me }: PreviewProps) {
+  if (redactedAt !== null) return <em>Message removed</em>;
+  const name = sender === me ? <bdi>You</bdi> : <Person email={sender} />;
   const shown = text.slice(0, PREVIEW);
-  const named = sender === me || many || kind === 'SYSTEM';
+  if (kind !== 'SYSTEM') {
+    return (
+      <>
+        {name}: {shown}
+      </>
+    );
+  }
   return (
-    <>
-      {named && <>{sender === me ? <bdi>You</bdi> : <Person email={sender} />}: </>}
-      {kind === 'SYSTEM' ? <SystemText text={shown} /> : shown}
-    </>
+    <em>
+      {name} · <SystemText text={shown} />
+    </em>
   );
 }

@@ -69,6 +69,14 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const edited = messages.find((message) => message.seq === editing);
   const stopEditing = () => setEditing(null);
 
+  // Who is added again comes back to the conversation, not to what was open over it.
+  useEffect(() => {
+    if (phase !== 'gone') return;
+    setDetails(false);
+    setEditing(null);
+    setRedacting(null);
+  }, [phase]);
+
   function editLast() {
     const last = messages.findLast((message) => conversation && mayEdit(viewer, conversation, message));
     if (last) setEditing(last.seq);
@@ -101,7 +109,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
         <EditComposer key={edited.seq} view={view} message={edited} onDone={stopEditing} />
       ) : (
         <Composer
-          draftKey={draftKey(me, laneOf(opened.ref))}
+          draftKey={draftKey(me, id ?? laneOf(opened.ref))}
           autoFocus={hovers}
           onType={view.typing}
           onUp={editLast}

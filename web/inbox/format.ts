@@ -6,6 +6,7 @@ const createFormats = () => ({
   time: new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' }),
   weekday: new Intl.DateTimeFormat(undefined, { weekday: 'long' }),
   shortDay: new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' }),
+  shortDate: new Intl.DateTimeFormat(undefined, { dateStyle: 'short' }),
   longDay: new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' }),
   full: new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' }),
 });
@@ -35,9 +36,11 @@ export const fullTime = (instant: Instant) => formats.full.format(new Date(insta
 /** The time today, else the day, as short as it is clear. */
 export function shortTime(instant: Instant): string {
   const days = daysAgo(instant);
-  if (days <= 0) return clockTime(instant);
+  if (days === 0) return clockTime(instant);
   if (days === 1) return 'Yesterday';
-  return days < 7 ? formats.weekday.format(new Date(instant)) : formats.shortDay.format(new Date(instant));
+  const date = new Date(instant);
+  if (days > 1 && days < 7) return formats.weekday.format(date);
+  return (date.getFullYear() === new Date().getFullYear() ? formats.shortDay : formats.shortDate).format(date);
 }
 
 /** The day, for a heading. */

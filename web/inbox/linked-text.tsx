@@ -7,6 +7,7 @@ const CANDIDATE = new RegExp(`(?<![a-z0-9+.-])(?:https?://|mailto:)[^${END}]+`, 
 
 /** Longer ones, and more in one text, are left as text. */
 const MAX_LENGTH = 2048;
+const MAX_HOST = 255;
 const MAX_LINKS = 100;
 
 /** Punctuation that belongs to the sentence and not to the link where it stands at the end. */
@@ -34,11 +35,20 @@ function withoutTrailing(candidate: string): string {
   return candidate.slice(0, end);
 }
 
-/** Whether a link leads where it seems to: not with a name before an @, which looks like the host, or an RTL host. */
+/** Signs that may look like the slash or the colon after a host, and letters that may look like Latin ones beside them. */
+const FOREIGN_SIGN = /[^\p{L}\p{M}\p{N}._:[\]-]/u;
+const BESIDE_LATIN = '\\p{scx=Latin}\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}';
+const MIXED_LABEL = new RegExp(`(?=[^.]*[a-z])[^.]*(?![${BESIDE_LATIN}])\\p{L}`, 'iu');
+
+/** Whether a link leads where it seems to: not with a name before an @, or a host that reads as another one. */
 function isHonest(href: string): boolean {
-  if (href.length > MAX_LENGTH || !URL.canParse(href) || RIGHT_TO_LEFT.test(href.split('/', 3)[2] ?? '')) return false;
-  const { protocol, hostname, username, password, pathname } = new URL(href);
-  return protocol === 'mailto:' ? pathname.includes('@') : hostname !== '' && username === '' && password === '';
+  if (href.length > MAX_LENGTH || !URL.canParse(href)) return false;
+  const { protocol, hostname, pathname } = new URL(href);
+  // Here what is not ASCII is percent-encoded.
+  if (protocol === 'mailto:') return /^[^%]+@[^%]+$/.test(pathname);
+  const host = href.split(/[/?#]/, 3)[2] ?? '';
+  if (hostname.length > MAX_HOST || host === '') return false;
+  return !RIGHT_TO_LEFT.test(host) && !FOREIGN_SIGN.test(host) && !MIXED_LABEL.test(host);
 }
 
 /** The links in a text, with their positions. */

@@ -138,9 +138,11 @@ function Announcer({ state, me }: { readonly state: ConversationState; readonly 
       {announced
         .map((seq) => messages[seq - offset])
         .filter((message) => message !== undefined)
-        .map(({ seq, sender, text, redactedAt }) => (
+        .map(({ seq, kind, sender, text, redactedAt }) => (
           <p key={seq}>
-            <Person email={sender} />: <bdi>{redactedAt === null ? text.slice(0, 300) : 'Message removed'}</bdi>
+            <Person email={sender} />
+            {kind === 'SYSTEM' && ' changed the conversation'}:{' '}
+            <bdi>{redactedAt === null ? text.slice(0, 300) : 'Message removed'}</bdi>
           </p>
         ))}
     </div>

@@ -10,15 +10,20 @@ const localPart = (email: string) => email.split('@', 1)[0] ?? email;
 const skeleton = (name: string): string =>
   name
     .toLowerCase()
-    .replace(/[._-]/g, '')
-    .replace(/[1i|]/g, 'l')
+    .replace(/[1i|!]/g, 'l')
+    .replace(/[^a-z0-9]/g, '')
     .replace(/0/g, 'o')
+    .replace(/5/g, 's')
     .replace(/rn/g, 'm')
-    .replace(/vv/g, 'w');
+    .replace(/vv/g, 'w')
+    .replace(/cl/g, 'd');
+
+/** Words that stand in the place of names. */
+const RESERVED = ['you', 'nobody'].map(skeleton);
 
 /** Names for a conversation: whole addresses for those whose short names another member's could be taken for. */
 export function namesAmong(members: readonly string[]): NameOf {
-  const owner = new Map<string, string | null>();
+  const owner = new Map<string, string | null>(RESERVED.map((word) => [word, null]));
   for (const email of new Set(members)) {
     const key = skeleton(localPart(email));
     owner.set(key, owner.has(key) ? null : email);
@@ -29,7 +34,8 @@ export function namesAmong(members: readonly string[]): NameOf {
 /** Names where not all members are known, as in lists: short for the viewer's own domain, in which they are unique. */
 export function namesFor(viewer: string): NameOf {
   const domain = viewer.slice(viewer.lastIndexOf('@'));
-  return (email) => (email.endsWith(domain) ? email.slice(0, -domain.length) : email);
+  return (email) =>
+    email.endsWith(domain) && !RESERVED.includes(skeleton(localPart(email))) ? localPart(email) : email;
 }
 
 const Names = createContext<NameOf>((email) => email);

@@ -25,11 +25,18 @@ function parse(hash: string): Route | null {
       return { ref: { id: decodeURIComponent(id) }, ...(Number(at) > 0 && { at: Number(at) }) };
     }
     const text = decodeURIComponent(rest);
-    const route = kind === 'new' ? (JSON.parse(text) as Route) : null;
-    return Array.isArray(route?.ref?.key?.members) ? route : null;
+    return kind === 'new' ? readRoute(JSON.parse(text)) : null;
   } catch {
     return null;
   }
+}
+
+/** A route that another program may have written. @throws TypeError for one without a key */
+function readRoute({ ref, subject, party }: Partial<Route>): Route | null {
+  const { configId, members } = (ref as ConversationRef).key as NonNullable<ConversationRef['key']>;
+  const texts = [configId, subject ?? '', party ?? '', ...members];
+  if (!texts.every((text) => typeof text === 'string')) return null;
+  return { ref: { key: { configId, members } }, ...(subject && { subject }), ...(party && { party }) };
 }
 
 function subscribe(listener: () => void): () => void {

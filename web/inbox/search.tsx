@@ -85,17 +85,14 @@ function summary({ hits, more, error }: Outcome): string {
 function Hit({ hit: { message, conversation }, query, me }: { hit: SearchHit; query: string; me: string }) {
   const { seq, conversationId, sender, sentAt, text } = message;
   const nameOf = useNames();
-  const name = conversation ? title(conversation, me, nameOf) : 'A conversation';
+  const name = title(conversation, me, nameOf);
   return (
     <li>
       <a href={hashOf({ ref: { id: conversationId }, at: seq })} className="chat hit">
         <span className={`avatar tint-${tint(conversationId)}`} aria-hidden="true">
           {initials(name)}
         </span>
-        <span
-          className="chat-name truncate"
-          title={conversation ? others(conversation.firstMembers, me).join(', ') : undefined}
-        >
+        <span className="chat-name truncate" title={others(conversation.firstMembers, me).join(', ')}>
           <Isolate text={name} />
         </span>
         <time dateTime={sentAt} title={fullTime(sentAt)}>

@@ -1,4 +1,5 @@
-import { type Client, createClient } from '../client/index.ts';
+import { webSocketUrl } from '../client/environment.ts';
+import { type Client, createClient, type Outgoing } from '../client/index.ts';
 import { outboxPrefix } from '../client/outbox.ts';
 import { createSafeStorage } from '../client/storage.ts';
 
@@ -9,12 +10,15 @@ export const AUTH_MODE: 'dev' | 'jwt' =
 /** Storage of this tab alone, so that two people may use two tabs; it ends with the tab. */
 export const tabStorage = createSafeStorage(() => sessionStorage);
 
-/** Storage of all tabs. */
-const sharedStorage = createSafeStorage(() => localStorage);
+/** The server that this page came from, wherever a proxy has put it. */
+const URL_HERE = './graphql';
 
-const CREDENTIAL = 'kredichat:credential';
-const VIEWER = 'kredichat:viewer';
-const DRAFTS = 'kredichat:draft:';
+/** One origin may have several servers, each with a path of its own. */
+const PATH = new URL('.', location.href).pathname;
+const OWN = `kredichat${PATH === '/' ? '' : PATH}`;
+const CREDENTIAL = `${OWN}:credential`;
+const VIEWER = `${OWN}:viewer`;
+const DRAFTS = `${OWN}:draft:`;
 
 /** The key of a viewer's unfinished text for one conversation. */
 export const draftKey = (viewer: string, lane: string): string => `${DRAFTS}${viewer}:${lane}`;
@@ -32,15 +36,24 @@ export function beginSession(viewer: string): void {
   forgetDrafts((key) => !key.startsWith(draftKey(viewer, '')));
 }
 
-/** The storage keys of the viewer's unsent messages, those of other tabs included. */
-export function unsentKeys(): string[] {
+/** The storage of all tabs, and the keys of the viewer's unsent messages in it. */
+function keptMessages() {
   const viewer = tabStorage.get(VIEWER);
-  return viewer === null ? [] : sharedStorage.keys().filter((key) => key.startsWith(outboxPrefix(viewer)));
+  const storage = createSafeStorage(() => localStorage);
+  const prefix = viewer === null ? null : outboxPrefix(webSocketUrl(URL_HERE), viewer);
+  return { storage, prefix, keys: storage.keys().filter((key) => prefix !== null && key.startsWith(prefix)) };
+}
+
+/** The number of the viewer's unsent messages: those of this tab, and of others. */
+export function countUnsent(outgoing: readonly Outgoing[]): number {
+  const { prefix, keys } = keptMessages();
+  return new Set([...outgoing.map(({ clientId }) => `${prefix}${clientId}`), ...keys]).size;
 }
 
 /** Removes everything that the viewer wrote and did not send, and the credential. */
 export function endSession(): void {
-  for (const key of unsentKeys()) sharedStorage.remove(key);
+  const { storage, keys } = keptMessages();
+  for (const key of keys) storage.remove(key);
   forgetDrafts(() => true);
   tabStorage.remove(VIEWER);
   forgetCredential();
@@ -50,7 +63,6 @@ function forgetDrafts(chosen: (key: string) => boolean): void {
   for (const key of tabStorage.keys()) if (key.startsWith(DRAFTS) && chosen(key)) tabStorage.remove(key);
 }
 
-/** A client of the server that this page came from, wherever a proxy has put it. */
 export function openClient(credential: string): Client {
-  return createClient({ url: './graphql', token: () => credential });
+  return createClient({ url: URL_HERE, token: () => credential });
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'react';
 import type { Outbox } from '../client/index.ts';
 import { CloseIcon, LeaveIcon } from './icons.tsx';
-import { unsentKeys } from './session.ts';
+import { countUnsent } from './session.ts';
 import { useReadable } from './use-readable.ts';
 
 interface SignOutProps {
@@ -11,9 +11,7 @@ interface SignOutProps {
 
 /** Signs out; asks first where that discards messages that were not sent. */
 export function SignOut({ outbox, onSignOut }: SignOutProps) {
-  const own = useReadable(outbox).length;
-  /** Those of this tab may not be stored, and those of other tabs are not in its outbox. */
-  const count = () => Math.max(own, unsentKeys().length);
+  const unsent = countUnsent(useReadable(outbox));
   const [asking, setAsking] = useState(false);
   return (
     <>
@@ -21,12 +19,12 @@ export function SignOut({ outbox, onSignOut }: SignOutProps) {
         type="button"
         className="icon-button"
         title="Sign out"
-        onClick={() => (count() > 0 ? setAsking(true) : onSignOut())}
+        onClick={() => (countUnsent(outbox.get()) > 0 ? setAsking(true) : onSignOut())}
       >
         <LeaveIcon />
         <span className="hidden">Sign out</span>
       </button>
-      {asking && <SignOutDialog unsent={count()} onSignOut={onSignOut} onClose={() => setAsking(false)} />}
+      {asking && <SignOutDialog unsent={unsent} onSignOut={onSignOut} onClose={() => setAsking(false)} />}
     </>
   );
 }
