@@ -45,6 +45,8 @@ class Stream implements Live {
   readonly #context: Context;
   #ended = false;
   #left = false;
+  /** Called when the stream is ended while it waits for a slot. */
+  #returned = (): void => {};
 
   constructor(source: Source, shared: Shared, options: LiveOptions) {
     this.#source = source;
@@ -122,7 +124,7 @@ class Stream implements Live {
     if (await this.#gaveSmall(event, give)) return;
     const slot = this.#options.slots.take(this.#user);
     try {
-      await slot.had;
+      await Promise.race([slot.had, this.#waitForReturn()]);
       if (this.#ended) return;
       give(await this.#shared.json(event));
       await this.#context.drained();
@@ -139,10 +141,17 @@ class Stream implements Live {
     return small;
   }
 
+  #waitForReturn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#returned = resolve;
+    });
+  }
+
   async return(): Promise<void> {
     if (!this.#left) this.#shared.leave();
     this.#left = true;
     this.#ended = true;
+    this.#returned();
     // Reaches the source even while a `next` is pending.
     await this.#source.return?.();
   }

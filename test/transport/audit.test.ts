@@ -79,11 +79,12 @@ test('there is one audit line for each decision, and no line holds a text, a tok
 
   await connectLegacy(ws, ANN).catch(() => {});
   await connectLegacy(ws, ANN, `&token=${eve}`).catch(() => {});
-  const legacy = await connectLegacy(ws, ANN, `&token=${ann}`);
+  const bob = await sign(BOB, 600);
+  const legacy = await connectLegacy(ws, BOB, `&token=${bob}`);
   legacy.send({
     type: 'SEND',
     config_id: 'c',
-    members: [BOB],
+    members: [ANN],
     message: [{ text: 'secret-text' }],
     client_id: '\n{"audit":"forged"}',
   });
@@ -91,8 +92,8 @@ test('there is one audit line for each decision, and no line holds a text, a tok
   seen.push(
     'connect  legacy UNAUTHENTICATED',
     'connect eve@example.com legacy FORBIDDEN',
-    `connect ${ANN} legacy allowed`,
-    `sendMessages ${ANN} legacy allowed`,
+    `connect ${BOB} legacy allowed`,
+    `sendMessages ${BOB} legacy allowed`,
   );
 
   child.kill('SIGTERM');
@@ -102,5 +103,5 @@ test('there is one audit line for each decision, and no line holds a text, a tok
     expect(from).toBe('127.0.0.1');
     if (on !== undefined) expect(on).toMatch(/^c_[\w-]{43}$/);
   }
-  for (const secret of ['secret', ann, eve, SECRET, 'forged', 'email_id=', 'token=']) expect(log).not.toContain(secret);
+  for (const secret of ['secret', ann, bob, eve, SECRET, 'forged', 'email_id=', 'token=']) expect(log).not.toContain(secret);
 });

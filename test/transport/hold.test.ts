@@ -1,8 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
+import { buildSchema, parse } from 'graphql';
 import { expect, test } from 'vitest';
 import type { Context } from '../../src/operations/context.ts';
 import { createHold } from '../../src/transport/hold.ts';
+import { openLive } from '../../src/transport/live.ts';
 import { createSlots } from '../../src/transport/quota.ts';
+import { LARGE_BYTES } from '../../src/transport/response-writer.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
 
@@ -41,4 +44,34 @@ test('an operation that ends as it is given a slot passes it on', async () => {
   await expect(begun).rejects.toThrow('The operation was given up before it began.');
   await expect(hold.take()).rejects.toThrow('The operation was given up before it began.');
   expect(await slots.take('ann@example.com').had).toBeUndefined();
+});
+
+test('a subscription that waits for a slot with a large event waits no more once it is ended', async () => {
+  const slots = createSlots(1);
+  const held = slots.take('ann');
+  const events = async function* () {
+    yield { tick: 1 };
+  };
+  const live = await openLive({
+    args: {
+      schema: buildSchema('type Query { none: Int } type Subscription { tick: Int }'),
+      document: parse('subscription { tick }'),
+      rootValue: { tick: events },
+      contextValue: { viewer: { email: 'ann' }, drained: async () => {} },
+    },
+    sharing: {
+      join: () => ({ json: () => [Buffer.alloc(LARGE_BYTES + 1)], leave() {} }),
+      ofOneConversation: () => false,
+    },
+    masked: (result) => result,
+    slots,
+    slice: () => null,
+  });
+  if (!('deliver' in live)) throw new Error('the subscription did not begin');
+  const delivered = live.deliver(() => {});
+  await expect.poll(() => slots.waiting('ann')).toBe(1);
+  await live.return();
+  await delivered;
+  expect(slots.waiting('ann')).toBe(0);
+  held.give();
 });
