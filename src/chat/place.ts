@@ -6,6 +6,8 @@ import { type MessageView, textLength, viewIn } from './view.ts';
 
 /** Messages one read of the store brings at most. */
 const PAGE = 100;
+/** Messages the first read brings at most: how long the texts are is known after it. */
+const FIRST_PAGE = 20;
 /** UTF-16 units of text that a page holds at most, but for its first message: a subscriber that takes nothing keeps it. */
 const PAGE_TEXT = 50_000;
 
@@ -27,7 +29,7 @@ export abstract class Place<Event> implements Follower<Event> {
   readonly #drained: Drained;
   readonly #operation: Operation;
   /** Messages the next read is to bring: fewer where texts are long. */
-  #size = PAGE;
+  #size = FIRST_PAGE;
   /** The state that the page is not older than. */
   #readAt = 0;
   /** Whether the viewer is a member changes with the head alone. */

@@ -8,6 +8,8 @@ export const MAX_SEARCHED = 1000;
 /** Matches that are ranked, and what they may hold together, in UTF-16 units. */
 export const MAX_RANKED = 1000;
 const MAX_CHARACTERS = 1_000_000;
+/** For how long texts are compared before others have their turn, in milliseconds. */
+const SLICE_MS = 10;
 
 /** What of a message it is ranked by. */
 export type Ranked = Pick<Message, 'conversationId' | 'seq' | 'sentAt' | 'text'>;
@@ -39,8 +41,10 @@ async function score<M extends Ranked>(
   const scoreOf = createScorer(terms);
   const hits: { message: M; position: SearchPosition }[] = [];
   let characters = 0;
+  const pause = createPause();
   for await (const some of found) {
     for (const message of some) {
+      await pause();
       const { text, sentAt, conversationId, seq } = message;
       const score = scoreOf(text);
       if (score === 0) continue;
@@ -52,6 +56,34 @@ async function score<M extends Ranked>(
     await setImmediate();
   }
   return hits;
+}
+
+/** The hits whose messages, as they are now, still match. @param find the message now; undefined where it does not count */
+export async function stillMatching<M>(
+  hits: SearchPage<M>['hits'],
+  terms: readonly Term[],
+  find: (message: M) => Message | undefined,
+): Promise<SearchPage['hits']> {
+  const scoreOf = createScorer(terms);
+  const pause = createPause();
+  const matching: SearchPage['hits'][number][] = [];
+  for (const { message: found, position } of hits) {
+    await pause();
+    const message = find(found);
+    if (message && scoreOf(message.text) > 0) matching.push({ message, position });
+  }
+  return matching;
+}
+
+/** To be awaited between pieces of work: others have their turn once these have taken long together. */
+function createPause(): () => Promise<void> | null {
+  let since = performance.now();
+  return () => {
+    if (performance.now() - since < SLICE_MS) return null;
+    return setImmediate().then(() => {
+      since = performance.now();
+    });
+  };
 }
 
 function compare(a: SearchPosition, b: SearchPosition): number {

@@ -38,6 +38,8 @@ const SUBSCRIPTION_SHARE = 20;
  * it.
  */
 export const FREE_COST = 1250;
+/** Values that may be asked for without a slice of the event loop: those of one conversation, without its messages. */
+export const QUICK_COST = 100;
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 

@@ -23,7 +23,7 @@ import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
 import { refuseAnonymous } from './anonymous.ts';
-import { createCostCheck, FREE_COST } from './cost.ts';
+import { createCostCheck, FREE_COST, QUICK_COST } from './cost.ts';
 import { createFairScheduler } from './fair-scheduler.ts';
 import { createHold, type Hold } from './hold.ts';
 import { createKeeping } from './keeping.ts';
@@ -229,7 +229,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const answer = async (): Promise<ExecutionResult> => {
         // What a mutation has written is answered without waiting for others.
         if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await hold.take();
-        const turn = costly && hold.slice();
+        const turn = cost.values > QUICK_COST && hold.slice();
         if (turn) await turn;
         const contextOf = (budget: ResponseBudget): Context => ({
           ...context,
@@ -237,12 +237,14 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
           ...(costly && { slice: hold.slice }),
         });
         if (kind === OperationTypeNode.QUERY) {
-          if (wanted?.() === false) throw badInput('The client is gone.');
+          checkWanted(wanted);
           const budget = createResponseBudget(limits.responseBytes);
           const run = async (contextValue: Context) => {
             const result = masked(await execute({ ...args, contextValue }));
             budget.check();
+            checkWanted(wanted);
             if (budget.spent > LARGE_BYTES) await hold.takeLate();
+            checkWanted(wanted);
             return write(result, budget, hold);
           };
           return keeping.read({ ...args, contextValue: contextOf(budget) }, run);
@@ -283,6 +285,11 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 async function abandon(opening: Promise<OperationResult>): Promise<void> {
   const live = await opening.catch(() => null);
   if (live && 'deliver' in live) await live.return();
+}
+
+/** @throws ChatError where nobody waits for the answer any more */
+function checkWanted(wanted: OperationRequest['wanted']): void {
+  if (wanted?.() === false) throw badInput('The client is gone.');
 }
 
 function unanswered(): ChatError {

@@ -16,6 +16,9 @@ const INTROSPECTION_DEPTH = 16;
  */
 const MAX_ALIAS = 100;
 
+/** An alias of introspection counts as so many: the whole schema may be answered once more for each. */
+const INTROSPECTION_ALIAS = 4;
+
 /** Fields an operation may select again beside one of the same name; graphql compares each with each. */
 const MAX_REPEATS = 50;
 
@@ -75,6 +78,7 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
       beside.add(name);
       if (node.alias) aliases++;
       const introspection = node.name.value === '__schema' || node.name.value === '__type';
+      if (introspection) aliases *= INTROSPECTION_ALIAS;
       const allowed = introspection && depth < INTROSPECTION_DEPTH;
       return { depth: allowed ? 1 : depth + 1, aliases, directives, repeats };
     }

@@ -108,12 +108,18 @@ class Stream implements Live {
   }
 
   async #deliverNext(give: (json: Json) => void): Promise<void> {
+    // Asking may read a page of a replay.
+    await this.#turn();
     const { done, value: event } = await this.#source.next();
     if (done) this.#ended = true;
     if (this.#ended) return;
+    await this.#turn();
+    await this.#deliverLate(event, give);
+  }
+
+  async #turn(): Promise<void> {
     const turn = this.#options.slice(this.#user);
     if (turn) await turn;
-    await this.#deliverLate(event, give);
   }
 
   /**

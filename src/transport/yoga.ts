@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { type EventEmitter, once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
 import { createYoga, type FetchAPI, type GraphQLParams, type Plugin, processRegularResult } from 'graphql-yoga';
@@ -36,6 +36,8 @@ interface Client {
   readonly from: string;
   /** Resolves when the client has read the answer, or is gone. */
   readonly drained: () => Promise<void>;
+  /** Whether the client still waits for the answer. */
+  readonly wanted: () => boolean;
   /** The media type of the answer; undefined where the client accepts none. */
   readonly type: string | undefined;
 }
@@ -79,7 +81,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
       headers.append('vary', 'Accept, Origin');
       if (request.method === 'OPTIONS') headers.set('allow', 'GET, HEAD, POST, OPTIONS');
     },
-    onParams({ setParamsHandler, context: { from, drained } }) {
+    onParams({ setParamsHandler, context: { from, drained, wanted } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
         const document = gate.prepare(query);
         if (!('kind' in document)) return { errors: document.map(inRequest) };
@@ -91,7 +93,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
         const viewer = await authenticate(request.headers.get('authorization'), from);
         const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
         const result = await gate.run(
-          { query: document, variables, operationName },
+          { query: document, variables, operationName, wanted },
           { chat, viewer, drained, audit: (decision) => audit(asker, decision) },
         );
         if ('deliver' in result) throw new Error('only subscriptions have events');
@@ -129,10 +131,17 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     // An empty header counts as none.
     const accept = request.headers.accept || '*/*';
     const type = new Negotiator({ headers: { accept } }).mediaType(types);
+    const { socket } = request;
+    const wanted = () => !response.closed && !socket.destroyed;
     const drained = async () => {
-      if (!response.closed) await once(response, 'close').catch(() => {});
+      if (!wanted()) return;
+      const done = new AbortController();
+      const closed = (emitter: EventEmitter) => once(emitter, 'close', { signal: done.signal }).catch(() => {});
+      // A pipelined response that waits for an earlier one emits nothing when the connection ends.
+      await Promise.race([closed(response), closed(socket)]);
+      done.abort();
     };
-    await yoga(request, response, { from, type, drained });
+    await yoga(request, response, { from, type, drained, wanted });
   };
 }
 

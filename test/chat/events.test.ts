@@ -178,5 +178,5 @@ test('of long texts, earlier ones included, little is read ahead for whoever tak
   expect(told.slice(0, 10)).toEqual(
     (await store.messages(id, 1, 10)).map(({ seq, rev, text }) => `MessageChanged ${seq} ${rev} ${text}`),
   );
-  expect(limits.slice(0, 2)).toEqual([100, 2]);
+  expect(limits.slice(0, 2)).toEqual([20, 2]);
 });

@@ -324,6 +324,10 @@ describe('the limits of operations', () => {
       `{ ${Array.from({ length: count }, (_, i) => `a${i}: __typename`).join(' ')} viewer { email } }`;
     expect(await code(url, aliases(15))).toBeUndefined();
     expect(await code(url, aliases(16))).toBe('BAD_USER_INPUT');
+    const schema = (count: number) =>
+      `{ __schema { ${Array.from({ length: count }, (_, i) => `a${i}: types { name }`).join(' ')} } }`;
+    expect(await code(url, schema(3))).toBeUndefined();
+    expect(await code(url, schema(4))).toBe('BAD_USER_INPUT');
     const bomb = Array.from(
       { length: 20 },
       (_, i) => `fragment F${i} on Viewer { ${i === 19 ? 'a: email' : `...F${i + 1} ...F${i + 1}`} }`,

@@ -1,8 +1,10 @@
 import { createConnection } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { ConversationId, EmailAddress } from '../../src/model.ts';
+import type { ConversationId, EmailAddress, Message } from '../../src/model.ts';
+import { rank, stillMatching } from '../../src/store/ranking.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { termsOf } from '../../src/store/words.ts';
 import { connect, connectGraphql, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
@@ -78,6 +80,46 @@ describe('an answer', () => {
     const list = '{ chatList(first: 60) { nodes { messages(first: 50) { nodes { text } } } } }';
     // Three or four pages of four milliseconds a turn.
     expect(await turnsDuring(post(url, ANN, list))).toBeGreaterThan(12);
+  });
+
+  test('leaves a turn between the pages of one operation, and between operations', async () => {
+    const store = await openSqlite(':memory:');
+    let turn = 0;
+    const turns: number[] = [];
+    const slow: typeof store.messages = (...args) => {
+      turns.push(turn);
+      for (const until = performance.now() + 12; performance.now() < until; );
+      return store.messages(...args);
+    };
+    const { url, ws } = await startServer({}, { store: { ...store, messages: slow } });
+    const id = await fill(url, 'x', 1);
+    const page = `conversation(by: { id: "${id}" }) { messages(first: 100) { nodes { seq } } }`;
+    const timer = setInterval(() => turn++);
+    turns.length = 0;
+    await post(url, ANN, `{ ${[...'abcdef'].map((name) => `${name}: ${page}`).join(' ')} }`);
+    expect(new Set(turns).size).toBeGreaterThan(3);
+    turns.length = 0;
+    const line = await connectGraphql(ws, ANN);
+    await Promise.all([...'abcdefgh'].map((name) => line.run(`{ ${name}: ${page} }`)));
+    clearInterval(timer);
+    expect(turns).toHaveLength(8);
+    expect(new Set(turns).size).toBeGreaterThan(3);
+  });
+
+  test('holds a slot no longer than its connection lasts, also behind another that nobody reads', async () => {
+    const { url } = await startServer();
+    const id = await fill(url, LONGEST, 65);
+    const query = `{ conversation(by: { id: "${id}" }) {
+      messages(first: 65) { nodes { text } } again: messages(first: 65) { nodes { text } } } }`;
+    const body = JSON.stringify({ query });
+    const { host, hostname, port } = new URL(url);
+    const socket = createConnection(Number(port), hostname).pause();
+    const head = ['POST /graphql HTTP/1.1', `Host: ${host}`, `Authorization: Bearer ${ANN}`];
+    head.push('Content-Type: application/json', `Content-Length: ${body.length}`, '', body);
+    socket.write(head.join('\r\n').repeat(6));
+    for (let turn = 0; turn < 2; turn++) await post(url, BOB, query);
+    socket.destroy();
+    for (let i = 0; i < 2; i++) expect((await post(url, ANN, query)).data.conversation.messages.nodes).toHaveLength(65);
   });
 
   test('is refused before the write where it would be too large', async () => {
@@ -274,6 +316,40 @@ describe('an event', () => {
     expect(counts.sort()).toEqual([ANN, BOB]);
     expect(pages).toBe(1);
   });
+});
+
+test('replays of many subscribers read their pages in turns', async () => {
+  const store = await openSqlite(':memory:');
+  let turn = 0;
+  const reads: { turn: number; size: number }[] = [];
+  const slow: typeof store.messages = (id, from, to) => {
+    reads.push({ turn, size: to - from + 1 });
+    for (const until = performance.now() + 12; performance.now() < until; );
+    return store.messages(id, from, to);
+  };
+  const { url, ws } = await startServer({}, { store: { ...store, messages: slow } });
+  const id = await fill(url, 'x', 40);
+  reads.length = 0;
+  const timer = setInterval(() => turn++);
+  const line = await connectGraphql(ws, ANN);
+  const replays = Array.from({ length: 10 }, () =>
+    line.subscribe(`subscription { messageAdded(conversationId: "${id}", afterSeq: 0) { seq } }`),
+  );
+  for (const replay of replays) expect((await replay.next())?.data.messageAdded.seq).toBe(1);
+  clearInterval(timer);
+  expect(new Set(reads.map((read) => read.turn)).size).toBeGreaterThan(4);
+  // Texts may be long: the first read is small.
+  expect(reads[0]?.size).toBe(20);
+});
+
+test('a search compares long texts in turns', async () => {
+  const texts = Array.from({ length: 50 }, (_, seq) => ({
+    ...{ conversationId: 'c_x' as ConversationId, seq, sentAt: 0, text: 'e\u0301'.repeat(5000) },
+  }));
+  const terms = termsOf('nothing');
+  expect(await turnsDuring(rank([texts], terms, { first: 10, after: null }))).toBeGreaterThan(2);
+  const hits = texts.map((message) => ({ message, position: { score: 1, ...message } }));
+  expect(await turnsDuring(stillMatching(hits, terms, (message) => message as unknown as Message))).toBeGreaterThan(2);
 });
 
 test('a replay leaves turns to others', async () => {

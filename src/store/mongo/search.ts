@@ -1,8 +1,8 @@
 import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
-import { MAX_RANKED, type Ranked, rank } from '../ranking.ts';
+import { MAX_RANKED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import type { SearchPage, Store } from '../store.ts';
-import { createScorer, type IndexKey, keysOf, type Term } from '../words.ts';
+import { type IndexKey, keysOf, type Term } from '../words.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
 
 /** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */
@@ -61,12 +61,11 @@ export function createSearch(
     const conversation = { $in: [...new Set(others.map(({ message }) => message.conversationId))] };
     const those = { conversation, _id: { $in: others.map(({ message }) => message.document._id) } };
     const found = others.length > 0 ? await messages.find(those, { session }).toArray() : [];
-    const scoreOf = createScorer(terms);
     const whole = new Map([...pending, ...found].map((document) => [document._id, document]));
     return {
-      hits: hits.flatMap(({ message: { document }, position }) => {
+      hits: await stillMatching(hits, terms, ({ document }) => {
         const message = whole.get(document._id);
-        return message?.counts && scoreOf(message.text) > 0 ? [{ message: toMessage(message), position }] : [];
+        return message?.counts ? toMessage(message) : undefined;
       }),
       ...rest,
     };

@@ -1,8 +1,8 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress, Message } from '../../model.ts';
-import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank } from '../ranking.ts';
+import type { ConversationId, EmailAddress } from '../../model.ts';
+import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../store.ts';
-import { createScorer, type Term } from '../words.ts';
+import type { Term } from '../words.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { matchOf } from './search-index.ts';
 
@@ -152,12 +152,10 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
     );
     const messages = new Map(rows.map(([pk, row]) => [`${pk} ${row[0]}`, row]));
-    const scoreOf = createScorer(terms);
-    const whole = hits.flatMap(({ message: { pk, conversationId, seq }, position }) => {
+    const whole = await stillMatching(hits, terms, ({ pk, conversationId, seq }) => {
       const row = messages.get(`${pk} ${seq}`);
-      const message: Message | undefined = row && toMessage(conversationId, row);
-      // One that was changed in between is left out, unless it still matches.
-      return message && message.redactedAt === null && scoreOf(message.text) > 0 ? [{ message, position }] : [];
+      const message = row && toMessage(conversationId, row);
+      return message?.redactedAt === null ? message : undefined;
     });
     return { hits: whole, ...rest };
   };
