@@ -103,5 +103,6 @@ test('there is one audit line for each decision, and no line holds a text, a tok
     expect(from).toBe('127.0.0.1');
     if (on !== undefined) expect(on).toMatch(/^c_[\w-]{43}$/);
   }
-  for (const secret of ['secret', ann, bob, eve, SECRET, 'forged', 'email_id=', 'token=']) expect(log).not.toContain(secret);
+  for (const secret of ['secret', ann, bob, eve, SECRET, 'forged', 'email_id=', 'token='])
+    expect(log).not.toContain(secret);
 });
