@@ -59,6 +59,8 @@ export interface Gate {
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
   /** The JSON of a result, in UTF-8 and not to be changed: for results that are kept it is made once. */
   json(result: ExecutionResult): Buffer<ArrayBuffer>;
+  /** To be asked before work that is long for its operation, as in `FairScheduler`. */
+  slice(user: string): Promise<void> | null;
   /** Resolves when no operation waits for its result any more. */
   settled(): Promise<void>;
   /** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
@@ -274,6 +276,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     schema,
     prepare,
     run,
+    slice,
     settled,
     json,
     mask,

@@ -5,7 +5,7 @@ import type { ConversationId, EmailAddress, Message } from '../../src/model.ts';
 import { rank, stillMatching } from '../../src/store/ranking.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { termsOf } from '../../src/store/words.ts';
-import { connect, connectGraphql, legacyOnce, post } from '../support/clients.ts';
+import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
@@ -350,6 +350,30 @@ test('a search compares long texts in turns', async () => {
   expect(await turnsDuring(rank([texts], terms, { first: 10, after: null }))).toBeGreaterThan(2);
   const hits = texts.map((message) => ({ message, position: { score: 1, ...message } }));
   expect(await turnsDuring(stillMatching(hits, terms, (message) => message as unknown as Message))).toBeGreaterThan(2);
+});
+
+test('frames of many sockets leave turns to others', async () => {
+  const store = await openSqlite(':memory:');
+  let [turn, running] = [0, true];
+  const perTurn = new Map<number, number>();
+  const slow: typeof store.conversation = (...args) => {
+    perTurn.set(turn, (perTurn.get(turn) ?? 0) + 1);
+    for (const until = performance.now() + 4; performance.now() < until; );
+    return store.conversation(...args);
+  };
+  const { ws } = await startServer({}, { store: { ...store, conversation: slow } });
+  const sockets = await Promise.all(Array.from({ length: 30 }, () => connectLegacy(ws, ANN)));
+  const answers = Promise.all(
+    sockets.map(({ send, next }) => {
+      send({ type: 'RECEIVE', config_id: 'c', members: [BOB] });
+      return next();
+    }),
+  ).finally(() => {
+    running = false;
+  });
+  for (; running; turn++) await setImmediate();
+  expect((await answers)[29]).toEqual({ type: 'RECEIVE', data: [] });
+  expect(Math.max(...perTurn.values())).toBeLessThan(10);
 });
 
 test('a replay leaves turns to others', async () => {

@@ -106,7 +106,11 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     socket.onMessage((data, isBinary) => {
       if (followed.size === 0) idle.refresh();
       waiting.add(data.length);
-      answered = answered.then(() => answer(data, isBinary)).finally(() => waiting.remove(data.length));
+      // A frame may take several operations, each of which reads the conversation with its members.
+      answered = answered
+        .then(() => gate.slice(email))
+        .then(() => answer(data, isBinary))
+        .finally(() => waiting.remove(data.length));
     });
     socket.onEnd(() => clearTimeout(idle));
   };
