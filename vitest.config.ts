@@ -5,6 +5,19 @@ const dist = new URL('dist/', import.meta.url).pathname;
 /** One by one, when everything else is done: how soon sends work again, and how others fare meanwhile, is measured. */
 const ALONE = ['test/faults.test.ts', 'test/hostile.test.ts'];
 
+/** What a store has no part in: not run again on the other one. */
+const STORELESS = [
+  'admission',
+  'audit',
+  'connections',
+  'fair-scheduler',
+  'hold',
+  'http',
+  'identity',
+  'inbox',
+  'peer',
+].map((name) => `test/transport/${name}.test.ts`);
+
 export default defineConfig({
   // Tests run what ships: the compiled files, loaded by Node itself.
   resolve: {
@@ -20,6 +33,8 @@ export default defineConfig({
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
     // Most of them wait, for timers or for a disk: two at once take little more than one.
     maxWorkers: 2,
+    // The files of a worker share what they load, which takes longer than most of them.
+    isolate: false,
     // These end a test that hangs, and measure nothing: on a busy machine everything takes many times as long.
     testTimeout: 120_000,
     hookTimeout: 120_000,
@@ -40,6 +55,7 @@ export default defineConfig({
           name: 'replica-set',
           globalSetup: [],
           include: ['test/transport/*.test.ts', 'test/operations/*.test.ts'],
+          exclude: STORELESS,
           setupFiles: './test/support/needs-mongod.ts',
           env: { TEST_STORE: 'mongodb' },
         },
