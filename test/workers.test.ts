@@ -86,7 +86,9 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
       expect(text).toContain('\nkredichat_connections{transport="legacy"} 9\n');
     }
     // One that hangs is left out.
-    process.kill(workersOf(child)[0] ?? 0, 'SIGSTOP');
+    const hanging = workersOf(child)[0] ?? 0;
+    process.kill(hanging, 'SIGSTOP');
+    onTestFinished(() => void process.kill(hanging, 'SIGKILL'));
     const orLate = () => Promise.race([workers(url), delay(3000)]);
     await expect.poll(orLate).toBe(2);
     for (const line of lines) line.close();
