@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import type { Chat } from '../chat/chat.ts';
 import { badInput } from '../chat/errors.ts';
 import type { AnyMessageView, ConversationView } from '../chat/view.ts';
@@ -21,9 +20,6 @@ export interface MessagePage {
   readonly cursorOf: (message: AnyMessageView) => string;
 }
 
-/** When the newest page that an operation reads may be read. */
-const lastTurns = new WeakMap<Context, Promise<unknown>>();
-
 /** A page of the chat list and what it was asked with, for the fields that look at the whole list. */
 export interface ChatListPage extends Page {
   readonly filter: ChatListFilter;
@@ -36,18 +32,9 @@ export async function messagePage(
   args: ConversationMessagesArgs,
 ): Promise<MessagePage> {
   const { lastSeq } = conversation;
-  await turnOf(context);
   const [from, to] = await range(context, conversation, args);
   const messages = await context.chat.messages(conversation, from, to);
   return { messages, hasNextPage: to < lastSeq, hasPreviousPage: from > 1, cursorOf: messageId };
-}
-
-/** Other work runs between the pages that one operation reads. */
-async function turnOf(context: Context): Promise<void> {
-  const last = lastTurns.get(context);
-  const turn = last ? last.then(() => setImmediate()) : Promise.resolve();
-  lastTurns.set(context, turn);
-  await turn;
 }
 
 async function range(

@@ -231,12 +231,12 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const answer = async (): Promise<ExecutionResult> => {
         // What a mutation has written is answered without waiting for others.
         if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await hold.take();
-        const turn = cost.values > QUICK_COST && hold.slice();
-        if (turn) await turn;
+        const sliced = cost.values > QUICK_COST && { slice: hold.slice };
+        if (sliced) await hold.slice();
         const contextOf = (budget: ResponseBudget): Context => ({
           ...context,
           spend: budget.spend,
-          ...(costly && { slice: hold.slice }),
+          ...sliced,
         });
         if (kind === OperationTypeNode.QUERY) {
           checkWanted(wanted);

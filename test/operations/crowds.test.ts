@@ -57,7 +57,7 @@ describe('a list of conversations of 1,024 members', () => {
     expect(loaded).toEqual([]);
   });
 
-  test('has them where they are asked for, read once each and one conversation a turn', async () => {
+  test('has them where they are asked for, read once each and in slices of the event loop', async () => {
     const { url, ids, loaded, mostInOneTurn } = await crowds(10);
     const { data, errors } = await post(
       url,
@@ -73,7 +73,8 @@ describe('a list of conversations of 1,024 members', () => {
       expect(messages.nodes).toEqual([{ readBy: ['ann@example.com'] }, { readBy: ['ann@example.com'] }]);
     }
     expect(loaded.toSorted()).toEqual(ids.toSorted());
-    expect(mostInOneTurn()).toBe(1);
+    // Ten milliseconds a turn, of which each takes one or more.
+    expect(mostInOneTurn()).toBeLessThan(ids.length);
   });
 
   test('is answered with all of them for 20 conversations', async () => {
