@@ -58,11 +58,11 @@ describe('a list of conversations of 1,024 members', () => {
   });
 
   test('has them where they are asked for, read once each and in slices of the event loop', async () => {
-    const { url, ids, loaded, mostInOneTurn } = await crowds(10);
+    const { url, ids, loaded, mostInOneTurn } = await crowds(30);
     const { data, errors } = await post(
       url,
       ZOE,
-      `{ chatList { nodes { id members { email } more: members(first: 17) { email }
+      `{ chatList(first: 30) { nodes { id members { email } more: members(first: 17) { email }
          messages(last: 2) { nodes { readBy } } } } }`,
     );
     expect(errors).toBeUndefined();
