@@ -33,8 +33,6 @@ export default defineConfig({
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
     // Most of them wait, for timers or for a disk: two at once take little more than one.
     maxWorkers: 2,
-    // The files of a worker share what they load, which takes longer than most of them.
-    isolate: false,
     // These end a test that hangs, and measure nothing: on a busy machine everything takes many times as long.
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -63,9 +63,10 @@ async function expectStored({ store }: TestServer, canary: string): Promise<void
       if (id === canary) expect([...members.keys()]).toEqual(CANARY);
       for (const { email, readSeq } of members.values()) if (!writers.includes(email)) expect(readSeq).toBe(0);
       for (let from = 1; from <= lastSeq; from += 100) {
-        for (const { sender, text } of await store.messages(id, from, from + 99)) {
+        for (const { sender, text, redactedAt } of await store.messages(id, from, from + 99)) {
           expect(writers).toContain(sender);
-          expect(text.isWellFormed() && !text.includes('\0') && text.trim() !== '').toBe(true);
+          expect(text.isWellFormed() && !text.includes('\0')).toBe(true);
+          expect(text.trim() === '').toBe(redactedAt !== null);
         }
       }
     }
