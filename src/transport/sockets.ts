@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { Limits } from '../config.ts';
 import type { Metrics, Transport } from '../observe.ts';
 import { createTurns, Inbox, type Receive, type Turns } from './inbox.ts';
+import { LARGE_BYTES } from './response-writer.ts';
 import { frameLength, joinFrames } from './text-frames.ts';
 import { createWrites, type Writes } from './writes.ts';
 
@@ -17,6 +18,9 @@ const WRITE_BYTES = 65_536;
  * still wait for: the more there is to deliver, the more of it goes out in one write.
  */
 const EVENT_WRITES = 32;
+
+/** Answers of the largest size that a socket may owe besides: as many as a user has slots. */
+const LARGE_ANSWERS = 4;
 
 /** Bytes of a close frame that are left for the reason. */
 const REASON_BYTES = 123;
@@ -56,6 +60,8 @@ export interface Socket {
 interface Surroundings {
   /** Bytes a socket may owe its client. */
   readonly unsentBytes: number;
+  /** Bytes of large answers that it may owe besides. */
+  readonly largeBytes: number;
   /** What is written when this turn is over. */
   readonly answers: Writes;
   /** What may be written some turns later. */
@@ -72,6 +78,8 @@ class OpenSocket implements Socket {
   readonly #stream: Duplex;
   #frames: (readonly Buffer[])[] = [];
   #frameBytes = 0;
+  /** Bytes of large answers that were written and the client has not read. */
+  #largeBytes = 0;
   #ended: { readonly code: number; readonly reason: string } | null = null;
   #endListeners: ((code: number, reason: string) => void)[] = [];
   #drainListeners: (() => void)[] = [];
@@ -98,8 +106,9 @@ class OpenSocket implements Socket {
   #add(parts: readonly Buffer[]): boolean {
     // Nothing may follow the close frame, which ws sends by itself when the client closes.
     if (this.#ended || this.#ws.readyState !== this.#ws.OPEN) return false;
-    // The bound is on what waits already, at the start of a turn or after a write: one answer may be larger than it.
-    if (this.#frames.length === 0 && this.#unsent() > this.#shared.unsentBytes) {
+    // Large answers, of which a user has few at a time, come on top.
+    const { unsentBytes, largeBytes } = this.#shared;
+    if (this.#frames.length === 0 && this.#unsent() - Math.min(this.#largeBytes, largeBytes) > unsentBytes) {
       this.close(CLOSE.tooFarBehind, 'Too far behind: resume by position');
       return false;
     }
@@ -114,8 +123,14 @@ class OpenSocket implements Socket {
   write(): void {
     if (this.#frames.length === 0) return;
     // ws answers a close by itself, and nothing may follow that.
-    if (this.#stream.writable && this.#ws.readyState === this.#ws.OPEN)
-      this.#stream.write(joinFrames(this.#frames, this.#frameBytes), this.#admit);
+    if (this.#stream.writable && this.#ws.readyState === this.#ws.OPEN) {
+      const large = this.#frameBytes > LARGE_BYTES ? this.#frameBytes : 0;
+      this.#largeBytes += large;
+      this.#stream.write(joinFrames(this.#frames, this.#frameBytes), () => {
+        this.#largeBytes -= large;
+        this.#admit();
+      });
+    }
     this.#frames = [];
     this.#frameBytes = 0;
   }
@@ -205,10 +220,11 @@ class OpenSocket implements Socket {
 }
 
 /** All open WebSockets: their heartbeat, their bounds and their end. */
-export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'>, metrics: Metrics) {
+export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes' | 'responseBytes'>, metrics: Metrics) {
   const { unsentBytes } = limits;
   const shared: Surroundings = {
     unsentBytes,
+    largeBytes: LARGE_ANSWERS * limits.responseBytes,
     answers: createWrites(Number.POSITIVE_INFINITY),
     events: createWrites(EVENT_WRITES),
     turns: createTurns(() => performance.now()),

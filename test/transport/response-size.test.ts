@@ -54,6 +54,19 @@ describe('an answer', () => {
     expect((await post(url, ANN, page('text'))).data.conversation.messages.nodes).toHaveLength(100);
   });
 
+  test('that is large arrives whole over a WebSocket, on which everything else goes on meanwhile', async () => {
+    const { url, ws } = await startServer();
+    const id = await fill(url, LONGEST, 65);
+    const line = await connectGraphql(ws, ANN);
+    const live = line.subscribe(`subscription { messageAdded(conversationId: "${id}") { seq } }`);
+    const page = `{ conversation(by: { id: "${id}" }) { messages(last: 65) { nodes { text again: text } } } }`;
+    const answer = line.run(page);
+    await post(url, BOB, SEND, { input: { to: TO, messages: [{ text: 'x' }] } });
+    expect((await live.next())?.data.messageAdded.seq).toBe(66);
+    expect((await answer).data.conversation.messages.nodes).toHaveLength(65);
+    expect((await line.run('{ viewer { email } }')).data.viewer.email).toBe(ANN);
+  });
+
   test('that is long is the same as a short one, byte for byte', async () => {
     const { url } = await startServer({ LEGACY_PAGE_SIZE: '100' });
     const texts = Array.from({ length: 60 }, (_, i) => `${i} "quoted" \\ \u2028 \u{1F30D} \n `.repeat(i * 8 + 1));
