@@ -59,6 +59,8 @@ describe('an answer', () => {
     const id = await fill(url, LONGEST, 65);
     const line = await connectGraphql(ws, ANN);
     const live = line.subscribe(`subscription { messageAdded(conversationId: "${id}") { seq } }`);
+    // What comes after a subscription on its socket waits until that has begun.
+    await line.run('{ viewer { email } }');
     const page = `{ conversation(by: { id: "${id}" }) { messages(last: 65) { nodes { text again: text } } } }`;
     const answer = line.run(page);
     await post(url, BOB, SEND, { input: { to: TO, messages: [{ text: 'x' }] } });
