@@ -54,6 +54,10 @@ export interface Member extends View {
   readonly role: Role | null;
   /** Number of the newest message read; 0 for none. Only moves forward. */
   readonly readSeq: number;
+  /** How many of the messages that count as unread are the member's own; for the other members they count. */
+  readonly sent: number;
+  /** How many of the others are numbered up to `readSeq`. */
+  readonly seen: number;
   readonly joinedAt: Instant;
   /** Null for present members. */
   readonly leftAt: Instant | null;
@@ -80,6 +84,10 @@ interface ConversationHead extends ConversationState {
   readonly lastSeq: number;
   /** Position of the newest durable change; dense. */
   readonly lastRev: number;
+  /** How many messages count as unread for those who have not read them: see `countsAsUnread`. */
+  readonly counted: number;
+  /** The message numbered `lastSeq`, as it is in this state; undefined where it was not read together with the state. */
+  readonly lastMessage?: Message | undefined;
 }
 
 export interface Conversation extends ConversationHead {
@@ -127,6 +135,30 @@ export interface Message {
   /** `hashText` of the text it was sent with, kept when that is gone; null for a message that has its text. */
   readonly firstTextHash: string | null;
   readonly revisions: readonly Revision[];
+}
+
+/** Whether a message counts as unread: a text that is still there. */
+export function countsAsUnread({ kind, redactedAt }: Pick<Message, 'kind' | 'redactedAt'>): boolean {
+  return kind === 'TEXT' && redactedAt === null;
+}
+
+/** How many messages a member has not read: those that count, less their own, less those of others up to `readSeq`. */
+export function unreadOf(
+  { counted }: Pick<Conversation, 'counted'>,
+  { sent, seen }: Pick<Member, 'sent' | 'seen'>,
+): number {
+  return counted - sent - seen;
+}
+
+/** A member of whom nothing is known but that they joined. */
+export function newMember(email: EmailAddress, joinedAt: Instant): Member {
+  const view = { muted: false, pinned: false, archived: false };
+  return { email, role: null, readSeq: 0, sent: 0, seen: 0, joinedAt, leftAt: null, ...view };
+}
+
+/** In the order of `Conversation.members`. */
+export function inOrder(members: Iterable<Member>): Member[] {
+  return [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
 }
 
 // The "valid e-mail address" production of the HTML standard, section "E-mail state (type=email)".

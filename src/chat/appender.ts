@@ -6,6 +6,7 @@ import { type Store, StoreUnavailable, type WakeUp } from '../store/store.ts';
 import { ChatError, outcomeUnknown } from './errors.ts';
 import { decide, type Intent, weightOf } from './intent.ts';
 import { clientKey, type Decided, startPlan, writeOf } from './plan.ts';
+import { afterWrite } from './state-after.ts';
 
 /** Messages one store write holds at most; what waits beyond that goes into the next. */
 const MAX_BATCH = 500;
@@ -84,14 +85,14 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       };
       queue.head = conversation;
       const plan = startPlan(conversation, await knownByClientId(id, batch), await knownBySeq(id, batch));
-      const afterRev = plan.head?.lastRev ?? 0;
       const now = clock();
       let allWritten = true;
+      let after = conversation;
       const settlements = batch.map(({ intent, resolve, reject }) => {
         try {
           const decided = decide(plan, intent, now);
           allWritten &&= !decided.deduplicated;
-          return () => resolve({ ...decided, conversation: plan.head ?? decided.conversation });
+          return () => resolve({ ...decided, conversation: after ?? decided.conversation });
         } catch (error) {
           allWritten = false;
           return () => reject(error);
@@ -99,11 +100,12 @@ export function createAppender(store: Store, clock: () => Instant, metrics: Metr
       });
       // Only what is written has the store's word that the state was the newest.
       if (kept && !allWritten) continue;
-      const write = writeOf(plan, id, afterRev);
+      const write = writeOf(plan, id, conversation);
       if (!write) return settlements;
       if (await store.write(write)) {
         metrics.appended(write.messages.length);
-        if (plan.head && !queue.stale) heads.set(id, { conversation: plan.head, readAt });
+        after = afterWrite(conversation, write);
+        if (!queue.stale) heads.set(id, { conversation: after, readAt });
         return settlements;
       }
     }

@@ -40,7 +40,8 @@ function goneFor({ email }: Viewer, { id, configId, members, createdAt }: Conver
   const own = members.get(email);
   return {
     ...{ id, configId, subject: null, party: null, status: 'CLOSED', labels: [], assignee: null, createdAt },
-    ...{ members: new Map(own && [[email, own]]), lastActivityAt: own?.leftAt ?? createdAt, lastSeq: 0, lastRev: 0 },
+    ...{ members: new Map(own && [[email, own]]), lastActivityAt: own?.leftAt ?? createdAt },
+    ...{ lastSeq: 0, lastRev: 0, counted: 0 },
   };
 }
 

@@ -9,6 +9,7 @@ import {
   type Member,
   type Message,
   parseId,
+  unreadOf,
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observe.ts';
@@ -34,7 +35,7 @@ import type { Draft } from './send.ts';
 import { shareNext } from './share-next.ts';
 import { createTypists } from './typing.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
-import { type ConversationView, type MessageView, viewIn } from './view.ts';
+import { type ConversationView, type MessageView, memberOf, viewIn } from './view.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -253,8 +254,15 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return may('conversation', viewer, conversation) ? store.firstUnread(conversation.id, viewer.email) : null;
     },
     /** How many messages the viewer has not read; none of a conversation that they left. */
-    async unreadCount(conversation: ConversationView, viewer: Viewer): Promise<number> {
-      return may('conversation', viewer, conversation) ? store.unreadCount(conversation.id, viewer.email) : 0;
+    unreadCount(conversation: ConversationView, viewer: Viewer): number {
+      const member = memberOf(conversation, viewer.email);
+      return member && may('conversation', viewer, conversation) ? unreadOf(conversation, member) : 0;
+    },
+    /** The newest message; null for none. */
+    async lastMessage<C extends ConversationView>(conversation: C): Promise<MessageView<C> | null> {
+      const { lastSeq, lastMessage } = conversation;
+      if (lastMessage) return { ...lastMessage, conversation };
+      return (await this.messages(conversation, lastSeq, lastSeq))[0] ?? null;
     },
 
     /** How many members the conversation has, those who left included. */
@@ -318,7 +326,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const tellsRole = viewer.role !== null && viewer.role !== role;
       if (seq <= readSeq && !tellsRole) return before;
       // Another request may have moved it at the same time: either way it is read again.
-      await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role);
+      await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before);
       return readAfterWrite('markRead', before.id, viewer);
     },
 

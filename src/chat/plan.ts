@@ -2,6 +2,7 @@ import {
   type Conversation,
   type ConversationId,
   type ConversationState,
+  countsAsUnread,
   type EmailAddress,
   horizonOf,
   type Instant,
@@ -9,18 +10,26 @@ import {
   type Role,
   type Viewer,
 } from '../model.ts';
-import type { MemberChange, Opening, Write } from '../store/store.ts';
+import { countsOf, type MemberChange, type Opening, type Write } from '../store/store.ts';
+
+/** Somebody who joins or leaves; what of the log they have seen is counted when the plan is complete. */
+interface Change extends Omit<MemberChange, 'joined'> {
+  readonly joined: Pick<NonNullable<MemberChange['joined']>, 'at' | 'readSeq'> | null;
+}
 
 /** The decided part of a batch: what the conversation is going to be. */
 export interface Plan {
-  /** As it is after what was decided; null while there is none. */
+  /**
+   * As it is after what was decided, as far as decisions depend on it: views and counters are as before, see `afterWrite`.
+   * Null while there is none.
+   */
   head: Conversation | null;
   opening: Opening | null;
   readonly messages: Message[];
   /** Messages of the log that are changed, by number. */
   readonly changed: Map<number, Message>;
   state: ConversationState | null;
-  readonly members: Map<EmailAddress, MemberChange>;
+  readonly members: Map<EmailAddress, Change>;
   readonly roles: Map<EmailAddress, Role>;
   /** The messages that the batch is about, as they are stored: those with its client ids, and those it names by number. */
   readonly byClientId: Map<string, Message>;
@@ -46,14 +55,24 @@ export function startPlan(
   return { head, ...empty, byClientId, bySeq };
 }
 
-/** The plan as the store is given it; null where it changes nothing. */
-export function writeOf(plan: Plan, conversation: ConversationId, afterRev: number): Write | null {
-  const { opening, messages, changed, state, members, roles } = plan;
-  if (messages.length === 0 && changed.size === 0) return null;
+/** The plan, begun on `before`, as the store is given it; null where it changes nothing. */
+export function writeOf(plan: Plan, conversation: ConversationId, before: Conversation | null): Write | null {
+  const { opening, messages, state, members, roles } = plan;
+  const changed = [...plan.changed.values()];
+  if (messages.length === 0 && changed.length === 0) return null;
+  const { counted, sent } = countsOf({ messages, changed });
+  /** All that count by others, but for those that were sent after the joining. */
+  const seenBy = (email: EmailAddress, readSeq: number) => {
+    const own = (before?.members.get(email)?.sent ?? 0) + (sent.get(email) ?? 0);
+    const later = messages.filter((one) => one.seq > readSeq && one.sender !== email && countsAsUnread(one));
+    return (before?.counted ?? 0) + counted - own - later.length;
+  };
   return {
-    ...{ conversation, afterRev, opening, messages, state, roles },
-    changed: [...changed.values()],
-    members: [...members.values()],
+    ...{ conversation, afterRev: before?.lastRev ?? 0, opening, messages, changed, state, roles },
+    members: [...members.values()].map(({ email, joined, leftAt }) => ({
+      ...{ email, leftAt },
+      joined: joined && { ...joined, seen: seenBy(email, joined.readSeq) },
+    })),
   };
 }
 
@@ -81,18 +100,8 @@ export function append(plan: Plan, head: Conversation, messages: readonly Messag
     if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
   }
   const { seq: lastSeq, rev: lastRev, sentAt: lastActivityAt } = newest;
-  const after = { ...head, lastSeq, lastRev, lastActivityAt };
-  plan.head = messages.some(({ kind }) => kind === 'TEXT') ? broughtBack(after) : after;
+  plan.head = { ...head, lastSeq, lastRev, lastActivityAt };
   return plan.head;
-}
-
-/** The conversation as the store leaves it for those who had archived it, when somebody has spoken. */
-function broughtBack(head: Conversation): Conversation {
-  const archived = [...head.members.values()].filter(({ archived, muted }) => archived && !muted);
-  if (archived.length === 0) return head;
-  const members = new Map(head.members);
-  for (const member of archived) members.set(member.email, { ...member, archived: false });
-  return { ...head, members };
 }
 
 /** Remembers the role that the viewer's credential names. */

@@ -1,17 +1,9 @@
-import {
-  type Conversation,
-  type ConversationId,
-  type EmailAddress,
-  hashText,
-  type Instant,
-  type Member,
-  type Message,
-  type Viewer,
-} from '../model.ts';
+import { type ConversationId, type EmailAddress, hashText, type Instant, type Message, type Viewer } from '../model.ts';
 import type { Opening } from '../store/store.ts';
 import { permit } from './access.ts';
 import { badInput, closed, conflict, notFound } from './errors.ts';
 import { append, clientKey, type Decided, learnRole, momentIn, newMessage, type Plan } from './plan.ts';
+import { opened } from './state-after.ts';
 import { setStatus } from './update.ts';
 import { checkOpening } from './values.ts';
 
@@ -47,7 +39,7 @@ export function decideSend(plan: Plan, { viewer, opening, drafts, conversation: 
     if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq))
       throw badInput('replyToSeq names no message of this conversation.');
   }
-  let head = plan.head ?? (opening && open(id, opening, now));
+  let head = plan.head ?? (opening && opened(id, opening, now));
   if (!head) throw notFound();
   if (!plan.head) plan.opening = opening;
   head = learnRole(plan, head, viewer);
@@ -80,32 +72,4 @@ function repeats(plan: Plan, sender: EmailAddress, drafts: readonly Draft[]): Me
 function isFirstText(message: Message, text: string): boolean {
   if (message.firstTextHash !== null) return message.firstTextHash === hashText(message, text);
   return text === (message.revisions[0]?.text ?? message.text);
-}
-
-function open(id: ConversationId, opening: Opening, at: Instant): Conversation {
-  const { configId, subject, party, members } = opening;
-  const member = (email: EmailAddress): Member => ({
-    email,
-    role: null,
-    readSeq: 0,
-    joinedAt: at,
-    leftAt: null,
-    muted: false,
-    pinned: false,
-    archived: false,
-  });
-  return {
-    id,
-    configId,
-    subject,
-    party,
-    members: new Map(members.map((email) => [email, member(email)])),
-    status: 'OPEN',
-    labels: [],
-    assignee: null,
-    createdAt: at,
-    lastActivityAt: at,
-    lastSeq: 0,
-    lastRev: 0,
-  };
 }

@@ -1,11 +1,13 @@
-import type {
-  Conversation,
-  ConversationId,
-  ConversationStatus,
-  EmailAddress,
-  Instant,
-  Member,
-  Viewer,
+import {
+  type Conversation,
+  type ConversationId,
+  type ConversationStatus,
+  type EmailAddress,
+  type Instant,
+  inOrder,
+  type Member,
+  newMember,
+  type Viewer,
 } from '../model.ts';
 import { entitle, permit } from './access.ts';
 import { badInput, closed } from './errors.ts';
@@ -107,8 +109,7 @@ function membersAfter(
     const { role = null, joinedAt } = members.get(email) ?? {};
     // Those who came later are told by that from those who are named in the key.
     const place = joinedAt ?? (at === createdAt ? at + 1 : at);
-    const views = { muted: false, pinned: false, archived: false };
-    after.set(email, { email, role, readSeq: lastSeq + 1, joinedAt: place, leftAt: null, ...views });
+    after.set(email, { ...newMember(email, place), role, readSeq: lastSeq + 1 });
   }
   for (const email of leaving) {
     const member = after.get(email);
@@ -116,8 +117,7 @@ function membersAfter(
   }
   if (after.size > MAX_EVER || [...after.values()].filter(isPresent).length > MAX_MEMBERS)
     throw badInput(`A conversation has at most ${MAX_MEMBERS} members.`);
-  const inOrder = [...after.values()].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
-  return new Map(inOrder.map((member) => [member.email, member]));
+  return new Map(inOrder(after.values()).map((member) => [member.email, member]));
 }
 
 /** Whoever leaves has no next step any more. */

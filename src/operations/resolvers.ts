@@ -93,9 +93,7 @@ export const resolvers: Resolvers = {
     memberCount: (conversation, _args, { chat }) => chat.memberCount(conversation),
     membership: (conversation, _args, context) => own(conversation, context),
     labels: ({ labels }) => [...labels],
-    async lastMessage(conversation, _args, { chat }) {
-      return (await chat.messages(conversation, conversation.lastSeq, conversation.lastSeq))[0] ?? null;
-    },
+    lastMessage: (conversation, _args, { chat }) => chat.lastMessage(conversation),
     unreadCount: (conversation, _args, context) => context.chat.unreadCount(conversation, signedIn(context)),
     muted: (conversation, _args, context) => own(conversation, context).muted,
     pinned: (conversation, _args, context) => own(conversation, context).pinned,

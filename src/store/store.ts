@@ -3,6 +3,7 @@ import {
   type ConversationId,
   type ConversationState,
   type ConversationStatus,
+  countsAsUnread,
   type EmailAddress,
   FIRST_MEMBERS,
   type Instant,
@@ -51,11 +52,11 @@ export interface Store {
    */
   changes(id: ConversationId, afterRev: number, limit: number): Promise<Message[]>;
 
-  /** Number of the first message that counts as unread for this member (see `unreadCount`); null when there is none. */
+  /**
+   * Number of the first message after the member's `readSeq` that is by somebody else and counts as unread; null when
+   * there is none, or for a stranger.
+   */
   firstUnread(id: ConversationId, reader: EmailAddress): Promise<number | null>;
-
-  /** How many TEXT messages after the member's `readSeq` are by somebody else and not redacted; 0 for a stranger. */
-  unreadCount(id: ConversationId, reader: EmailAddress): Promise<number>;
 
   /**
    * A page of the conversations the reader is a present member of: pinned first; of these and the others those with
@@ -69,7 +70,7 @@ export interface Store {
    */
   leftSince(reader: EmailAddress, since: Instant, limit: number): Promise<ConversationId[]>;
 
-  /** The sum of `unreadCount` over the conversations of `chatList` that are neither muted nor archived. */
+  /** The sum of `unreadOf` the reader over the conversations of `chatList` that are neither muted nor archived. */
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
   /**
@@ -89,15 +90,22 @@ export interface Store {
    * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and nothing
    * written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
    *
-   * With a new TEXT message the conversation is archived no more for those who have not muted it.
+   * With a new message that counts as unread the conversation is archived no more for those who have not muted it.
    */
   write(write: Write): Promise<boolean>;
 
   /**
-   * Moves a member's `readSeq` forward to `seq`, and remembers the role if one is given. Durable when it resolves.
-   * Moving backward, or a stranger, changes nothing. True when the position moved, or the role was another one.
+   * Moves a member's `readSeq` forward to `seq`, which is at most `lastSeq`, and remembers the role if one is given.
+   * Durable when it resolves. Moving backward, or a stranger, changes nothing. True when the position moved, or the role
+   * was another one. `known` is a state that was read before, for stores that would have to read it.
    */
-  moveRead(id: ConversationId, reader: EmailAddress, seq: number, role: Role | null): Promise<boolean>;
+  moveRead(
+    id: ConversationId,
+    reader: EmailAddress,
+    seq: number,
+    role: Role | null,
+    known?: Conversation,
+  ): Promise<boolean>;
 
   /** Changes a present member's own view; what is left out stays. Durable when it resolves. True when something changed. */
   setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): Promise<boolean>;
@@ -127,9 +135,23 @@ interface Changed {
   readonly left?: readonly EmailAddress[];
 }
 
-/** "Look again": a member's `readSeq` moved, or their own view changed, and nothing else. */
-interface MemberMoved {
-  readonly kind: 'read' | 'view';
+/** A member's `readSeq` moved, or their role became known, and nothing else. */
+export interface ReadMoved {
+  readonly kind: 'read';
+  readonly conversation: ConversationId;
+  readonly member: EmailAddress;
+  readonly readSeq: number;
+  /** `Member.seen`, in states whose log has had as many `changes`. */
+  readonly seen: number;
+  /** `changesOf` the state. */
+  readonly changes: number;
+  /** Null where none became known. */
+  readonly role: Role | null;
+}
+
+/** "Look again": a member's own view changed, and nothing else. */
+interface ViewChanged {
+  readonly kind: 'view';
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
 }
@@ -142,7 +164,7 @@ export interface Typing {
   readonly typing: boolean;
 }
 
-export type WakeUp = Changed | MemberMoved | Typing;
+export type WakeUp = Changed | ReadMoved | ViewChanged | Typing;
 
 /**
  * What becomes of a conversation, decided on the state at `afterRev`. `rev` goes on from there: its values are given to
@@ -156,7 +178,10 @@ export interface Write {
   readonly opening: Opening | null;
   /** New messages; `seq` goes on densely. They, or `changed`, hold at least one. */
   readonly messages: readonly Message[];
-  /** Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. */
+  /**
+   * Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. One that
+   * is redacted was not so before.
+   */
   readonly changed: readonly Message[];
   /** The new state; null where it stays. */
   readonly state: ConversationState | null;
@@ -169,8 +194,11 @@ export interface Write {
 /** What becomes of somebody's membership. */
 export interface MemberChange {
   readonly email: EmailAddress;
-  /** Where they join, again perhaps: with everything up to `readSeq` read and no view of their own. Null where they only leave. */
-  readonly joined: { readonly at: Instant; readonly readSeq: number } | null;
+  /**
+   * Where they join, again perhaps: with everything up to `readSeq` read, `seen` after the write, and no view of their own.
+   * Null where they only leave.
+   */
+  readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
   readonly leftAt: Instant | null;
 }
 
@@ -254,6 +282,21 @@ export function logChanged(conversation: ConversationId, left: readonly EmailAdd
 /** The `lastRev` that a write leaves. */
 export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
   return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
+}
+
+/** How many changes of messages the log has had: while it stays, so does which of the messages count as unread. */
+export function changesOf({ lastSeq, lastRev }: Pick<Conversation, 'lastSeq' | 'lastRev'>): number {
+  return lastRev - lastSeq;
+}
+
+/** By how much a write changes how many messages count as unread, in all and of each sender, and which cease to. */
+export function countsOf({ messages, changed }: Pick<Write, 'messages' | 'changed'>) {
+  const added = messages.filter(countsAsUnread);
+  const redacted = changed.filter(({ kind, redactedAt }) => kind === 'TEXT' && redactedAt !== null);
+  const sent = new Map<EmailAddress, number>();
+  for (const { sender } of added) sent.set(sender, (sent.get(sender) ?? 0) + 1);
+  for (const { sender } of redacted) sent.set(sender, (sent.get(sender) ?? 0) - 1);
+  return { counted: added.length - redacted.length, sent, redacted };
 }
 
 /** What a listed conversation holds of its members, given in their order and at least one more than it holds. */

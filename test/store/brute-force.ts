@@ -1,8 +1,10 @@
 import {
   type Conversation,
   type ConversationId,
+  countsAsUnread,
   type EmailAddress,
   FIRST_MEMBERS,
+  inOrder,
   type ListedConversation,
   type Member,
   type Message,
@@ -16,15 +18,10 @@ export function createBruteForce() {
   const logs = new Map<ConversationId, Message[]>();
 
   const member = (email: EmailAddress, at: number, readSeq: number, leftAt: number | null): Member => ({
-    ...{ email, role: null, readSeq, joinedAt: at, leftAt },
+    ...{ email, role: null, readSeq, sent: 0, seen: 0, joinedAt: at, leftAt },
     ...{ muted: false, pinned: false, archived: false },
   });
-  const ordered = (members: readonly Member[]) =>
-    new Map(
-      [...members]
-        .sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1))
-        .map((one) => [one.email, one]),
-    );
+  const ordered = (members: readonly Member[]) => new Map(inOrder(members).map((one) => [one.email, one]));
   const set = (id: ConversationId, email: EmailAddress, values: Partial<Member>): void => {
     const conversation = conversations.get(id);
     const before = conversation?.members.get(email);
@@ -40,8 +37,23 @@ export function createBruteForce() {
     );
   };
 
+  /** With its counters, counted from the log. */
+  const counted = ({ members, ...head }: Conversation): Conversation => {
+    const counting = log(head.id).filter(countsAsUnread);
+    const withCounts = [...members.values()].map((one) => {
+      const others = counting.filter(({ sender }) => sender !== one.email);
+      const seen = others.filter(({ seq }) => seq <= one.readSeq).length;
+      return { ...one, sent: counting.length - others.length, seen };
+    });
+    return { ...head, counted: counting.length, members: ordered(withCounts) };
+  };
+  const find = (id: ConversationId) => {
+    const found = conversations.get(id);
+    return found ? counted(found) : null;
+  };
+
   return {
-    conversation: (id: ConversationId) => conversations.get(id) ?? null,
+    conversation: find,
     messages: log,
     unread,
     write(write: Write): void {
@@ -50,6 +62,7 @@ export function createBruteForce() {
       const before = conversations.get(id) ?? {
         ...{ id, configId: opening?.configId ?? '', subject: null, party: null, status: 'OPEN' as const, labels: [] },
         ...{ assignee: null, createdAt: at, lastActivityAt: at, lastSeq: 0, lastRev: 0 },
+        counted: 0,
         members: ordered((opening?.members ?? []).map((email) => member(email, at, 0, null))),
       };
       const lastRev = revAfter(write);
@@ -60,14 +73,14 @@ export function createBruteForce() {
         id,
         [...log(id), ...messages].map((message) => changed.find(({ seq }) => seq === message.seq) ?? message),
       );
-      if (messages.some(({ kind }) => kind === 'TEXT')) {
+      if (messages.some(countsAsUnread)) {
         for (const { email, muted } of before.members.values()) if (!muted) set(id, email, { archived: false });
       }
       for (const { email, joined, leftAt } of write.members) {
         const known = conversations.get(id)?.members.get(email);
         if (!joined) set(id, email, { leftAt });
         else if (known) {
-          const { role, ...fresh } = member(email, joined.at, Math.max(known.readSeq, joined.readSeq), leftAt);
+          const { role, ...fresh } = member(email, joined.at, joined.readSeq, leftAt);
           set(id, email, fresh);
         } else {
           const conversation = conversations.get(id) ?? before;
@@ -91,6 +104,7 @@ export function createBruteForce() {
     chatList: (reader: EmailAddress, archived: boolean): ListedConversation[] => {
       const own = ({ members }: Conversation) => members.get(reader);
       return [...conversations.values()]
+        .map(counted)
         .filter((one) => own(one)?.leftAt === null && own(one)?.archived === archived)
         .sort(
           (a, b) =>

@@ -9,7 +9,7 @@ import { type Store, StoreUnavailable, type WakeUp } from '../../src/store/store
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
-import { ANN, BOB, CAT, EVERYTHING, edited, email, message, redacted, writeOf, writeOn } from './writes.ts';
+import { ANN, BOB, CAT, EVERYTHING, edited, email, message, redacted, unreadIn, writeOf, writeOn } from './writes.ts';
 
 const replicaSet = inject('replicaSet');
 const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${randomUUID()}`);
@@ -68,7 +68,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
         ]);
         expect(found.map(({ seq }) => seq).sort()).toEqual([4, 9]);
         expect(await store.firstUnread(conversation, BOB)).toBe(5);
-        expect(await store.unreadCount(conversation, BOB)).toBe(8);
+        expect(await unreadIn(store, conversation, BOB)).toBe(8);
       }
     };
     await one.moveRead(conversation, BOB, 4, null);
@@ -97,7 +97,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     for (const store of [one, two]) {
       expect(await store.messages(conversation, 1, 9)).toHaveLength(4);
       expect(await store.changes(conversation, 2, 9)).toHaveLength(2);
-      expect([await store.unreadCount(conversation, BOB), await store.firstUnread(conversation, BOB)]).toEqual([4, 1]);
+      expect([await unreadIn(store, conversation, BOB), await store.firstUnread(conversation, BOB)]).toEqual([4, 1]);
       expect(await store.unreadTotal(BOB, EVERYTHING)).toBe(4);
       const query = { terms: termsOf('long'), conversation: null };
       expect((await store.search(BOB, query, { first: 9, after: null })).hits).toHaveLength(4);
@@ -162,7 +162,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       .toContainEqual(hint);
     told.length = 0;
     for (let lastRev = 1; lastRev < 8; lastRev++) {
-      const [leftAt, joined] = lastRev % 2 ? [lastRev, null] : [null, { at: lastRev, readSeq: 0 }];
+      const [leftAt, joined] = lastRev % 2 ? [lastRev, null] : [null, { at: lastRev, readSeq: 0, seen: 0 }];
       const emails = lastRev < 4 ? [BOB] : [ANN, BOB];
       const members = emails.map((email) => ({ email, joined, leftAt }));
       await one.write(writeOn({ id, lastRev }, { messages: [message(id, lastRev + 1, { kind: 'SYSTEM' })], members }));
@@ -281,7 +281,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
         }
       };
       await look();
-      expect(await three.unreadCount(id, BOB)).toBe(5);
+      expect(await unreadIn(three, id, BOB)).toBe(5);
       await three.write(writeOn({ id, lastRev: 8 }, { messages: [message(id, 7, { rev: 9 })] }));
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8, text: 'edited', words: ['edited'] });
       expect(await stored.countDocuments({ changing: true })).toBe(0);
@@ -362,7 +362,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     }
     expect(await store.listed(BOB, [id])).toHaveLength(1);
     expect(await store.memberCount(id)).toBe(1024);
-    expect(await store.unreadCount(id, BOB)).toBe(2);
+    expect(await unreadIn(store, id, BOB)).toBe(2);
     expect(await store.firstUnread(id, BOB)).toBe(1);
     const query = { terms: termsOf('m1'), conversation: null };
     expect((await store.search(BOB, query, { first: 9, after: null })).hits).toHaveLength(1);
@@ -409,7 +409,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await store.chatList(BOB, EVERYTHING, { first: 20, after: { ...last, pinned: false } });
     await store.write(writeOf('c', pair, 2000));
     await store.moveRead(conversation, BOB, 1990, null);
-    expect(await store.unreadCount(conversation, BOB)).toBe(11);
+    expect(await unreadIn(store, conversation, BOB)).toBe(11);
 
     await db.command({ profile: 0 });
     const operations = await db

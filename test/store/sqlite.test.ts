@@ -23,7 +23,7 @@ import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { storeContract } from './contract.ts';
-import { ANN, BOB, EVERYTHING, edited, message, redacted, writeOf, writeOn } from './writes.ts';
+import { ANN, BOB, CAT, EVERYTHING, edited, message, redacted, unreadIn, writeOf, writeOn } from './writes.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'kredichat-sqlite-'));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -315,6 +315,57 @@ test.each([2, 3, 4])('a file of version %i is brought up to this one, with what 
   await store.close();
 });
 
+test('counters of a file that had none are counted from what is in it', async () => {
+  const file = freshFile();
+  mkdirSync(join(file, '..'));
+  const old = new Database(file);
+  old.exec('PRAGMA journal_mode = WAL');
+  migrate(old, 0, 6);
+  const ids = ['a', 'b', 'c'].map((configId) => writeOf(configId, [ANN, BOB, CAT], 0).conversation);
+  // Of 30 messages every fifth is the server's, every seventh redacted, and one is by somebody who is no member.
+  const log = Array.from({ length: 30 }, (_, i) => ({
+    ...{ seq: i + 1, kind: i % 5 === 0 ? 'SYSTEM' : 'TEXT', redactedAt: i % 7 === 0 ? 1 : null },
+    sender: i === 12 ? 'gone@example.com' : i % 3 === 0 ? ANN : BOB,
+  }));
+  const counts = log.filter(({ kind, redactedAt }) => kind === 'TEXT' && redactedAt === null);
+  const readSeqs = [
+    [0, 0, 30],
+    [3, 17, 0],
+    [30, 29, 10],
+  ];
+  for (const [i, id] of ids.entries()) {
+    // The last has no messages that count.
+    const entries = i === 2 ? log.slice(0, 1) : log;
+    old
+      .prepare(`INSERT INTO conversations (id, config_id, created_at, last_activity_at, last_seq, last_rev)
+      VALUES (?, 'c', 1001, 1002, ?, ?)`)
+      .run([id, entries.length, entries.length]);
+    for (const [k, who] of [ANN, BOB, CAT].entries())
+      old
+        .prepare('INSERT INTO members (conversation, email, joined_at, read_seq) VALUES (?, ?, 1001, ?)')
+        .run([...[i + 1, who, Math.min(readSeqs[i]?.[k] ?? 0, entries.length)]]);
+    for (const { seq, kind, sender, redactedAt } of entries)
+      old
+        .prepare(`INSERT INTO messages (conversation, seq, rev, kind, sender, text, sent_at, redacted_at)
+        VALUES (?, ?, ?, ?, ?, 'x', 1, ?)`)
+        .run([i + 1, seq, seq, kind, sender, redactedAt]);
+  }
+  old.close();
+  const store = await openSqlite(file);
+  for (const [i, id] of ids.entries()) {
+    const counting = i === 2 ? [] : counts;
+    const head = await store.conversation(id);
+    expect(head?.counted).toBe(counting.length);
+    for (const [k, who] of [ANN, BOB, CAT].entries()) {
+      const others = counting.filter(({ sender }) => sender !== who);
+      const seen = others.filter(({ seq }) => seq <= (readSeqs[i]?.[k] ?? 0)).length;
+      expect(head?.members.get(who)).toMatchObject({ sent: counting.length - others.length, seen });
+      expect(await unreadIn(store, id, who)).toBe(others.length - seen);
+    }
+  }
+  await store.close();
+});
+
 test('a search asks the index for words of the conversations it is in, and for no others', () => {
   expect(matchOf([10, 36], termsOf('inv* Due'))).toBe('("a_inv" * AND "a_due") OR ("10_inv" * AND "10_due")');
 });
@@ -363,7 +414,7 @@ test('a page deep in 200,000 messages is found by index, and is what brute force
     const page = await store.messages(conversation, from, from + 49);
     expect(page).toEqual(Array.from({ length: 50 }, (_, i) => message(conversation, from + i)));
   }
-  expect(await store.unreadCount(conversation, BOB)).toBe(200_000);
+  expect(await unreadIn(store, conversation, BOB)).toBe(200_000);
   expect((await store.chatList(BOB, EVERYTHING, { first: 1, after: null })).conversations).toMatchObject([
     { lastSeq: 200_000 },
   ]);

@@ -6,8 +6,9 @@ import {
   hashText,
   type Message,
   parseEmail,
+  unreadOf,
 } from '../../src/model.ts';
-import type { ChatListFilter, Write } from '../../src/store/store.ts';
+import type { ChatListFilter, Store, Write } from '../../src/store/store.ts';
 
 export function email(name: string): EmailAddress {
   const parsed = parseEmail(`${name}@example.com`);
@@ -65,6 +66,19 @@ export function writeOn({ id, lastRev }: Pick<Conversation, 'id' | 'lastRev'>, v
     roles: new Map(),
     ...values,
   };
+}
+
+/** How many messages the reader, who is a member, has not read. */
+export async function unreadIn(store: Store, id: ConversationId, reader: EmailAddress): Promise<number> {
+  const conversation = await store.conversation(id);
+  const member = conversation?.members.get(reader);
+  if (!conversation || !member) throw new Error(`${reader} is no member`);
+  return unreadOf(conversation, member);
+}
+
+/** A state without its last message, which is not always read with it. */
+export function withoutLast<C extends Pick<Conversation, 'lastMessage'>>({ lastMessage, ...rest }: C) {
+  return rest;
 }
 
 export function edited(before: Message, rev: number, text: string): Message {

@@ -352,7 +352,7 @@ test('CHAT_LIST of 100 conversations of 1,024 members has them all, and those wh
   const key = [BOB, ...crowd.slice(0, 14)];
   const { conversation: id } = writeOf('joined', key, 0);
   await store.write(writeOf('joined', key, 0));
-  const joined = [ANN, CAT].map((one) => ({ email: one, joined: { at: 2000, readSeq: 1 }, leftAt: null }));
+  const joined = [ANN, CAT].map((one) => ({ email: one, joined: { at: 2000, readSeq: 1, seen: 1 }, leftAt: null }));
   await store.write(writeOn({ id, lastRev: 1 }, { messages: [message(id, 2)], members: joined }));
   const { data, error } = await legacyOnce(ws, BOB, { type: 'CHAT_LIST' });
   expect(error).toBeUndefined();

@@ -304,13 +304,13 @@ describe('an event', () => {
 
   test('of a chat list costs what the viewer alone is told once a viewer, and the rest once', async () => {
     const store = await openSqlite(':memory:');
-    const counts: EmailAddress[] = [];
+    const looks: EmailAddress[] = [];
     let pages = 0;
     const counted: typeof store = {
       ...store,
-      unreadCount: (id, reader) => {
-        counts.push(reader);
-        return store.unreadCount(id, reader);
+      firstUnread: (id, reader) => {
+        looks.push(reader);
+        return store.firstUnread(id, reader);
       },
       messages: (...args) => {
         pages++;
@@ -319,17 +319,20 @@ describe('an event', () => {
     };
     const { ws } = await startServer({}, { store: counted });
     const lines = await Promise.all([ANN, ANN, BOB, BOB].map((user) => connectGraphql(ws, user)));
-    const query = 'subscription { chatListChanged { id unreadCount lastMessage { text } members { email } muted } }';
+    const query = `subscription { chatListChanged { id unreadCount lastMessage { text } members { email } muted
+      newest: messages(last: 1) { nodes { text } }
+      unread: messages(first: 1, around: { firstUnread: true }) { nodes { seq } } } }`;
     const streams = lines.flatMap((line) => Array.from({ length: 10 }, () => line.subscribe(query)));
     await Promise.all(lines.map((line) => line.run('{ viewer { email } }')));
     await lines[0]?.run(SEND, { input: { to: TO, messages: [{ text: 'first' }] } });
     for (const [i, stream] of streams.entries()) {
       const event = (await stream.next())?.data.chatListChanged;
-      expect(Object.keys(event)).toEqual(['id', 'unreadCount', 'lastMessage', 'members', 'muted']);
+      expect(Object.keys(event)).toEqual(['id', 'unreadCount', 'lastMessage', 'members', 'muted', 'newest', 'unread']);
       expect(event).toMatchObject({ unreadCount: i < 20 ? 0 : 1, lastMessage: { text: 'first' }, members: [{}, {}] });
     }
-    expect(counts.sort()).toEqual([ANN, BOB]);
-    expect(pages).toBe(1);
+    expect(looks.sort()).toEqual([ANN, BOB]);
+    // The newest once, and of each viewer the first that is unread.
+    expect(pages).toBe(3);
   });
 });
 

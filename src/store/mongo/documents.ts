@@ -2,21 +2,23 @@ import type { Db, Document, ObjectId } from 'mongodb';
 import {
   type Conversation,
   type ConversationId,
+  countsAsUnread,
   type EmailAddress,
   FIRST_MEMBERS,
+  inOrder,
   type ListedConversation,
   type Member,
   type Message,
   messageId,
 } from '../../model.ts';
-import { firstOf } from '../store.ts';
+import { firstOf, type ReadMoved } from '../store.ts';
 import { wordsOf } from '../words.ts';
 
 /**
  * A conversation: its state, and what is new in its log. Writing this one document is what commits a write; everything
  * else is in `messages`. So a batch is stored whole or not at all, without a transaction.
  */
-export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels'> {
+export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels' | 'lastMessage'> {
   readonly _id: ConversationId;
   readonly labels: string[];
   /** In the order of `joinedAt`, then address. */
@@ -32,7 +34,7 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
    */
   readonly changed?: MessageDocument[];
   /** The last read position that moved, for the change stream to name. */
-  readonly read?: { readonly by: EmailAddress; readonly seq: number };
+  readonly read?: Pick<ReadMoved, 'member' | 'readSeq' | 'seen' | 'changes' | 'role'> & { readonly mark: ObjectId };
   /** Whose own view changed last, for the change stream. */
   readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
   /** JSON of `LastLeft`, for the change stream: a text, as only of that a change is always told whole. */
@@ -79,7 +81,7 @@ export function collections(db: Db) {
   return {
     conversations: db.collection<ConversationDocument>('conversations'),
     messages: db.collection<MessageDocument>('messages'),
-    /** One document that `ping` writes, and one that says how far `backfillWords` is. */
+    /** One document that `ping` writes, and one for each backfill that says how far it is. */
     probes: db.collection<{ _id: string; at: Date; after?: string; done?: true }>('probes'),
   };
 }
@@ -121,7 +123,7 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
     revisions: [...revisions],
     append: before?.append ?? write,
     ...(before && { changes: [...(before.changes ?? []), write] }),
-    counts: message.kind === 'TEXT' && message.redactedAt === null,
+    counts: countsAsUnread(message),
   };
 }
 
@@ -144,18 +146,22 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 
 export function toConversation(document: ConversationDocument): Conversation {
   const { _id, tail, changed, read, view, left, typing, members, ...rest } = document;
-  return { ...rest, id: _id, members: new Map(inOrder(members).map((member) => [member.email, member])) };
+  const { lastSeq } = rest;
+  // Members who joined at the same instant by different writes may be stored in another order.
+  const byEmail = new Map(inOrder(members).map((member) => [member.email, member]));
+  return { ...rest, id: _id, lastMessage: lastOf(tail, lastSeq), members: byEmail };
 }
 
-/** By joining, then address: members who joined at the same instant by different writes may be stored otherwise. */
-export function inOrder(members: readonly Member[]): Member[] {
-  return [...members].sort((a, b) => a.joinedAt - b.joinedAt || (a.email < b.email ? -1 : 1));
+/** The last message, if it is in the tail: from there it goes before it is changed. */
+function lastOf(tail: readonly MessageDocument[], lastSeq: number): Message | undefined {
+  const last = tail.at(-1);
+  return last?.seq === lastSeq ? toMessage(last) : undefined;
 }
 
 /** A conversation's document as `listedFor` projects it. */
 export interface ListedDocument
-  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers'>,
-    Pick<ConversationDocument, '_id' | 'members'> {
+  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers' | 'lastMessage'>,
+    Pick<ConversationDocument, '_id' | 'members' | 'tail'> {
   readonly own: readonly Member[];
 }
 
@@ -165,18 +171,19 @@ export interface ListedDocument
 export function listedFor(reader: EmailAddress): Document {
   return {
     ...{ configId: 1, subject: 1, party: 1, status: 1, labels: 1, assignee: 1 },
-    ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1 },
+    ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1, counted: 1, tail: { $slice: ['$tail', -1] } },
     own: ownOf(reader),
     members: { $slice: ['$members', FIRST_MEMBERS + 1] },
   };
 }
 
-export function toListed({ _id, own, members, ...rest }: ListedDocument): ListedConversation[] {
-  return own.map((reader) => ({ ...rest, id: _id, reader, ...firstOf(inOrder(members)) }));
+export function toListed({ _id, own, members, tail, ...rest }: ListedDocument): ListedConversation[] {
+  const lastMessage = lastOf(tail, rest.lastSeq);
+  return own.map((reader) => ({ ...rest, id: _id, lastMessage, reader, ...firstOf(inOrder(members)) }));
 }
 
 /** A conversation's document as `countedFor` projects it. */
-export interface CountedDocument extends Pick<ConversationDocument, '_id' | 'lastSeq'> {
+export interface CountedDocument extends Pick<ConversationDocument, 'lastSeq' | 'lastRev' | 'counted'> {
   readonly own: readonly Member[];
   readonly tail: readonly Counted[];
   readonly changed?: readonly Counted[];
@@ -186,10 +193,10 @@ type Counted = Pick<MessageDocument, 'seq' | 'sender' | 'counts'>;
 /** Of a conversation's document, what is counted by: the reader, and of pending messages no texts. */
 export function countedFor(reader: EmailAddress): Document {
   const counted = { seq: 1, sender: 1, counts: 1 };
-  return { lastSeq: 1, tail: counted, changed: counted, own: ownOf(reader) };
+  return { lastSeq: 1, lastRev: 1, counted: 1, tail: counted, changed: counted, own: ownOf(reader) };
 }
 
 /** An expression for a list of the one member. An address may begin with a dollar sign, hence the literal. */
-function ownOf(reader: EmailAddress): Document {
+export function ownOf(reader: EmailAddress): Document {
   return { $filter: { input: '$members', cond: { $eq: ['$$this.email', { $literal: reader }] } } };
 }

@@ -2,7 +2,9 @@ import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
 import { leavers, logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
+import { backfillCounters } from './backfill-counters.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
+import { createMoveRead } from './read-position.ts';
 import { createReader } from './reader.ts';
 import { watchConversations } from './watch.ts';
 import { createWriter, type InSession } from './writer.ts';
@@ -37,6 +39,7 @@ export async function openMongo(url: string, onError: (error: unknown) => void =
     const db = client.db(new URL(url.replace(/^mongodb(\+srv)?:\/\/[^/]*/, 'x://x')).pathname.slice(1) || 'kredichat');
     const all = collections(db);
     await createIndexes(all);
+    await backfillCounters(all);
     return createStore(client, all, onError);
   } catch (error) {
     await client.close();
@@ -65,7 +68,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
         if (own.operationTime) session.advanceOperationTime(own.operationTime);
       }
     });
-  const { documents, pendingOf, ...reads } = createReader({ conversations, messages }, session);
+  const { documents, pendingOf, seenAt, ...reads } = createReader({ conversations, messages }, session);
   const lost = () => {
     for (const listener of listeners) listener(null);
   };
@@ -84,19 +87,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
       return written;
     },
 
-    async moveRead(id, reader, seq, role) {
-      const differs = {
-        $or: [{ readSeq: { $lt: seq } }, ...(role === null ? [] : [{ readSeq: seq, role: { $ne: role } }])],
-      };
-      const filter = { _id: id, members: { $elemMatch: { email: reader, ...differs } } };
-      const set = { 'members.$.readSeq': seq, ...(role !== null && { 'members.$.role': role }) };
-      const { modifiedCount } = await inSession((session) =>
-        conversations.updateOne(filter, { $set: { ...set, read: { by: reader, seq } } }, { session }),
-      );
-      if (modifiedCount === 0) return false;
-      wake({ kind: 'read', conversation: id, member: reader }, `${reader} ${seq}`);
-      return true;
-    },
+    moveRead: createMoveRead(conversations, { seenAt }, inSession, wake),
 
     async setView(id, reader, view) {
       const entries = Object.entries(view).filter(([, value]) => value !== undefined);

@@ -1,7 +1,7 @@
 import type { AnyBulkWriteOperation, Document } from 'mongodb';
-import type { EmailAddress, Instant, Member, Role } from '../../model.ts';
-import { leavers, type MemberChange, revAfter, type Write } from '../store.ts';
-import { type ConversationDocument, inOrder, type LastLeft, type MessageDocument } from './documents.ts';
+import { type EmailAddress, inOrder, newMember } from '../../model.ts';
+import { countsOf, leavers, revAfter, type Write } from '../store.ts';
+import type { ConversationDocument, LastLeft, MessageDocument } from './documents.ts';
 
 /** A write, and what its conversation's document is to carry. */
 interface Written {
@@ -35,71 +35,85 @@ export function operation({
   };
   const filter = { _id, lastRev: afterRev };
   const spoken = documents.some(({ counts }) => counts);
+  const { counted, sent, redacted } = countsOf(write);
   // Only here is what is set computed from what is there: it costs the whole document in the oplog.
-  if (members.length > 0) {
+  if (members.length > 0 || redacted.length > 0) {
     const emails = leavers(write);
     const left: LastLeft = { rev: log.lastRev, emails };
     const state = literal({ ...set, ...(emails.length > 0 && { left: JSON.stringify(left) }) });
-    return { updateOne: { filter, update: [{ $set: { ...state, members: membersAfter(members, roles, spoken) } }] } };
+    const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, spoken) };
+    return { updateOne: { filter, update: [{ $set: { ...state, ...computed } }] } };
   }
   const known = [...roles].map(([email, role], i) => ({ name: `m${i}`, email, role }));
+  const senders = [...sent].map(([email, more], i) => ({ name: `s${i}`, email, more }));
   const update = {
     $set: {
       ...set,
       ...Object.fromEntries(known.map(({ name, role }) => [`members.$[${name}].role`, role])),
       ...(spoken && { 'members.$[back].archived': false }),
     },
+    ...(counted > 0 && {
+      $inc: { counted, ...Object.fromEntries(senders.map(({ name, more }) => [`members.$[${name}].sent`, more])) },
+    }),
   };
   const arrayFilters = [
-    ...known.map(({ name, email }) => ({ [`${name}.email`]: email })),
+    ...[...known, ...senders].map(({ name, email }) => ({ [`${name}.email`]: email })),
     ...(spoken ? [{ 'back.archived': true, 'back.muted': false }] : []),
   ];
   return { updateOne: { filter, update, ...(arrayFilters.length > 0 && { arrayFilters }) } };
 }
 
-function opened(
-  { conversation: _id, messages, roles }: Write,
-  { configId, subject, party, members: emails }: NonNullable<Write['opening']>,
-) {
+function opened(write: Write, { configId, subject, party, members: emails }: NonNullable<Write['opening']>) {
+  const { conversation: _id, messages, roles } = write;
+  const { counted, sent } = countsOf(write);
   const createdAt = messages[0]?.sentAt ?? 0;
   const { seq: lastSeq = 0, sentAt: lastActivityAt = createdAt } = messages.at(-1) ?? {};
-  const members = emails.map((email) => newMember(email, createdAt, 0, null, roles.get(email) ?? null));
+  const members = emails.map((email) => ({
+    ...newMember(email, createdAt),
+    ...{ role: roles.get(email) ?? null, sent: sent.get(email) ?? 0 },
+  }));
   const state = { status: 'OPEN' as const, labels: [], assignee: null };
-  return { _id, configId, subject, party, ...state, createdAt, lastActivityAt, lastSeq, members };
+  return { _id, configId, subject, party, ...state, createdAt, lastActivityAt, lastSeq, counted, members };
 }
 
-function newMember(
-  email: EmailAddress,
-  joinedAt: Instant,
-  readSeq: number,
-  leftAt: Instant | null,
-  role: Role | null,
-): Member {
-  return { email, role, readSeq, joinedAt, leftAt, muted: false, pinned: false, archived: false };
-}
-
-/** An expression for the members after some joined or left, whatever they have read meanwhile. */
-function membersAfter(
-  changes: readonly MemberChange[],
-  roles: ReadonlyMap<EmailAddress, Role>,
-  spoken: boolean,
-): Document {
+/** An expression for the members after some joined or left, or messages were redacted, whatever they have read meanwhile. */
+function membersAfter(write: Write, spoken: boolean): Document {
+  const { members: changes, roles } = write;
+  const { sent, redacted } = countsOf(write);
   const isOneOf = (emails: readonly EmailAddress[]) => ({ $in: ['$$member.email', { $literal: emails }] });
   const back = { $and: ['$$member.archived', { $not: '$$member.muted' }] };
   // Those of whom the same becomes go together: an expression for each would be tried on each member.
   const alike = new Map<string, EmailAddress[]>();
   for (const { email, joined, leftAt } of changes) {
-    const { email: _, role, ...fresh } = newMember(email, joined?.at ?? 0, joined?.readSeq ?? 0, leftAt, null);
-    const becomes = JSON.stringify(joined ? fresh : { leftAt });
+    const { email: _, role, sent, ...fresh } = newMember(email, joined?.at ?? 0);
+    const becomes = JSON.stringify(
+      joined ? { ...fresh, readSeq: joined.readSeq, seen: joined.seen, leftAt } : { leftAt },
+    );
     alike.set(becomes, [...(alike.get(becomes) ?? []), email]);
   }
+  const sawOf = redacted.map(({ seq, sender }) => {
+    const saw = { $and: [{ $gte: ['$$member.readSeq', seq] }, { $not: isOneOf([sender]) }] };
+    return { $cond: [saw, 1, 0] };
+  });
   const patches = [
+    ...(redacted.length > 0 ? [{ seen: { $subtract: ['$$member.seen', { $add: sawOf }] } }] : []),
+    ...[...sent].map(([email, more]) => ({
+      $cond: [isOneOf([email]), { sent: { $add: ['$$member.sent', more] } }, {}],
+    })),
     ...(spoken ? [{ $cond: [back, { archived: false }, {}] }] : []),
     ...[...roles].map(([email, role]) => ({ $cond: [isOneOf([email]), { role }, {}] })),
     ...[...alike].map(([becomes, emails]) => ({ $cond: [isOneOf(emails), { $literal: JSON.parse(becomes) }, {}] })),
   ];
   const joining = changes.flatMap(({ email, joined, leftAt }) =>
-    joined ? [newMember(email, joined.at, joined.readSeq, leftAt, roles.get(email) ?? null)] : [],
+    joined
+      ? [
+          {
+            ...newMember(email, joined.at),
+            ...{ role: roles.get(email) ?? null, sent: sent.get(email) ?? 0 },
+            ...{ readSeq: joined.readSeq, seen: joined.seen, leftAt },
+          },
+        ]
+      : [],
   );
   return {
     $concatArrays: [

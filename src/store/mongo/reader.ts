@@ -1,7 +1,7 @@
 import type { ClientSession, Document, Filter } from 'mongodb';
-import type { ConversationId, EmailAddress, Instant } from '../../model.ts';
+import { type ConversationId, type EmailAddress, type Instant, type Member, unreadOf } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
-import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import { type ChatListFilter, type ChatListPosition, type ChatListSlice, changesOf, type Store } from '../store.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -10,6 +10,7 @@ import {
   type ListedDocument,
   listedFor,
   type MessageDocument,
+  ownOf,
   toConversation,
   toListed,
   toMessage,
@@ -19,8 +20,15 @@ import { createSearch } from './search.ts';
 /** What a conversation's document holds of its log. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
-/** Of a conversation's document, what its state is; of its log nothing. */
-const WITHOUT_LOG = { tail: 0, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
+/** Of a conversation's document, what its state is; of its log the last message at most. */
+const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
+
+/** What a member has seen of a log that has had so many `changes`. */
+export interface SeenAt {
+  readonly own: Pick<Member, 'readSeq' | 'role'>;
+  readonly changes: number;
+  readonly seen: number;
+}
 
 /** What a search looks at: when and where, and what is pending. */
 const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
@@ -68,23 +76,26 @@ export function createReader(
     }
   }
 
-  /** Counts what `reader` has not read: in the log before the tail, but for what was changed, and in what is pending. */
-  async function countUnread(
-    reader: EmailAddress,
-    { _id, own, tail, changed = [], lastSeq }: CountedDocument,
-  ): Promise<number> {
-    const readSeq = own[0]?.readSeq ?? lastSeq;
+  /**
+   * The state of a conversation and its reader, and how many of the messages up to `seq` are by others and count; null for a
+   * stranger. Those after `seq` are counted: in the log before the tail, but for what was changed, and in what is pending.
+   */
+  async function seenAt(id: ConversationId, reader: EmailAddress, seq: number): Promise<SeenAt | null> {
+    const document = await counted(id, reader);
+    const own = document?.own[0];
+    if (!document || !own) return null;
+    const { tail, changed = [], lastSeq } = document;
     const tailFrom = tail[0]?.seq ?? lastSeq + 1;
-    const pending = [...tail, ...changed].filter(isUnread(reader, readSeq)).length;
-    if (readSeq >= tailFrom - 1) return pending;
-    const seq = { $gt: readSeq, $lt: tailFrom, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
-    const before = { conversation: _id, counts: true, seq, sender: { $ne: reader } };
-    return pending + (await messages.countDocuments(before, { session }));
+    const pending = [...tail, ...changed].filter(isUnread(reader, seq)).length;
+    const between = { $gt: seq, $lt: tailFrom, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
+    const before = { conversation: id, counts: true, seq: between, sender: { $ne: reader } };
+    const after = pending + (seq >= tailFrom - 1 ? 0 : await messages.countDocuments(before, { session }));
+    return { own, changes: changesOf(document), seen: document.counted - own.sent - after };
   }
 
   function listed(
     reader: EmailAddress,
-    { configId, status, label, archived }: ChatListFilter,
+    { configId, status, label, archived, unreadOnly }: ChatListFilter,
     pinned: boolean,
   ): Filter<ConversationDocument> {
     return {
@@ -92,6 +103,7 @@ export function createReader(
       ...(configId !== null && { configId }),
       ...(status !== null && { status: { $in: [...status] } }),
       ...(label !== null && { labels: label }),
+      ...(unreadOnly && { $expr: hasUnread(reader) }),
     };
   }
 
@@ -111,16 +123,11 @@ export function createReader(
       const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
       const beyond = after && part === from ? past(after) : {};
       const cursor = conversations
-        .find<Projected & CountedDocument>(
-          { ...listed(reader, filter, pinned), $and: [within, beyond] },
-          { session, projection: { ...projection, ...(filter.unreadOnly && countedFor(reader)) } },
-        )
+        .find<Projected>({ ...listed(reader, filter, pinned), $and: [within, beyond] }, { session, projection })
         .sort({ lastActivityAt: -1, _id: 1 })
-        .limit(filter.unreadOnly ? 0 : limit);
+        .limit(limit);
       try {
-        for await (const found of cursor) {
-          if (!filter.unreadOnly || (await countUnread(reader, found)) > 0) yield found;
-        }
+        yield* cursor;
       } finally {
         await cursor.close();
       }
@@ -221,11 +228,6 @@ export function createReader(
       return seqs.length > 0 ? Math.min(...seqs) : null;
     },
 
-    async unreadCount(id, reader) {
-      const found = await counted(id, reader);
-      return found ? countUnread(reader, found) : 0;
-    },
-
     async leftSince(reader, since, limit) {
       const left = { members: { $elemMatch: { email: reader, leftAt: { $gte: since } } } };
       const found = await conversations
@@ -238,8 +240,10 @@ export function createReader(
     async unreadTotal(reader, filter) {
       if (filter.archived) return 0;
       let total = 0;
-      for await (const found of list<CountedDocument>(reader, filter, { after: null }, 0, countedFor(reader))) {
-        if (!found.own[0]?.muted) total += await countUnread(reader, found);
+      const projection = { counted: 1, own: ownOf(reader) };
+      type Found = Pick<CountedDocument, 'counted' | 'own'>;
+      for await (const { own, ...found } of list<Found>(reader, filter, { after: null }, 0, projection)) {
+        for (const member of own) if (!member.muted) total += unreadOf(found, member);
       }
       return total;
     },
@@ -272,7 +276,7 @@ export function createReader(
       };
     },
   };
-  return { ...reads, documents, pendingOf };
+  return { ...reads, documents, pendingOf, seenAt };
 }
 
 /** The newest version of each message. */
@@ -287,6 +291,12 @@ function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocume
 /** A condition on conversations: that the reader is a present member. */
 function present(reader: EmailAddress): Filter<ConversationDocument> {
   return { members: { $elemMatch: { email: reader, leftAt: null } } };
+}
+
+/** An expression for whether a conversation has something that the reader has not read. */
+function hasUnread(reader: EmailAddress): Document {
+  const own = { $arrayElemAt: [ownOf(reader), 0] };
+  return { $let: { vars: { own }, in: { $gt: ['$counted', { $add: ['$$own.sent', '$$own.seen'] }] } } };
 }
 
 function isUnread(

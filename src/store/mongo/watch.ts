@@ -12,7 +12,7 @@ const AWAIT_MS = 200;
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
  * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
- * change: the new `lastRev`, who read how far, or a mark that is its own.
+ * change: the new `lastRev`, or a mark that is its own.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
@@ -30,7 +30,10 @@ export function watchConversations(
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
       const { read, view, left, typing, lastRev } = change.updateDescription.updatedFields ?? {};
-      if (read) wake({ kind: 'read', conversation, member: read.by }, `${read.by} ${read.seq}`);
+      if (read) {
+        const { mark, ...moved } = read;
+        wake({ kind: 'read', conversation, ...moved }, String(mark));
+      }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
       if (lastRev) wake(logChanged(conversation, leftAt(lastRev, left)), String(lastRev));

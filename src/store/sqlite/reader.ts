@@ -30,16 +30,20 @@ export type Reader = Pick<
   | 'messagesByClientId'
   | 'changes'
   | 'firstUnread'
-  | 'unreadCount'
   | 'chatList'
   | 'leftSince'
   | 'unreadTotal'
 >;
 
+/** UTF-16 units, about, of a last message that is read with its conversation: a list is bounded in what it brings at once. */
+const MAX_LAST_MESSAGE = 4000;
+
+const LAST_MESSAGE = `(SELECT ${MESSAGE} FROM messages m WHERE m.conversation = c.pk AND m.seq = c.last_seq
+  AND length(m.text) + length(m.revisions) <= ${MAX_LAST_MESSAGE})`;
 const HEAD = `c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
-  c.last_activity_at, c.last_seq, c.last_rev`;
+  c.last_activity_at, c.last_seq, c.last_rev, c.counted, ${LAST_MESSAGE}`;
 const member = (row: string) =>
-  `json_array(${['email', 'role', 'read_seq', 'joined_at', 'left_at', 'muted', 'pinned', 'archived'].map((column) => `${row}.${column}`)})`;
+  `json_array(${['email', 'role', 'read_seq', 'sent', 'seen', 'joined_at', 'left_at', 'muted', 'pinned', 'archived'].map((column) => `${row}.${column}`)})`;
 const members = (rows: string) => `(SELECT json_group_array(${member('m')}) FROM (SELECT * FROM ${rows}) m)`;
 // To sort all of them takes less time than to look each of them up by an index.
 const CONVERSATION = `json_array(${HEAD}, ${members('members NOT INDEXED WHERE conversation = c.pk ORDER BY joined_at, email')})`;
@@ -48,21 +52,20 @@ const LISTED = `json_array(${HEAD}, ${member('r')},
   ${members(`members WHERE conversation = c.pk ORDER BY joined_at, email LIMIT ${FIRST_MEMBERS + 1}`)})`;
 type HeadRow = [
   ...[ConversationId, string, string | null, string | null, Conversation['status'], string[], EmailAddress | null],
-  ...[number, number, number, number],
+  ...[number, number, number, number, number, MessageRow | null],
 ];
 type ConversationRow = [...HeadRow, MemberRow[]];
 type ListedRow = [...HeadRow, MemberRow, MemberRow[]];
-type MemberRow = [EmailAddress, Member['role'], number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
+type MemberRow = [EmailAddress, Member['role'], number, number, number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
-const COUNT_UNREAD = `(SELECT count(*) FROM messages m INDEXED BY messages_unread WHERE ${UNREAD})`;
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
-    AND (@unreadOnly = 0 OR EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unread WHERE ${UNREAD}))`;
+    AND (@unreadOnly = 0 OR c.counted > r.sent + r.seen)`;
 // Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison
 // finds what comes after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
@@ -93,8 +96,7 @@ export const SQL = {
     ORDER BY rev LIMIT @limit) m`,
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
-  unreadCount: `SELECT ${COUNT_UNREAD} AS count FROM members r WHERE r.conversation = ${PK} AND r.email = @reader`,
-  unreadTotal: `SELECT coalesce(sum(${COUNT_UNREAD}), 0) AS total FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
+  unreadTotal: `SELECT coalesce(sum(c.counted - r.sent - r.seen), 0) AS total FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
   // The rows of the page are chosen first, and only they are made JSON.
   chatList: `SELECT json_group_array(${LISTED}) AS json FROM (SELECT c.pk FROM ${LIST}
     AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit) page
@@ -118,7 +120,6 @@ export function createReader(db: Database.Database): Reader {
   const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
   const changes = get<{ json: string }>(SQL.changes);
   const firstUnread = get<{ seq: number }>(SQL.firstUnread);
-  const unreadCount = get<{ count: number }>(SQL.unreadCount);
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
   const chatList = get<{ json: string }>(SQL.chatList);
   const chatListHasBefore = get<{ found: 0 | 1 }>(SQL.chatListHasBefore);
@@ -188,9 +189,6 @@ export function createReader(db: Database.Database): Reader {
     async firstUnread(id, reader) {
       return firstUnread({ id, reader })?.seq ?? null;
     },
-    async unreadCount(id, reader) {
-      return unreadCount({ id, reader })?.count ?? 0;
-    },
     async leftSince(reader, since, limit) {
       return leftSince.all({ reader, since, limit }) as ConversationId[];
     },
@@ -218,25 +216,27 @@ function toMessages(id: ConversationId, row: { json: string } | undefined): Mess
 }
 
 function toConversation(row: ConversationRow): Conversation {
-  const [head, [members]] = split<[MemberRow[]]>(row);
-  return { ...head, members: new Map(members.map((member) => [member[0], toMember(member)])) };
+  return { ...toHead(row), members: new Map(row[13].map((member) => [member[0], toMember(member)])) };
 }
 
 function toListed(row: { json: string } | undefined): ListedConversation[] {
-  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map((listed) => {
-    const [head, [reader, members]] = split<[MemberRow, MemberRow[]]>(listed);
-    return { ...head, reader: toMember(reader), ...firstOf(members.map(toMember)) };
-  });
+  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map((listed) => ({
+    ...toHead(listed),
+    reader: toMember(listed[13]),
+    ...firstOf(listed[14].map(toMember)),
+  }));
 }
 
-/** What every row of a conversation begins with, and the rest. */
-function split<Rest extends unknown[]>(row: [...HeadRow, ...Rest]) {
-  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev, ...rest] =
-    row;
-  const head = { id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt, lastSeq, lastRev };
-  return [head, rest] as const;
+function toHead(row: HeadRow | ConversationRow | ListedRow) {
+  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt] = row;
+  const [, , , , , , , , , lastSeq, lastRev, counted, last] = row;
+  const lastMessage = last ? toMessage(id, last) : undefined;
+  const state = { id, configId, subject, party, status, labels, assignee };
+  return { ...state, createdAt, lastActivityAt, lastSeq, lastRev, counted, lastMessage };
 }
 
-function toMember([email, role, readSeq, joinedAt, leftAt, muted, pinned, archived]: MemberRow): Member {
-  return { email, role, readSeq, joinedAt, leftAt, muted: muted === 1, pinned: pinned === 1, archived: archived === 1 };
+function toMember(row: MemberRow): Member {
+  const [email, role, readSeq, sent, seen, joinedAt, leftAt, muted, pinned, archived] = row;
+  const view = { muted: muted === 1, pinned: pinned === 1, archived: archived === 1 };
+  return { email, role, readSeq, sent, seen, joinedAt, leftAt, ...view };
 }

@@ -78,6 +78,27 @@ const MIGRATIONS = [
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
   // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
   REBUILD_SEARCH,
+  // Counters of what is unread, see model.ts. Of existing rows in one pass: positions up to which members have read are
+  // sorted into the messages that count.
+  `
+  ALTER TABLE conversations ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE members ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE members ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+  CREATE TEMP TABLE tally (conversation, email, sent, seen, PRIMARY KEY (conversation, email)) WITHOUT ROWID;
+  INSERT INTO tally SELECT conversation, email, sent, upto - own FROM (
+    SELECT conversation, email, counts,
+      sum(counts) OVER (PARTITION BY conversation, email) AS sent,
+      sum(counts) OVER (PARTITION BY conversation ORDER BY seq, counts DESC) AS upto,
+      sum(counts) OVER (PARTITION BY conversation, email ORDER BY seq, counts DESC) AS own
+    FROM (
+      SELECT conversation, seq, sender AS email, 1 AS counts FROM messages WHERE kind = 'TEXT' AND redacted_at IS NULL
+      UNION ALL SELECT conversation, read_seq, email, 0 FROM members
+    )) WHERE counts = 0;
+  UPDATE members SET (sent, seen) = (SELECT t.sent, t.seen FROM tally t
+    WHERE t.conversation = members.conversation AND t.email = members.email);
+  UPDATE conversations SET counted = (SELECT count(*) FROM messages
+    WHERE conversation = pk AND kind = 'TEXT' AND redacted_at IS NULL);
+  DROP TABLE tally;`,
 ];
 
 /** The version this program writes. */

@@ -8,7 +8,7 @@ import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
-import { type Command, createWriter, type Outcome } from './writer.ts';
+import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
 
 /** How many commands one transaction takes at most, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
@@ -74,11 +74,11 @@ function createStore(db: Database.Database, backend: Backend): Store {
     writing = null;
   }
 
-  function execute(command: Command): Promise<boolean> {
+  function execute(command: Command): Promise<Done> {
     if (closed) return Promise.reject(new StoreUnavailable(true, new Error('the store is closed')));
     return new Promise((resolve, reject) => {
       const settle = (outcome: Outcome) => {
-        if ('changed' in outcome) resolve(outcome.changed);
+        if ('changed' in outcome) resolve(outcome);
         else reject(new StoreUnavailable(outcome.nothingWritten, new Error(outcome.failed)));
       };
       waiting.push({ command, settle });
@@ -86,7 +86,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
     });
   }
 
-  const search = createSearch(db, (pks) => execute({ kind: 'index', pks }));
+  const search = createSearch(db, async (pks) => (await execute({ kind: 'index', pks })).changed);
   /** Searches under way: unlike other reads they take several turns. */
   const searching = new Set<Promise<unknown>>();
 
@@ -107,17 +107,17 @@ function createStore(db: Database.Database, backend: Backend): Store {
       }
     },
     async write({ roles, ...write }) {
-      const written = await execute({ kind: 'write', write, roles: [...roles] });
-      if (written) wake(logChanged(write.conversation, leavers(write)));
-      return written;
+      const { changed } = await execute({ kind: 'write', write, roles: [...roles] });
+      if (changed) wake(logChanged(write.conversation, leavers(write)));
+      return changed;
     },
     async moveRead(id, reader, seq, role) {
-      const moved = await execute({ kind: 'moveRead', id, reader, seq, role });
-      if (moved) wake({ kind: 'read', conversation: id, member: reader });
-      return moved;
+      const { changed, read } = await execute({ kind: 'moveRead', id, reader, seq, role });
+      if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, role, ...read });
+      return changed;
     },
     async setView(id, reader, view) {
-      const changed = await execute({ kind: 'setView', id, reader, view });
+      const { changed } = await execute({ kind: 'setView', id, reader, view });
       if (changed) wake({ kind: 'view', conversation: id, member: reader });
       return changed;
     },

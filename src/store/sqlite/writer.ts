@@ -1,6 +1,13 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress, Message, Role, View } from '../../model.ts';
-import { revAfter, type Write } from '../store.ts';
+import {
+  type ConversationId,
+  countsAsUnread,
+  type EmailAddress,
+  type Message,
+  type Role,
+  type View,
+} from '../../model.ts';
+import { changesOf, countsOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import type { Indexer } from './indexer.ts';
 import type { Scrubber } from './scrubber.ts';
 import type { SearchIndex } from './search-index.ts';
@@ -39,8 +46,22 @@ export interface Chores {
   readonly scrubber: Scrubber;
 }
 
-/** What came of a command: whether it changed something, or why it failed. */
-export type Outcome = { readonly changed: boolean } | { readonly failed: string; readonly nothingWritten: boolean };
+/** Where a conversation stands. */
+interface Head {
+  readonly pk: number;
+  readonly lastSeq: number;
+  readonly lastRev: number;
+  readonly counted: number;
+}
+
+/** Whether a command changed something, and of a read position that moved what listeners are told. */
+export interface Done {
+  readonly changed: boolean;
+  readonly read?: Pick<ReadMoved, 'seen' | 'changes'>;
+}
+
+/** What came of a command, or why it failed. */
+export type Outcome = Done | { readonly failed: string; readonly nothingWritten: boolean };
 
 /**
  * Applies commands in order, all in one transaction: one fsync for however many came together.
@@ -51,13 +72,16 @@ export function createWriter(
   { index, indexer, scrubber }: Chores,
 ): (commands: readonly Command[]) => Outcome[] {
   const open = db.prepare(`INSERT INTO conversations
-    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING`);
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
   const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
-    last_activity_at = coalesce(?, last_activity_at) WHERE id = ? AND last_rev = ? RETURNING pk`);
-  const pkOf = db.prepare('SELECT pk FROM conversations WHERE id = ?');
+    last_activity_at = coalesce(?, last_activity_at), counted = counted + ? WHERE id = ? AND last_rev = ? RETURNING pk`);
+  const headOf = db.prepare(
+    'SELECT pk, last_seq AS lastSeq, last_rev AS lastRev, counted FROM conversations WHERE id = ?',
+  );
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
   const insert = db.prepare(`INSERT INTO messages (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq,
     sent_at, edited_at, redacted_at, revisions, added_rev, redaction_reason, first_text_hash)
@@ -67,15 +91,23 @@ export function createWriter(
     added_rev = ?, redaction_reason = ?, first_text_hash = ? WHERE conversation = ? AND seq = ?`);
   const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
   const join =
-    db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, left_at) VALUES (?, ?, ?, ?, ?)
+    db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
-      read_seq = max(read_seq, excluded.read_seq), muted = 0, pinned = 0, archived = 0`);
+      read_seq = excluded.read_seq, seen = excluded.seen, muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
+  const addSent = db.prepare('UPDATE members SET sent = sent + ? WHERE conversation = ? AND email = ?');
+  const unsee = db.prepare(
+    'UPDATE members SET seen = seen - 1 WHERE conversation = ? AND read_seq >= ? AND email <> ?',
+  );
   const bringBack = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
     AND conversation IN (SELECT value FROM json_each(?))`);
-  const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role)
-    WHERE conversation = ?3 AND email = ?4 AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))`);
+  const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role),
+    seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
+      WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
+        AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
+    WHERE conversation = ?3 AND email = ?4 AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
+    RETURNING seen`);
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
@@ -88,6 +120,8 @@ export function createWriter(
 
   /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
   let rows: unknown[][] = [];
+  /** The number of the first of them, by conversation. */
+  let firstOf = new Map<number, number>();
   /** Conversations with a new text. */
   let spokenIn = new Set<number>();
 
@@ -100,6 +134,7 @@ export function createWriter(
 
   function discard(): void {
     rows = [];
+    firstOf = new Map();
     spokenIn = new Set();
   }
 
@@ -109,33 +144,37 @@ export function createWriter(
   ): boolean {
     const newest = messages.at(-1);
     const lastRev = revAfter({ messages, changed });
+    const { counted, sent, redacted } = countsOf({ messages, changed });
     let pk: number;
     if (opening) {
       const { configId, subject, party } = opening;
       const at = messages[0]?.sentAt;
-      const heads = [at, newest?.sentAt, newest?.seq, lastRev];
+      const heads = [at, newest?.sentAt, newest?.seq, lastRev, counted];
       if (open.run([conversation, configId, subject, party, ...heads]).changes === 0) return false;
       enroll.run([conversation, JSON.stringify(opening.members), at]);
-      pk = (pkOf.get([conversation]) as { pk: number }).pk;
+      pk = (headOf.get([conversation]) as { pk: number }).pk;
     } else {
-      const heads = [newest?.seq ?? null, lastRev, newest?.sentAt ?? null];
+      const heads = [newest?.seq ?? null, lastRev, newest?.sentAt ?? null, counted];
       const row = advance.get([...heads, conversation, afterRev]) as { pk: number } | undefined;
       if (!row) return false;
       pk = row.pk;
     }
     for (const message of messages) {
       rows.push(rowOf(pk, message));
-      if (isText(message)) spokenIn.add(pk);
+      if (!firstOf.has(pk)) firstOf.set(pk, message.seq);
+      if (countsAsUnread(message)) spokenIn.add(pk);
     }
     indexer.note(pk);
     if (changed.length > 0) flush();
     for (const message of changed) changeMessage(pk, message);
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
+    for (const { seq, sender } of redacted) unsee.run([pk, seq, sender]);
     for (const { email, joined, leftAt } of members) {
-      if (joined) join.run([pk, email, joined.at, joined.readSeq, leftAt]);
+      if (joined) join.run([pk, email, joined.at, joined.readSeq, joined.seen, leftAt]);
       else leave.run([leftAt, pk, email]);
     }
     for (const [email, role] of roles) setRole.run([role, pk, email]);
+    for (const [email, more] of sent) addSent.run([more, pk, email]);
     return true;
   }
 
@@ -147,40 +186,42 @@ export function createWriter(
     change.run([rev, ...values, pk, seq]);
     if (seq <= indexer.indexedSeq(pk)) {
       index.remove([[pk, seq, before.text]]);
-      if (isText(message)) index.add([[pk, seq, text]]);
+      if (countsAsUnread(message)) index.add([[pk, seq, text]]);
     }
     if (redactedAt !== null) scrubber.begin();
   }
 
-  function apply(command: Command): boolean {
+  function apply(command: Command): Done {
     switch (command.kind) {
       case 'write':
-        return write(command.write, command.roles);
+        return { changed: write(command.write, command.roles) };
       case 'moveRead': {
-        const pk = pkOfConversation(command.id);
-        return moveRead.run([command.seq, command.role, pk, command.reader]).changes > 0;
+        const { id, reader, seq, role } = command;
+        const head = headOf.get([id]) as Head | undefined;
+        if (!head) return { changed: false };
+        if ((firstOf.get(head.pk) ?? Number.POSITIVE_INFINITY) <= seq) flush();
+        const values = [seq, role, head.pk, reader, head.lastSeq, head.counted];
+        const moved = moveRead.get(values) as { seen: number } | undefined;
+        return moved ? { changed: true, read: { seen: moved.seen, changes: changesOf(head) } } : { changed: false };
       }
       case 'setView': {
         flush();
         const { muted, pinned, archived } = command.view;
         const values = [muted, pinned, archived].map((value) => (value === undefined ? null : Number(value)));
-        return setView.run([...values, pkOfConversation(command.id), command.reader]).changes > 0;
+        const { pk = null } = (headOf.get([command.id]) as Head | undefined) ?? {};
+        return { changed: setView.run([...values, pk, command.reader]).changes > 0 };
       }
       case 'index':
         flush();
-        return indexer.catchUp(command.pks);
+        return { changed: indexer.catchUp(command.pks) };
       case 'ping':
         // Writes pages of the file, so that it fails when the next write would.
         if (failing || performance.now() - probedAt > PROBED_MS) {
           probe.run([failing ? SUSPICIOUS_PAGES : PROBE_PAGES]);
           probedAt = performance.now();
         }
-        return true;
+        return { changed: true };
     }
-  }
-
-  function pkOfConversation(id: ConversationId): number | null {
-    return (pkOf.get([id]) as { pk: number } | undefined)?.pk ?? null;
   }
 
   function commit(commands: readonly Command[]): Outcome[] {
@@ -188,7 +229,7 @@ export function createWriter(
     try {
       db.exec('BEGIN IMMEDIATE');
       discard();
-      const outcomes = commands.map((command) => ({ changed: apply(command) }));
+      const outcomes = commands.map(apply);
       flush();
       committing = true;
       db.exec('COMMIT');
@@ -205,11 +246,6 @@ export function createWriter(
     }
   }
   return commit;
-}
-
-/** Whether the words of the message are to be found. */
-function isText({ kind, redactedAt }: Message): boolean {
-  return kind === 'TEXT' && redactedAt === null;
 }
 
 function rowOf(pk: number, m: Message): unknown[] {

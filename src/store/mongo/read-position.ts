@@ -1,0 +1,53 @@
+import { type Collection, MongoError, ObjectId } from 'mongodb';
+import { changesOf, type ReadMoved, type Store } from '../store.ts';
+import type { ConversationDocument } from './documents.ts';
+import type { createReader, SeenAt } from './reader.ts';
+import type { InSession } from './writer.ts';
+
+/** How often a position is tried to be moved while messages are changed, each of which may be a redaction. */
+const ATTEMPTS = 20;
+
+/**
+ * Moves read positions. How many messages a member has seen up to the new one is counted before, and written on condition
+ * that no message has been changed since. Up to the last message it follows from the counters of any state.
+ */
+export function createMoveRead(
+  conversations: Collection<ConversationDocument>,
+  { seenAt }: Pick<ReturnType<typeof createReader>, 'seenAt'>,
+  inSession: InSession,
+  wake: (wakeUp: ReadMoved, position: string) => void,
+): Store['moveRead'] {
+  return async (id, reader, seq, role, known) => {
+    const own = known?.lastSeq === seq ? known.members.get(reader) : undefined;
+    let state: SeenAt | null =
+      known && own ? { own, changes: changesOf(known), seen: known.counted - own.sent } : await seenAt(id, reader, seq);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      if (!state || state.own.readSeq > seq) return false;
+      if (state.own.readSeq === seq && (role === null || state.own.role === role)) return false;
+      const { changes, seen } = state;
+      const differs = {
+        $or: [{ readSeq: { $lt: seq } }, ...(role === null ? [] : [{ readSeq: seq, role: { $ne: role } }])],
+      };
+      const filter = {
+        _id: id,
+        members: { $elemMatch: { email: reader, ...differs } },
+        $expr: { $eq: [{ $subtract: ['$lastRev', '$lastSeq'] }, changes] },
+      };
+      const moved = { member: reader, readSeq: seq, seen, changes, role };
+      const mark = new ObjectId();
+      const set = {
+        ...{ 'members.$.readSeq': seq, 'members.$.seen': seen, read: { ...moved, mark } },
+        ...(role !== null && { 'members.$.role': role }),
+      };
+      const { modifiedCount } = await inSession((session) =>
+        conversations.updateOne(filter, { $set: set }, { session }),
+      );
+      if (modifiedCount > 0) {
+        wake({ kind: 'read', conversation: id, ...moved }, String(mark));
+        return true;
+      }
+      state = await seenAt(id, reader, seq);
+    }
+    throw new MongoError('Messages are changed too often for a read position to be moved.');
+  };
+}

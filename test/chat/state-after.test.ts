@@ -1,0 +1,57 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createAppender } from '../../src/chat/appender.ts';
+import type { Intent } from '../../src/chat/intent.ts';
+import { conversationId } from '../../src/model.ts';
+import { createMetrics } from '../../src/observe.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import { ANN, BOB, CAT } from '../store/writes.ts';
+
+const KEY = { configId: 'c', members: [ANN, BOB] };
+
+test('what a batch is decided to come to is what the store comes to', async () => {
+  const who = fc.constantFrom(ANN, BOB, CAT);
+  const intent = fc.oneof(
+    fc.record({ kind: fc.constant('send' as const), by: who, count: fc.integer({ min: 1, max: 3 }) }),
+    fc.record({ kind: fc.constant('redact' as const), by: who, seq: fc.integer({ min: 1, max: 12 }) }),
+    fc.record({ kind: fc.constantFrom('add' as const, 'remove' as const), by: who, whom: who }),
+    fc.record({ kind: fc.constant('status' as const), by: who }),
+  );
+  const batch = fc.record({ intents: fc.array(intent, { minLength: 1, maxLength: 8 }), reader: who, archives: who });
+  await fc.assert(
+    fc.asyncProperty(fc.array(batch, { maxLength: 5 }), async (batches) => {
+      const store = await openSqlite(':memory:');
+      const appender = createAppender(store, () => 1000, createMetrics());
+      const id = conversationId(KEY);
+      store.watch(appender.wake);
+      for (const { intents, reader, archives } of batches) {
+        const decided = await Promise.allSettled(
+          intents.map((one) => {
+            const about = { conversation: id, viewer: { email: one.by, role: 'BANK' as const } };
+            const lists = { addLabels: [], removeLabels: [], addMembers: [], removeMembers: [] };
+            const same = { status: null, assignee: undefined, ...lists };
+            const draft = { text: 'x', clientId: null, replyToSeq: null };
+            const opening = one.by === CAT ? null : { ...KEY, subject: null, party: null };
+            const command: Intent =
+              one.kind === 'send'
+                ? { ...about, kind: 'send', opening, drafts: Array.from({ length: one.count }, () => draft) }
+                : one.kind === 'redact'
+                  ? { ...about, kind: 'redact', seq: one.seq, reason: 'x' }
+                  : one.kind === 'status'
+                    ? { ...about, kind: 'update', ...same, status: 'RESOLVED' }
+                    : { ...about, kind: 'update', ...same, [`${one.kind}Members`]: [one.whom] };
+            return appender.write(command);
+          }),
+        );
+        const state = await store.conversation(id);
+        for (const outcome of decided) {
+          if (outcome.status === 'fulfilled') expect(outcome.value.conversation).toEqual(state);
+        }
+        if (state) await store.moveRead(id, reader, state.lastSeq, null);
+        await store.setView(id, archives, { archived: true });
+      }
+      await store.close();
+    }),
+    { numRuns: 200 },
+  );
+});
