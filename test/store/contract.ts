@@ -321,7 +321,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       await store.moveRead(conversation, BOB, 1, null);
       const expected = [
         { kind: 'log', conversation },
-        { kind: 'read', conversation, member: BOB, readSeq: 1, role: null, seen: 1, changes: 0 },
+        { kind: 'read', conversation, member: BOB, readSeq: 1, seen: 1, changes: 0, role: null },
       ].map((wakeUp) => JSON.stringify(wakeUp));
       await expect.poll(() => [...told].sort()).toEqual(expected.sort());
       unwatch();

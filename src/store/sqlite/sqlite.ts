@@ -113,7 +113,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
     },
     async moveRead(id, reader, seq, role) {
       const { changed, read } = await execute({ kind: 'moveRead', id, reader, seq, role });
-      if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, role, ...read });
+      if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, ...read, role });
       return changed;
     },
     async setView(id, reader, view) {
