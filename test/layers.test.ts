@@ -12,7 +12,7 @@ const LAYERS = [
   /^operations\//,
   /^chat\//,
   /^store\/(sqlite|mongo)\//,
-  /^store\/(store|ranking|words|outages)\.ts$/,
+  /^store\/(store|counts|ranking|words|outages)\.ts$/,
   /^(config|observe)\.ts$/,
   /^model\.ts$/,
 ];

@@ -10,7 +10,8 @@ import {
   type Role,
   type Viewer,
 } from '../model.ts';
-import { countsOf, type MemberChange, type Opening, type Write } from '../store/store.ts';
+import { countsOf } from '../store/counts.ts';
+import type { MemberChange, Opening, Write } from '../store/store.ts';
 
 /** Somebody who joins or leaves; what of the log they have seen is counted when the plan is complete. */
 interface Change extends Omit<MemberChange, 'joined'> {

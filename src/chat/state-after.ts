@@ -8,7 +8,8 @@ import {
   type Member,
   newMember,
 } from '../model.ts';
-import { changesOf, countsOf, type Opening, type ReadMoved, revAfter, type Write } from '../store/store.ts';
+import { changesOf, countsOf } from '../store/counts.ts';
+import { type Opening, type ReadMoved, revAfter, type Write } from '../store/store.ts';
 
 /** The state that a store is left with by a write on `before`, which is null where the write opens the conversation. */
 export function afterWrite(before: Conversation | null, write: Write): Conversation {

@@ -3,7 +3,6 @@ import {
   type ConversationId,
   type ConversationState,
   type ConversationStatus,
-  countsAsUnread,
   type EmailAddress,
   FIRST_MEMBERS,
   type Instant,
@@ -282,21 +281,6 @@ export function logChanged(conversation: ConversationId, left: readonly EmailAdd
 /** The `lastRev` that a write leaves. */
 export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
   return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
-}
-
-/** How many changes of messages the log has had: while it stays, so does which of the messages count as unread. */
-export function changesOf({ lastSeq, lastRev }: Pick<Conversation, 'lastSeq' | 'lastRev'>): number {
-  return lastRev - lastSeq;
-}
-
-/** By how much a write changes how many messages count as unread, in all and of each sender, and which cease to. */
-export function countsOf({ messages, changed }: Pick<Write, 'messages' | 'changed'>) {
-  const added = messages.filter(countsAsUnread);
-  const redacted = changed.filter(({ kind, redactedAt }) => kind === 'TEXT' && redactedAt !== null);
-  const sent = new Map<EmailAddress, number>();
-  for (const { sender } of added) sent.set(sender, (sent.get(sender) ?? 0) + 1);
-  for (const { sender } of redacted) sent.set(sender, (sent.get(sender) ?? 0) - 1);
-  return { counted: added.length - redacted.length, sent, redacted };
 }
 
 /** What a listed conversation holds of its members, given in their order and at least one more than it holds. */

@@ -1,6 +1,7 @@
 import type { AnyBulkWriteOperation, Document } from 'mongodb';
 import { type EmailAddress, inOrder, newMember } from '../../model.ts';
-import { countsOf, leavers, revAfter, type Write } from '../store.ts';
+import { countsOf } from '../counts.ts';
+import { leavers, revAfter, type Write } from '../store.ts';
 import type { ConversationDocument, LastLeft, MessageDocument } from './documents.ts';
 
 /** A write, and what its conversation's document is to carry. */

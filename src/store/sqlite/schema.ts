@@ -78,27 +78,32 @@ const MIGRATIONS = [
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
   // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
   REBUILD_SEARCH,
-  // Counters of what is unread, see model.ts. Of existing rows in one pass: positions up to which members have read are
-  // sorted into the messages that count.
+  // Counters of what is unread, see model.ts. To count existing rows takes three looks at each message, however many
+  // members have read it: for its conversation, for its sender, and between two read positions.
   `
   ALTER TABLE conversations ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE members ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE members ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
-  CREATE TEMP TABLE tally (conversation, email, sent, seen, PRIMARY KEY (conversation, email)) WITHOUT ROWID;
-  INSERT INTO tally SELECT conversation, email, sent, upto - own FROM (
-    SELECT conversation, email, counts,
-      sum(counts) OVER (PARTITION BY conversation, email) AS sent,
-      sum(counts) OVER (PARTITION BY conversation ORDER BY seq, counts DESC) AS upto,
-      sum(counts) OVER (PARTITION BY conversation, email ORDER BY seq, counts DESC) AS own
-    FROM (
-      SELECT conversation, seq, sender AS email, 1 AS counts FROM messages WHERE kind = 'TEXT' AND redacted_at IS NULL
-      UNION ALL SELECT conversation, read_seq, email, 0 FROM members
-    )) WHERE counts = 0;
-  UPDATE members SET (sent, seen) = (SELECT t.sent, t.seen FROM tally t
-    WHERE t.conversation = members.conversation AND t.email = members.email);
   UPDATE conversations SET counted = (SELECT count(*) FROM messages
     WHERE conversation = pk AND kind = 'TEXT' AND redacted_at IS NULL);
-  DROP TABLE tally;`,
+  CREATE TEMP TABLE own (conversation INTEGER, email TEXT, sent INTEGER, seen INTEGER,
+    PRIMARY KEY (conversation, email)) WITHOUT ROWID;
+  INSERT INTO own SELECT r.conversation, r.email, count(*), sum(m.seq <= r.read_seq)
+    FROM messages m INDEXED BY messages_unread
+    CROSS JOIN members r ON r.conversation = m.conversation AND r.email = m.sender
+    WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL GROUP BY r.conversation, r.email;
+  CREATE TEMP TABLE upto (conversation INTEGER, seq INTEGER, counted INTEGER,
+    PRIMARY KEY (conversation, seq)) WITHOUT ROWID;
+  INSERT INTO upto SELECT conversation, seq, sum((SELECT count(*) FROM messages m WHERE m.conversation = p.conversation
+      AND m.seq > p.before AND m.seq <= p.seq AND m.kind = 'TEXT' AND m.redacted_at IS NULL))
+      OVER (PARTITION BY conversation ORDER BY seq)
+    FROM (SELECT conversation, seq, lag(seq, 1, 0) OVER (PARTITION BY conversation ORDER BY seq) AS before
+      FROM (SELECT DISTINCT conversation, read_seq AS seq FROM members)) p;
+  UPDATE members SET seen = (SELECT counted FROM upto u
+    WHERE u.conversation = members.conversation AND u.seq = read_seq);
+  UPDATE members SET sent = o.sent, seen = members.seen - o.seen FROM own o
+    WHERE o.conversation = members.conversation AND o.email = members.email;
+  DROP TABLE own; DROP TABLE upto;`,
 ];
 
 /** The version this program writes. */
