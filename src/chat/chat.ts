@@ -26,13 +26,14 @@ import { createAppender } from './appender.ts';
 import { createChatListFeeds } from './chat-list-feed.ts';
 import { badInput, outcomeUnknown } from './errors.ts';
 import type { ConversationEvent } from './events.ts';
-import { createFeeds, type Drained, type Follower } from './feed.ts';
+import { createFeeds, type Follower, type Room } from './feed.ts';
 import { conversationOf, requireId } from './ids.ts';
 import { createLife } from './life.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { createSearch, type Found, searchTerms, weightOfSearch } from './search.ts';
 import type { Draft } from './send.ts';
 import { shareNext } from './share-next.ts';
+import { createStates } from './states.ts';
 import { createTypists } from './typing.ts';
 import { checkKey, checkMessageText, checkOptional } from './values.ts';
 import { type ConversationView, type MessageView, memberOf, viewIn } from './view.ts';
@@ -86,9 +87,14 @@ export type Chat = ReturnType<typeof createChat>;
 
 /** The rules of the chat. Every function checks that the viewer may do it; errors are `ChatError`s. */
 export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
-  const appender = createAppender(store, clock, metrics);
-  const feeds = createFeeds(store, onError);
-  const chatLists = createChatListFeeds(store, clock, onError);
+  const states = createStates(store);
+  const feeds = createFeeds(store, states, onError);
+  const chatLists = createChatListFeeds(store, states, clock, onError);
+  const appender = createAppender(store, states, clock, metrics, (id) => {
+    states.forget(id);
+    feeds.doubt(id);
+    chatLists.doubt(id);
+  });
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
@@ -100,19 +106,20 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const catchUp = shareNext(() => store.ping());
 
   const unwatch = store.watch((wakeUp) => {
-    appender.wake(wakeUp);
     if (wakeUp?.kind === 'typing') typists.wake(wakeUp);
     else if (wakeUp) {
-      feeds.wake(wakeUp.conversation);
-      void chatLists.wake(wakeUp);
+      const state = states.wake(wakeUp);
+      feeds.wake(wakeUp, state);
+      void chatLists.wake(wakeUp, state);
     } else {
+      states.forgetAll();
       feeds.wakeAll();
       void chatLists.wakeTops();
     }
   });
   const slowPoll = setInterval(() => {
-    feeds.wakeAll();
-    void chatLists.wakeAll();
+    feeds.poll();
+    void chatLists.poll();
   }, SLOW_POLL_MS);
   slowPoll.unref();
 
@@ -123,7 +130,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     const conversation = seen(await store.conversation(id, viewer.email));
     const underWay = appender.underWay(id);
     // Nobody else waits for them: how long it takes would tell that there is something.
-    const concerned = conversation ?? (!appender.known(id) && underWay?.openers.includes(viewer.email));
+    const concerned = conversation ?? (!states.known(id) && underWay?.openers.includes(viewer.email));
     if (!underWay || !concerned) return conversation;
     await underWay.last;
     return seen(await store.conversation(id, viewer.email));
@@ -154,7 +161,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
 
   /** Makes sure that somebody may write before the write waits for others: how long that takes is not for everybody. */
   async function admit(operation: Operation, id: ConversationId, viewer: Viewer, opens = false): Promise<void> {
-    const known = appender.known(id);
+    const known = states.known(id);
     if (known && may(operation, viewer, known)) return;
     let conversation = await readOnce(id, viewer.email);
     // Null is either no conversation or one of others: members of the key may open the first alone.
@@ -168,11 +175,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     const key = `${id} ${reader ?? ''}`;
     const reading = reads.get(key);
     if (reading) return reading;
-    const readAt = performance.now();
-    const started = store.conversation(id, reader).then((conversation) => {
-      if (conversation) appender.keep(conversation, readAt);
-      return conversation;
-    });
+    const started = states.read(id, reader);
     reads.set(key, started);
     const done = () => void reads.delete(key);
     started.then(done, done);
@@ -346,10 +349,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       viewer: Viewer,
       conversation: string,
       afterSeq: number | null,
-      drained: Drained,
+      room: Room,
     ): Promise<Follower<MessageView>> {
       const id = requireId(conversation);
-      return feeds.follow(id, viewer, drained, async () => {
+      return feeds.follow(id, viewer, room, async () => {
         const { lastSeq, lastRev } = await readTo('messageAdded', id, viewer, (head) => (afterSeq ?? 0) > head.lastSeq);
         return { position: checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq), lastRev };
       });
@@ -363,17 +366,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       viewer: Viewer,
       conversation: string,
       afterRev: number | null,
-      drained: Drained,
+      room: Room,
     ): Promise<Follower<ConversationEvent>> {
       const id = requireId(conversation);
-      return feeds.followEvents(id, viewer, drained, afterRev !== null, async () => {
+      return feeds.followEvents(id, viewer, room, afterRev !== null, async () => {
         const { lastRev } = await readTo('conversationEvents', id, viewer, (head) => (afterRev ?? 0) > head.lastRev);
         return { position: checkPosition('afterRev', afterRev ?? lastRev, lastRev), lastRev };
       });
     },
 
     /** The present state of each of the viewer's conversations whenever it changes. */
-    followChatList: (viewer: Viewer, drained: Drained) => chatLists.follow(viewer, drained),
+    followChatList: (viewer: Viewer, room: Room) => chatLists.follow(viewer, room),
 
     /** Followers now registered in feeds. */
     followers: () => feeds.size() + chatLists.size(),

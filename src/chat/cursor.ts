@@ -1,5 +1,5 @@
 import type { Conversation, Viewer } from '../model.ts';
-import type { Drained, Feed, Feeds } from './feed.ts';
+import type { Feed, Feeds, Room } from './feed.ts';
 import { Place } from './place.ts';
 import type { MessageView } from './view.ts';
 
@@ -8,22 +8,25 @@ export class Cursor extends Place<MessageView> {
   /** The newest message the subscriber has. */
   seq = 0;
 
-  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, drained: Drained) {
-    super('messageAdded', feeds, feed, viewer, drained);
+  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, room: Room) {
+    super('messageAdded', feeds, feed, viewer, room);
   }
 
   take(): MessageView | undefined {
     const { head, tail } = this.feed;
     if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
-    return this.#advance(tail[this.seq + 1 - (tail[0]?.seq ?? Number.POSITIVE_INFINITY)]);
+    return this.#advance(tail.at(this.seq + 1 - (tail.at(0)?.seq ?? Number.POSITIVE_INFINITY)));
   }
 
   onNews(listener: () => void): boolean {
     const { head } = this.feed;
-    if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head) || this.seq < head.lastSeq)
-      return false;
+    if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head) || !this.current) return false;
     this.news.once(listener);
     return true;
+  }
+
+  get current(): boolean {
+    return this.seq >= (this.feed.head?.lastSeq ?? 0);
   }
 
   protected fromPage(): MessageView | undefined {

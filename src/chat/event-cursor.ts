@@ -1,6 +1,6 @@
 import type { Conversation, Viewer } from '../model.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
-import type { Drained, Feed, Feeds } from './feed.ts';
+import type { Feed, Feeds, Room } from './feed.ts';
 import { NumberSet } from './number-set.ts';
 import { Place } from './place.ts';
 
@@ -35,18 +35,18 @@ export class EventCursor extends Place<ConversationEvent> {
   #base = 0;
   #seq = 0;
 
-  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, drained: Drained) {
-    super('conversationEvents', feeds, feed, viewer, drained);
+  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, room: Room) {
+    super('conversationEvents', feeds, feed, viewer, room);
   }
 
   take(): ConversationEvent | undefined {
-    const { head, events, eventsBefore } = this.feed;
+    const { head, events } = this.feed;
     if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
     while (this.#at !== null) {
       // What it has not taken yet is not at hand any more.
-      if (this.#at < eventsBefore) this.#at = null;
+      if (this.#at < events.before) this.#at = null;
       else {
-        const next = events[this.#at - eventsBefore];
+        const next = events.at(this.#at - events.before);
         if (!next) return undefined;
         this.#at++;
         const event = this.#toMe(next);
@@ -57,11 +57,16 @@ export class EventCursor extends Place<ConversationEvent> {
   }
 
   onNews(listener: () => void): boolean {
-    const { head, events, eventsBefore } = this.feed;
-    const mayCome = this.#at === eventsBefore + events.length && this.page.length === 0;
+    const { head } = this.feed;
+    const mayCome = this.current && this.page.length === 0;
     if (this.news.closed || !mayCome || !head || !this.mayRead(head)) return false;
     this.news.once(listener);
     return true;
+  }
+
+  get current(): boolean {
+    const { before, length } = this.feed.events;
+    return this.#at === before + length;
   }
 
   protected fromPage(): ConversationEvent | undefined {
@@ -83,8 +88,8 @@ export class EventCursor extends Place<ConversationEvent> {
   /** Reads a part of what the subscriber does not have. */
   protected async readOn(head: Conversation): Promise<boolean> {
     if (this.#at !== null) return false;
-    const { events, eventsBefore } = this.feed;
-    this.#goal ??= { head, at: eventsBefore + events.length, base: this.rev, told: new NumberSet() };
+    const { before, length } = this.feed.events;
+    this.#goal ??= { head, at: before + length, base: this.rev, told: new NumberSet() };
     const goal = this.#goal;
     if (!this.#complete) {
       const read = await this.read(head, (size) => this.store.changes(head.id, this.rev, size));

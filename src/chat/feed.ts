@@ -1,15 +1,17 @@
 import type { Conversation, ConversationId, Viewer } from '../model.ts';
-import type { Store, Typing } from '../store/store.ts';
+import { revAfter, type Store, type Typing, type WakeUp } from '../store/store.ts';
 import { Cursor } from './cursor.ts';
 import { EventCursor } from './event-cursor.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
 import type { Place } from './place.ts';
-import { type MessageView, textLength, viewIn } from './view.ts';
+import { Recent } from './recent.ts';
+import type { States } from './states.ts';
+import { type MessageView, viewIn } from './view.ts';
 
-/** Messages, and events, that a feed keeps at hand for those who keep up; whoever is further behind reads the store. */
-const TAIL = 256;
-/** UTF-16 units of text that they hold at most, earlier texts of messages included, but for the newest. */
-const TAIL_TEXT = 500_000;
+/** Changes that are read back at once; where more were missed, those who follow read them by pages. */
+const MISSED = 256;
+/** Feeds that the slow poll looks at, of those of which nothing is in doubt. */
+const LOOKED_AT = 4;
 /** How often a feed tries to read what belongs to one state. */
 const LOOKS = 5;
 
@@ -21,20 +23,26 @@ export interface Follower<Event> extends AsyncIterableIterator<Event> {
   onNews(listener: () => void): boolean;
 }
 
-/** Waits until the subscriber's socket has room; for those who read history faster than they can take it. */
-export type Drained = () => Promise<void>;
+/** Room for more on a subscriber's socket. */
+export interface Room {
+  /** Whether there is some now. */
+  free(): boolean;
+  /** Resolves when there is some, or the socket has ended. */
+  drained(): Promise<void>;
+}
 
 /** One conversation's log as seen by this process while somebody here follows it. */
 export interface Feed {
   readonly id: ConversationId;
   /** The conversation as of the last read; null before the first. */
   head: Conversation | null;
-  /** The newest messages up to `head.lastSeq` as they are at `head.lastRev`, ascending, without holes. */
-  tail: MessageView[];
-  /** What happened last, up to `head`; kept while somebody follows all of it. */
-  events: ConversationEvent[];
-  /** How many events are not kept any more. */
-  eventsBefore: number;
+  /**
+   * The newest messages up to `head.lastSeq` as they are at `head.lastRev`, ascending, without holes, as far as a
+   * follower has not taken them.
+   */
+  readonly tail: Recent<MessageView>;
+  /** What happened last, up to `head`, as far as a follower has not taken it. */
+  readonly events: Recent<ConversationEvent>;
   /** The newest state in which messages are known, or may be thought, to have changed: what was read before that may be stale. */
   changedAt: number;
   /** The reading under way. */
@@ -42,8 +50,6 @@ export interface Feed {
   /** A wake-up came while reading: read once more. */
   again: boolean;
   readonly followers: Set<Place<unknown>>;
-  /** How many of them follow all that happens. */
-  eventCursors: number;
 }
 
 /** Where somebody begins, and the state in which they were found to be a member. */
@@ -55,25 +61,35 @@ export interface Start {
 /** What all cursors need of their surroundings. */
 export interface Feeds {
   readonly store: Store;
-  readonly onError: (error: unknown) => void;
+  /** A read for a follower failed: it is to be woken to try again. */
+  readonly failed: (feed: Feed, error: unknown) => void;
   readonly leave: (feed: Feed, follower: Place<unknown>) => void;
 }
 
 /**
- * Live delivery by position. A wake-up makes a feed read its log once from where it is; followers are cursors that take
- * from the shared tail, or page through the store when they are behind it. Nothing is queued for anybody.
+ * Live delivery by position. A wake-up takes a feed from its state to the next, by what it says was written or by reading
+ * the log from where the feed is; followers are cursors that take from the shared tail, or page through the store when
+ * they are behind it. Nothing is queued for anybody.
  */
-export function createFeeds(store: Store, onError: (error: unknown) => void) {
+export function createFeeds(store: Store, states: States, onError: (error: unknown) => void) {
   const feeds = new Map<ConversationId, Feed>();
+  /** Feeds that may have missed something: looked at by the slow poll. */
+  const doubted = new Set<ConversationId>();
+  let next = feeds.values();
   const surroundings: Feeds = {
     store,
-    onError,
+    failed,
     leave(feed, follower) {
-      if (feed.followers.delete(follower) && follower instanceof EventCursor) feed.eventCursors--;
+      feed.followers.delete(follower);
       if (feed.followers.size === 0 && feeds.get(feed.id) === feed) feeds.delete(feed.id);
       follower.news.close();
     },
   };
+
+  function failed({ id }: Feed, error: unknown): void {
+    doubted.add(id);
+    onError(error);
+  }
 
   /** Makes a feed look again; resolves when it has. */
   async function read(feed: Feed): Promise<void> {
@@ -87,7 +103,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       let looks = 0;
       while (feed.again) {
         feed.again = false;
-        const head = await store.conversation(feed.id);
+        const head = await states.read(feed.id);
         // A store that was away may show an older state for a moment.
         if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) continue;
         const news = feed.head && (await newsBetween(feed.head, head));
@@ -100,8 +116,7 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
         await advance(feed, head, news);
       }
     } catch (error) {
-      // The slow poll tries again.
-      onError(error);
+      failed(feed, error);
     } finally {
       feed.reading = null;
     }
@@ -111,53 +126,75 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
   async function newsBetween(before: Conversation, head: Conversation): Promise<MessageView[] | null> {
     const steps = head.lastRev - before.lastRev;
     if (steps === 0) return [];
-    if (steps > TAIL) return null;
+    if (steps > MISSED) return null;
     // Where nothing was changed, the new ones are a range of numbers.
     const added = head.lastSeq - before.lastSeq === steps;
     const news = await (added
       ? store.messages(head.id, before.lastSeq + 1, head.lastSeq)
-      : store.changes(head.id, before.lastRev, TAIL));
+      : store.changes(head.id, before.lastRev, MISSED));
     return news.map(viewIn(head));
   }
 
   async function advance(feed: Feed, head: Conversation, news: MessageView[] | null): Promise<void> {
     const before = feed.head;
-    if (!before || !news || news.some(({ rev }) => rev > head.lastRev)) {
-      // What came before is only read where somebody missed it.
-      const from = before ? Math.max(1, head.lastSeq - TAIL + 1) : head.lastSeq + 1;
-      const messages = from > head.lastSeq ? [] : await store.messages(head.id, from, head.lastSeq);
-      feed.tail = newest(messages.map(viewIn(head)));
-      // One that nobody has taken, so that all go to the store.
-      forget(feed, 1);
-      feed.changedAt = head.lastRev;
-    } else {
-      const known = before.lastSeq;
-      const changed = new Map(news.filter(({ seq }) => seq <= known).map((message) => [message.seq, message]));
-      const tail = changed.size > 0 ? feed.tail.map((message) => changed.get(message.seq) ?? message) : feed.tail;
-      const added = news.filter(({ seq }) => seq > known).sort((a, b) => a.seq - b.seq);
-      if (news.length > 0) feed.tail = newest([...tail, ...added]);
-      const events = [...news.map((message) => messageEvent(message, before.lastRev)), ...readsMoved(before, head)];
-      tell(feed, changed.size > 0, events);
-      // One that is new here may have been read before, by whoever reads the store.
-      if (news.some(({ rev, addedRev }) => rev > addedRev)) feed.changedAt = head.lastRev;
-    }
+    if (before && news && !news.some(({ rev }) => rev > head.lastRev)) return goOn(feed, before, head, news);
+    // What came before is only read where a follower missed it.
+    const from = before ? Math.max(1, head.lastSeq - MISSED + 1) : head.lastSeq + 1;
+    const messages = from > head.lastSeq ? [] : await store.messages(head.id, from, head.lastSeq);
+    feed.tail.clear();
+    feed.tail.push(messages.map(viewIn(head)));
+    // One more than there are, so that all go to the store.
+    feed.events.clear(1);
+    feed.changedAt = head.lastRev;
     feed.head = head;
-    for (const { news } of feed.followers) news.notify();
+    notify(feed);
   }
 
-  /** @param changes whether messages are changed: whoever has not taken the events before gets those anew from the store */
+  /** Takes a feed from one state to the next, between which this was added or changed, ascending by `rev`. */
+  function goOn(feed: Feed, before: Conversation, head: Conversation, news: readonly MessageView[]): void {
+    const changed = news.filter(({ seq }) => seq <= before.lastSeq);
+    const added = news.filter(({ seq }) => seq > before.lastSeq);
+    if (changed.length > 0) {
+      const bySeq = new Map(changed.map((message) => [message.seq, message]));
+      feed.tail.replace((message) => bySeq.get(message.seq) ?? message);
+      added.sort((a, b) => a.seq - b.seq);
+    }
+    feed.tail.push(added);
+    const events = [...news.map((message) => messageEvent(message, before.lastRev)), ...readsMoved(before, head)];
+    tell(feed, changed.length > 0, events);
+    // One that is new here may have been read before, by a page of the store.
+    if (news.some(({ rev, addedRev }) => rev > addedRev)) feed.changedAt = head.lastRev;
+    feed.head = head;
+    notify(feed);
+  }
+
+  /** @param changes whether messages are changed: a follower that has not taken the events before reads the store */
   function tell(feed: Feed, changes: boolean, events: readonly ConversationEvent[]): void {
-    if (changes || feed.eventCursors === 0) forget(feed, 0);
-    if (feed.eventCursors === 0) return;
-    const kept = newest([...feed.events, ...events]);
-    feed.eventsBefore += feed.events.length + events.length - kept.length;
-    feed.events = kept;
+    if (changes) feed.events.clear();
+    feed.events.push(events);
   }
 
-  /** Keeps no events: who has not taken them all, and `more` that were not kept, goes to the store. */
-  function forget(feed: Feed, more: number): void {
-    feed.eventsBefore += feed.events.length + more;
-    feed.events = [];
+  /** Lets followers take what there is; what all of them have is kept no longer. */
+  function notify(feed: Feed): void {
+    for (const { news } of feed.followers) news.notify();
+    for (const follower of feed.followers) if (!follower.current) return;
+    feed.tail.clear();
+    feed.events.clear();
+  }
+
+  /** Goes on by what a wake-up says was written, where that follows on the state of the feed. */
+  function goOnBy(feed: Feed, wakeUp: WakeUp, state: Conversation | null): boolean {
+    const { head } = feed;
+    if (!head || !state || feed.reading) return false;
+    if (wakeUp.kind === 'read' && state.lastRev === head.lastRev) goOn(feed, head, state, []);
+    else if (wakeUp.kind === 'log' && wakeUp.write) {
+      const { messages, changed, afterRev } = wakeUp.write;
+      if (head.lastRev >= revAfter(wakeUp.write)) return true;
+      if (head.lastRev !== afterRev || state.lastRev !== revAfter(wakeUp.write)) return false;
+      const news = [...messages, ...changed].map((message) => ({ ...message, conversation: state }));
+      goOn(feed, head, state, changed.length > 0 ? news.sort((a, b) => a.rev - b.rev) : news);
+    } else return wakeUp.kind === 'view';
+    return true;
   }
 
   /** Puts somebody in a feed. `start` is called once they are registered; what it throws takes them out again. */
@@ -166,12 +203,13 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     make: (feed: Feed) => F,
     start: (follower: F) => Promise<Start>,
   ): Promise<F> {
-    const empty = { head: null, tail: [], events: [], eventsBefore: 0, changedAt: 0, reading: null, again: false };
-    const feed: Feed = feeds.get(id) ?? { id, ...empty, followers: new Set(), eventCursors: 0 };
+    const feed: Feed = feeds.get(id) ?? {
+      ...{ id, head: null, tail: new Recent(), events: new Recent(), changedAt: 0, reading: null, again: false },
+      followers: new Set(),
+    };
     feeds.set(id, feed);
     const follower = make(feed);
     feed.followers.add(follower);
-    if (follower instanceof EventCursor) feed.eventCursors++;
     try {
       const { lastRev } = await start(follower);
       // In an older state they may not be a member yet.
@@ -184,21 +222,40 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
   }
 
   return {
-    /** Makes the feed of this conversation, if there is one, look again. */
-    wake(id: ConversationId): void {
-      const feed = feeds.get(id);
-      if (feed) void read(feed);
+    /** Takes the feed of this conversation, if there is one, on; `state` is what the wake-up leaves, where that is known. */
+    wake(wakeUp: Exclude<WakeUp, Typing>, state: Conversation | null): void {
+      const feed = feeds.get(wakeUp.conversation);
+      if (feed && !goOnBy(feed, wakeUp, state)) void read(feed);
     },
+    /** A change may have been missed: the slow poll looks. */
+    doubt: (id: ConversationId): void => void doubted.add(id),
     /** Tells of somebody who types. */
     tellTyping({ conversation, member, typing }: Omit<Typing, 'kind'>): void {
       const feed = feeds.get(conversation);
       if (!feed) return;
       tell(feed, false, [{ __typename: 'Typing', member, typing }]);
-      for (const { news } of feed.followers) news.notify();
+      notify(feed);
     },
-    /** The slow poll: makes every feed look again, for wake-ups that got lost. */
+    /** Wake-ups were lost: makes every feed look again. */
     wakeAll(): void {
       for (const feed of feeds.values()) void read(feed);
+    },
+    /** The slow poll: looks at what is in doubt, and at a few others in turn. */
+    poll(): void {
+      const looked = new Set(doubted);
+      doubted.clear();
+      for (let i = 0; i < Math.min(LOOKED_AT, feeds.size); i++) {
+        let { done, value } = next.next();
+        if (done) {
+          next = feeds.values();
+          ({ done, value } = next.next());
+        }
+        if (value) looked.add(value.id);
+      }
+      for (const id of looked) {
+        const feed = feeds.get(id);
+        if (feed) void read(feed);
+      }
     },
     /** Followers now registered, over all conversations. */
     size(): number {
@@ -213,12 +270,12 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     follow(
       id: ConversationId,
       viewer: Viewer,
-      drained: Drained,
+      room: Room,
       start: () => Promise<Start>,
     ): Promise<Follower<MessageView>> {
       return enter(
         id,
-        (feed) => new Cursor(surroundings, feed, viewer, drained),
+        (feed) => new Cursor(surroundings, feed, viewer, room),
         async (follower) => {
           const begun = await start();
           follower.seq = begun.position;
@@ -230,13 +287,13 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
     followEvents(
       id: ConversationId,
       viewer: Viewer,
-      drained: Drained,
+      room: Room,
       resumes: boolean,
       start: () => Promise<Start>,
     ): Promise<Follower<ConversationEvent>> {
       return enter(
         id,
-        (feed) => new EventCursor(surroundings, feed, viewer, drained),
+        (feed) => new EventCursor(surroundings, feed, viewer, room),
         async (follower) => {
           const begun = await start();
           follower.resumes = resumes;
@@ -246,20 +303,4 @@ export function createFeeds(store: Store, onError: (error: unknown) => void) {
       );
     },
   };
-}
-
-/** The end of a list that a feed keeps. */
-function newest<T extends MessageView | ConversationEvent>(entries: readonly T[]): T[] {
-  let from = entries.length;
-  for (let text = 0; from > Math.max(0, entries.length - TAIL); from--) {
-    text += lengthOf(entries[from - 1]);
-    if (text > TAIL_TEXT && from < entries.length) break;
-  }
-  return entries.slice(from);
-}
-
-function lengthOf(entry: MessageView | ConversationEvent | undefined): number {
-  if (!entry) return 0;
-  if ('__typename' in entry) return 'message' in entry ? textLength(entry.message) : 0;
-  return textLength(entry);
 }

@@ -1,6 +1,6 @@
 import type { Conversation, Message, Viewer } from '../model.ts';
 import { may, type Operation } from './access.ts';
-import type { Drained, Feed, Feeds, Follower } from './feed.ts';
+import type { Feed, Feeds, Follower, Room } from './feed.ts';
 import { Signal } from './signal.ts';
 import { type MessageView, textLength, viewIn } from './view.ts';
 
@@ -26,7 +26,7 @@ export abstract class Place<Event> implements Follower<Event> {
   /** What was read from the store and not yet taken. */
   protected page: Event[] = [];
   readonly #feeds: Feeds;
-  readonly #drained: Drained;
+  readonly #room: Room;
   readonly #operation: Operation;
   /** Messages the next read is to bring: fewer where texts are long. */
   #size = FIRST_PAGE;
@@ -36,15 +36,17 @@ export abstract class Place<Event> implements Follower<Event> {
   #judged: Conversation | null = null;
   #present = false;
 
-  constructor(operation: Operation, feeds: Feeds, feed: Feed, viewer: Viewer, drained: Drained) {
+  constructor(operation: Operation, feeds: Feeds, feed: Feed, viewer: Viewer, room: Room) {
     this.#operation = operation;
     this.#feeds = feeds;
     this.feed = feed;
     this.viewer = viewer;
-    this.#drained = drained;
+    this.#room = room;
   }
 
   abstract take(): Event | undefined;
+  /** Whether all that the feed keeps was taken, or never will be. */
+  abstract get current(): boolean;
   abstract onNews(listener: () => void): boolean;
 
   /** Takes the next of the page. */
@@ -59,7 +61,7 @@ export abstract class Place<Event> implements Follower<Event> {
     while (!this.news.closed) {
       // Once for each event: else who is slow would never get what others keep changing.
       if (this.page.length > 0 && !hasRoom) {
-        await this.#room();
+        await this.#hasRoom();
         hasRoom = true;
       }
       const { head } = this.feed;
@@ -107,7 +109,7 @@ export abstract class Place<Event> implements Follower<Event> {
       this.#readAt = head.lastRev;
       return { messages: messages.slice(0, fitting).map(viewIn(head)), cut: cut || messages.length === size };
     } catch (error) {
-      this.#feeds.onError(error);
+      this.#feeds.failed(this.feed, error);
       return null;
     }
   }
@@ -117,13 +119,13 @@ export abstract class Place<Event> implements Follower<Event> {
   }
 
   /** Waits until the subscriber's socket has room; no longer than the viewer is a member. */
-  async #room(): Promise<void> {
+  async #hasRoom(): Promise<void> {
     let waits = true;
     const done = () => {
       waits = false;
       this.news.notify();
     };
-    this.#drained().then(done, done);
+    this.#room.drained().then(done, done);
     while (waits && !this.news.closed && this.feed.head && this.mayRead(this.feed.head)) await this.news.wait();
   }
 }

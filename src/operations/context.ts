@@ -1,19 +1,17 @@
 import type { Chat } from '../chat/chat.ts';
 import { unauthenticated } from '../chat/errors.ts';
-import type { Drained } from '../chat/feed.ts';
+import type { Room } from '../chat/feed.ts';
 import type { Conversation, Viewer } from '../model.ts';
 import type { Decision } from '../observe.ts';
 
 /** Told of each decision about a caller. */
 export type Audit = (decision: Decision) => void;
 
-/** What an operation runs with, whatever transport brought it. */
-export interface Context {
+/** What an operation runs with, whatever transport brought it; the room is that of the client's socket. */
+export interface Context extends Room {
   readonly chat: Chat;
   /** Null for requests without a credential. */
   readonly viewer: Viewer | null;
-  /** Resolves when the client's socket has room for more. */
-  readonly drained: Drained;
   readonly audit: Audit;
   /** Counts bytes of the answer while it is made. @throws ChatError BAD_USER_INPUT where it becomes too large */
   readonly spend?: (bytes: number) => void;

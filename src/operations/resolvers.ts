@@ -74,16 +74,16 @@ export const resolvers: Resolvers = {
   Subscription: {
     messageAdded: {
       subscribe: (_, { conversationId, afterSeq }, context) =>
-        context.chat.follow(signedIn(context), conversationId, afterSeq ?? null, context.drained),
+        context.chat.follow(signedIn(context), conversationId, afterSeq ?? null, context),
       resolve: (message: MessageView) => message,
     },
     conversationEvents: {
       subscribe: (_, { conversationId, afterRev }, context) =>
-        context.chat.followEvents(signedIn(context), conversationId, afterRev ?? null, context.drained),
+        context.chat.followEvents(signedIn(context), conversationId, afterRev ?? null, context),
       resolve: (event: ConversationEvent) => event,
     },
     chatListChanged: {
-      subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context), context.drained),
+      subscribe: (_, _args, context) => context.chat.followChatList(signedIn(context), context),
       resolve: (conversation: Conversation) => conversation,
     },
   },

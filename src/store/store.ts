@@ -113,9 +113,10 @@ export interface Store {
   tellTyping(typing: Typing): Promise<void>;
 
   /**
-   * Calls the listener after a conversation changed, in this process or another. A hint: it may come late, twice or
-   * not at all, and carries no truth. Null says that hints were lost: anything may have changed. Returns a function
-   * that ends it.
+   * Calls the listener after a conversation changed, in this process or another; after a change by this process before
+   * the call that made it resolves. It may come late, twice or in another order than the changes: what it says holds
+   * for who knows the state it goes on from. Null says that wake-ups were lost: anything may have changed. Returns a
+   * function that ends it.
    */
   watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
@@ -126,10 +127,12 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** "Look again": the log of the conversation grew or changed. */
+/** The log of the conversation grew or changed. */
 interface Changed {
   readonly kind: 'log';
   readonly conversation: ConversationId;
+  /** What was written, now durable; null where that is to be read. What it holds is not to be changed. */
+  readonly write: Write | null;
   /** The members who left with this change; absent where none did. */
   readonly left?: readonly EmailAddress[];
 }
@@ -268,14 +271,14 @@ export interface SearchPage<M = Message> {
   readonly hasPreviousPage: boolean;
 }
 
-/** The members who leave with a write. */
-export function leavers({ members }: Pick<Write, 'members'>): EmailAddress[] {
-  return members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
-}
-
-/** The wake-up for a change of a log. */
-export function logChanged(conversation: ConversationId, left: readonly EmailAddress[]): WakeUp {
-  return { kind: 'log', conversation, ...(left.length > 0 && { left }) };
+/** The wake-up for a change of a log; the members are known even where the whole write is not. */
+export function logChanged(
+  conversation: ConversationId,
+  write: Write | null,
+  members: readonly MemberChange[] = write?.members ?? [],
+): WakeUp {
+  const left = members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
+  return { kind: 'log', conversation, write, ...(left.length > 0 && { left }) };
 }
 
 /** The `lastRev` that a write leaves. */

@@ -275,6 +275,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       context: {
         chat,
         viewer: null,
+        free: () => socket.free(),
         drained: () => socket.drained(),
         audit: (decision) => audit(asker(extra), decision),
       },

@@ -12,6 +12,7 @@ import {
   visit,
   visitWithTypeInfo,
 } from 'graphql';
+import type { Room } from '../chat/feed.ts';
 import type { Context } from '../operations/context.ts';
 import { createResponseBudget, LARGE_BYTES, type ResponseBudget, writeJson } from './response-writer.ts';
 import { isMarked, type Split, splitSubscription } from './split-selection.ts';
@@ -299,15 +300,17 @@ function findDependencies(schema: GraphQLSchema, document: DocumentNode): Depend
 /** The context of an event that is executed for more than one subscription. */
 type ContextOf = (context: unknown, budget: ResponseBudget) => Context;
 
+const NO_SOCKET: Room = { free: () => true, drained: async () => {} };
+
 const forViewer: ContextOf = (context, { spend }) => {
   const { chat, viewer } = context as Context;
-  return { chat, viewer, spend, drained: async () => {}, audit() {} };
+  return { chat, viewer, spend, ...NO_SOCKET, audit() {} };
 };
 
 const forNobody: ContextOf = (context, { spend }) => ({
   chat: (context as Context).chat,
   spend,
-  drained: async () => {},
+  ...NO_SOCKET,
   audit() {},
   get viewer() {
     return noViewer();

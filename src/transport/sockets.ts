@@ -44,6 +44,8 @@ export interface Socket {
   onMessage(receive: Receive): void;
   /** While it is held, by one or by many, nothing is called back for, and the client is read no further. */
   hold(held: boolean): void;
+  /** Whether little is unsent and nothing waits for that, or the socket ended. */
+  free(): boolean;
   /** Resolves when little is unsent, or the socket ended. */
   drained(): Promise<void>;
   /** Ends the socket at once: nothing that the client still sends is read. */
@@ -151,6 +153,10 @@ class OpenSocket implements Socket {
   /** Reads no more of what the client sends, and resolves when all that was read is handed on. */
   async stop(): Promise<void> {
     if (!this.#ended) await this.#inbox?.stop();
+  }
+
+  free(): boolean {
+    return this.ended || (this.#drainListeners.length === 0 && this.#unsent() < this.#shared.unsentBytes / 4);
   }
 
   async drained(): Promise<void> {

@@ -94,7 +94,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
         const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
         const result = await gate.run(
           { query: document, variables, operationName, wanted },
-          { chat, viewer, drained, audit: (decision) => audit(asker, decision) },
+          { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
         );
         if ('deliver' in result) throw new Error('only subscriptions have events');
         return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createChatListFeeds } from '../../src/chat/chat-list-feed.ts';
+import type { Room } from '../../src/chat/feed.ts';
+import { createStates } from '../../src/chat/states.ts';
 import type { Conversation, EmailAddress } from '../../src/model.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -10,16 +12,25 @@ import { startServer } from '../support/server.ts';
 const viewer = (email: EmailAddress) => ({ email, role: null });
 
 /** Followers of a store's chat lists that are told of each of its writes. */
-async function followed(store: Store) {
-  const lists = createChatListFeeds(store, Date.now, (error) => {
+async function followed(store: Store, readsBack = false) {
+  const states = createStates(store);
+  const lists = createChatListFeeds(store, states, Date.now, (error) => {
     throw error;
   });
-  store.watch((wakeUp) => wakeUp && void lists.wake(wakeUp));
+  store.watch((wakeUp) => {
+    if (!wakeUp || wakeUp.kind === 'typing') return;
+    const told = readsBack && wakeUp.kind === 'log' ? { ...wakeUp, write: null } : wakeUp;
+    void lists.wake(told, states.wake(told));
+  });
   return lists;
 }
+const ROOM: Room = { free: () => true, drained: async () => {} };
 
 describe('changes of the chat list', () => {
-  test('are one object for all followers, read once', async () => {
+  test.each([
+    ['said by the wake-up', 0],
+    ['read once', 1],
+  ])('are one object for all followers, %s', async (how, times) => {
     const store = await openSqlite(':memory:');
     let reads = 0;
     const conversation: Store['conversation'] = async (id) => {
@@ -27,11 +38,11 @@ describe('changes of the chat list', () => {
       const found = await store.conversation(id);
       return found && { ...found };
     };
-    const lists = await followed({ ...store, conversation });
-    const followers = [ANN, BOB, BOB].map((email) => lists.follow(viewer(email), async () => {}));
+    const lists = await followed({ ...store, conversation }, how === 'read once');
+    const followers = [ANN, BOB, BOB].map((email) => lists.follow(viewer(email), ROOM));
     await store.write(writeOf('c', [ANN, BOB], 0));
     const told = await Promise.all(followers.map(async (follower) => (await follower.next()).value as Conversation));
-    expect(reads).toBe(1);
+    expect(reads).toBe(times);
     expect(new Set(told).size).toBe(1);
     await store.close();
   });
@@ -49,7 +60,7 @@ describe('changes of the chat list', () => {
         drain = resolve;
         asked();
       });
-    const follower = lists.follow(viewer(BOB), drained);
+    const follower = lists.follow(viewer(BOB), { free: () => false, drained });
     const first = follower.next();
     await store.write(writeOf('c', [ANN, BOB], 0));
     await waiting;

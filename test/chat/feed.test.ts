@@ -185,28 +185,32 @@ test('a position that only another instance knows of yet is looked for before it
   expect((await bob.subscribe(ADDED, { id, after: 4 }).next())?.errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
 });
 
-test('a subscriber who is no member any more is told nothing, and the stream ends', async () => {
-  const store = await openSqlite(':memory:');
-  let left = false;
-  const conversation: typeof store.conversation = async (id, reader) => {
-    const found = await store.conversation(id, reader);
-    if (!found || !left) return found;
-    const members = [...found.members].map(
-      ([email, member]) => [email, email === BOB ? { ...member, leftAt: 1 } : member] as const,
+test.each(['is said by the wake-up', 'is read', 'is found by the slow poll'])(
+  'a subscriber who is no member any more, which %s, is told nothing, and the stream ends',
+  async (how) => {
+    const store = await openSqlite(':memory:');
+    const watch: typeof store.watch = (listener) =>
+      store.watch((wakeUp) => {
+        if (how === 'is said by the wake-up') listener(wakeUp);
+        else if (how === 'is read' && wakeUp?.kind === 'log') listener({ ...wakeUp, write: null });
+      });
+    const { ws, server } = await startServer({}, { store: { ...store, watch } });
+    const [ann, bob] = [await connectGraphql(ws, `${ANN}:BANK`), await connectGraphql(ws, BOB)];
+    const id = await say(ann, 'c', 'm1');
+    const events = bob.subscribe(ADDED, { id, after: 0 });
+    expect((await events.next())?.data.messageAdded.seq).toBe(1);
+    await ann.run(
+      'mutation ($input: UpdateConversationInput!) { updateConversation(input: $input) { conversation { id } } }',
+      {
+        input: { conversationId: id, removeMembers: [BOB] },
+      },
     );
-    return { ...found, members: new Map(members) };
-  };
-  const { ws, server } = await startServer({}, { store: { ...store, conversation } });
-  const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
-  const id = await say(ann, 'c', 'm1');
-  const events = bob.subscribe(ADDED, { id, after: 0 });
-  expect((await events.next())?.data.messageAdded.seq).toBe(1);
-  left = true;
-  await say(ann, 'c', 'm2');
-  expect(await events.next()).toBeNull();
-  expect((await bob.subscribe(ADDED, { id }).next())?.errors?.[0]?.extensions.code).toBe('NOT_FOUND');
-  await expect.poll(() => server.subscriptions()).toBe(0);
-});
+    await say(ann, 'c', 'm2');
+    expect(await events.next()).toBeNull();
+    expect((await bob.subscribe(ADDED, { id }).next())?.errors?.[0]?.extensions.code).toBe('NOT_FOUND');
+    await expect.poll(() => server.subscriptions()).toBe(0);
+  },
+);
 
 describe('a store that is away', () => {
   const CHANGED = 'subscription { chatListChanged { lastSeq } }';

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createAppender } from '../../src/chat/appender.ts';
 import type { Intent } from '../../src/chat/intent.ts';
+import { createStates } from '../../src/chat/states.ts';
 import { conversationId } from '../../src/model.ts';
 import { createMetrics } from '../../src/observe.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
@@ -9,7 +10,7 @@ import { ANN, BOB, CAT } from '../store/writes.ts';
 
 const KEY = { configId: 'c', members: [ANN, BOB] };
 
-test('what a batch is decided to come to is what the store comes to', async () => {
+test('what a batch is decided to come to is what the store comes to, and is known without asking it', async () => {
   const who = fc.constantFrom(ANN, BOB, CAT);
   const intent = fc.oneof(
     fc.record({ kind: fc.constant('send' as const), by: who, count: fc.integer({ min: 1, max: 3 }) }),
@@ -21,9 +22,16 @@ test('what a batch is decided to come to is what the store comes to', async () =
   await fc.assert(
     fc.asyncProperty(fc.array(batch, { maxLength: 5 }), async (batches) => {
       const store = await openSqlite(':memory:');
-      const appender = createAppender(store, () => 1000, createMetrics());
+      const states = createStates(store);
+      const appender = createAppender(
+        store,
+        states,
+        () => 1000,
+        createMetrics(),
+        () => {},
+      );
       const id = conversationId(KEY);
-      store.watch(appender.wake);
+      store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
       for (const { intents, reader, archives } of batches) {
         const decided = await Promise.allSettled(
           intents.map((one) => {
@@ -47,7 +55,9 @@ test('what a batch is decided to come to is what the store comes to', async () =
         for (const outcome of decided) {
           if (outcome.status === 'fulfilled') expect(outcome.value.conversation).toEqual(state);
         }
+        expect(states.known(id)).toEqual(state);
         if (state) await store.moveRead(id, reader, state.lastSeq, null);
+        expect(states.known(id)).toEqual(await store.conversation(id));
         await store.setView(id, archives, { archived: true });
       }
       await store.close();

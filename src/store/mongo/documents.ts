@@ -10,8 +10,9 @@ import {
   type Member,
   type Message,
   messageId,
+  type Role,
 } from '../../model.ts';
-import { firstOf, type ReadMoved } from '../store.ts';
+import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../words.ts';
 
 /**
@@ -37,16 +38,18 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   readonly read?: Pick<ReadMoved, 'member' | 'readSeq' | 'seen' | 'changes' | 'role'> & { readonly mark: ObjectId };
   /** Whose own view changed last, for the change stream. */
   readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
-  /** JSON of `LastLeft`, for the change stream: a text, as only of that a change is always told whole. */
-  readonly left?: string;
+  /** JSON of `LastWrite`, for the change stream: a text, as only of that a change is always told whole. */
+  readonly written?: string;
   /** Who typed last, for the change stream: no reader of the conversation looks at it. */
   readonly typing?: { readonly by: EmailAddress; readonly on: boolean; readonly mark: ObjectId };
 }
 
-/** Who left last, and the `lastRev` of the write they left with. */
-export interface LastLeft {
+/** What was written last, but for the messages, which are the last of `tail` and `changed`. */
+export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
+  readonly afterRev: number;
+  /** The `lastRev` that it left. */
   readonly rev: number;
-  readonly emails: readonly EmailAddress[];
+  readonly roles?: readonly (readonly [EmailAddress, Role])[];
 }
 
 /** One entry of a log. */
@@ -133,6 +136,39 @@ export function toMessage(document: MessageDocument): Message {
   return { ...message, conversationId: conversation, clientId, addedRev, redactionReason, firstTextHash };
 }
 
+/** What the change stream is to tell of a write; what it leaves as it was is left out. */
+export function toWritten(write: Write): string {
+  const { afterRev, state, members, roles } = write;
+  const last: LastWrite = {
+    ...{ afterRev, rev: revAfter(write) },
+    ...(state && { state }),
+    ...(members.length > 0 && { members }),
+    ...(roles.size > 0 && { roles: [...roles] }),
+  };
+  return JSON.stringify(last);
+}
+
+/** The last write to a conversation, by what its document holds; null where that does not say. */
+export function lastWriteOf({ lastRev, written }: Partial<ConversationDocument>): LastWrite | null {
+  const last: LastWrite | null = written === undefined ? null : JSON.parse(written);
+  return last?.rev === lastRev ? last : null;
+}
+
+/** The whole of it; null where the messages are not told of whole. */
+export function toWrite(
+  conversation: ConversationId,
+  { afterRev, state = null, members = [], roles = [] }: LastWrite,
+  { tail, changed = [] }: Partial<ConversationDocument>,
+): Write | null {
+  if (!Array.isArray(tail) || !Array.isArray(changed)) return null;
+  const newest = (documents: readonly MessageDocument[]) =>
+    documents.filter((document) => document.rev > afterRev).map(toMessage);
+  return {
+    ...{ conversation, afterRev, opening: null, state, members, roles: new Map(roles) },
+    ...{ messages: newest(tail), changed: newest(changed) },
+  };
+}
+
 /** The document as it is kept in `messages`. */
 export function searchable(document: MessageDocument): MessageDocument {
   const words = document.counts ? wordsOf(document.text) : [];
@@ -145,7 +181,7 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 }
 
 export function toConversation(document: ConversationDocument): Conversation {
-  const { _id, tail, changed, read, view, left, typing, members, ...rest } = document;
+  const { _id, tail, changed, read, view, written, typing, members, ...rest } = document;
   const { lastSeq } = rest;
   // Members who joined at the same instant by different writes may be stored in another order.
   const byEmail = new Map(inOrder(members).map((member) => [member.email, member]));

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
-import { leavers, logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
 import { backfillCounters } from './backfill-counters.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
@@ -83,7 +83,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
 
     async write(write) {
       const written = await writer.write(write);
-      if (written) wake(logChanged(write.conversation, leavers(write)), String(revAfter(write)));
+      if (written) wake(logChanged(write.conversation, write), String(revAfter(write)));
       return written;
     },
 

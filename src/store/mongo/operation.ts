@@ -1,8 +1,8 @@
 import type { AnyBulkWriteOperation, Document } from 'mongodb';
 import { type EmailAddress, inOrder, newMember } from '../../model.ts';
 import { countsOf } from '../counts.ts';
-import { leavers, revAfter, type Write } from '../store.ts';
-import type { ConversationDocument, LastLeft, MessageDocument } from './documents.ts';
+import { revAfter, type Write } from '../store.ts';
+import { type ConversationDocument, type MessageDocument, toWritten } from './documents.ts';
 
 /** A write, and what its conversation's document is to carry. */
 interface Written {
@@ -25,6 +25,7 @@ export function operation({
   const newest = documents.at(-1);
   const log = {
     lastRev: revAfter(write),
+    written: toWritten(write),
     tail: [...carried.tail, ...documents],
     changed: [...carried.changed, ...changed],
   };
@@ -39,11 +40,8 @@ export function operation({
   const { counted, sent, redacted } = countsOf(write);
   // Only here is what is set computed from what is there: it costs the whole document in the oplog.
   if (members.length > 0 || redacted.length > 0) {
-    const emails = leavers(write);
-    const left: LastLeft = { rev: log.lastRev, emails };
-    const state = literal({ ...set, ...(emails.length > 0 && { left: JSON.stringify(left) }) });
     const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, spoken) };
-    return { updateOne: { filter, update: [{ $set: { ...state, ...computed } }] } };
+    return { updateOne: { filter, update: [{ $set: { ...literal(set), ...computed } }] } };
   }
   const known = [...roles].map(([email, role], i) => ({ name: `m${i}`, email, role }));
   const senders = [...sent].map(([email, more], i) => ({ name: `s${i}`, email, more }));

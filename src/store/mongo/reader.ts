@@ -22,7 +22,7 @@ import { createSearch } from './search.ts';
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
 /** Of a conversation's document, what its state is; of its log the last message at most. */
-const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, left: 0, typing: 0 } as const;
+const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
 
 /** What a member has seen of a log that has had so many `changes`. */
 export interface SeenAt {

@@ -1,13 +1,16 @@
 import { setTimeout } from 'node:timers/promises';
 import type { ChangeStream, ChangeStreamDocument, Collection } from 'mongodb';
-import type { EmailAddress } from '../../model.ts';
+import type { ConversationId } from '../../model.ts';
 import { logChanged, type WakeUp } from '../store.ts';
-import type { ConversationDocument, LastLeft } from './documents.ts';
+import { type ConversationDocument, lastWriteOf, toWrite } from './documents.ts';
 
 /** Before a stream that broke is opened again, in milliseconds. */
 const REOPEN_MS = 250;
 /** How long the server holds an answer back that has no news, in milliseconds: a stop waits for it too. */
 const AWAIT_MS = 200;
+
+/** The fields of a document that say what was written to its log. */
+const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
@@ -25,19 +28,25 @@ export function watchConversations(
 
   function tell(change: ChangeStreamDocument<ConversationDocument>): void {
     if (change.operationType === 'insert' || change.operationType === 'replace') {
-      const { lastRev, left } = change.fullDocument;
-      wake(logChanged(change.documentKey._id, leftAt(lastRev, left)), String(lastRev));
+      tellOfLog(change.documentKey._id, change.fullDocument);
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
-      const { read, view, left, typing, lastRev } = change.updateDescription.updatedFields ?? {};
+      const fields = change.updateDescription.updatedFields ?? {};
+      const { read, view, typing } = fields;
       if (read) {
         const { mark, ...moved } = read;
         wake({ kind: 'read', conversation, ...moved }, String(mark));
       }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
-      if (lastRev) wake(logChanged(conversation, leftAt(lastRev, left)), String(lastRev));
+      if (fields.lastRev) tellOfLog(conversation, fields);
     }
+  }
+
+  function tellOfLog(conversation: ConversationId, document: Partial<ConversationDocument>): void {
+    const last = lastWriteOf(document);
+    const write = last && toWrite(conversation, last, document);
+    wake(logChanged(conversation, write, last?.members), String(document.lastRev));
   }
 
   const following = (async () => {
@@ -51,13 +60,8 @@ export function watchConversations(
               $project: {
                 documentKey: 1,
                 operationType: 1,
-                'fullDocument.lastRev': 1,
-                'fullDocument.left': 1,
-                'updateDescription.updatedFields.lastRev': 1,
-                'updateDescription.updatedFields.read': 1,
-                'updateDescription.updatedFields.view': 1,
-                'updateDescription.updatedFields.left': 1,
-                'updateDescription.updatedFields.typing': 1,
+                ...told('fullDocument', LOG),
+                ...told('updateDescription.updatedFields', [...LOG, 'read', 'view', 'typing']),
               },
             },
           ],
@@ -86,8 +90,7 @@ export function watchConversations(
   };
 }
 
-/** The members who left with the write of this `lastRev`. */
-function leftAt(lastRev: number, left: string | undefined): readonly EmailAddress[] {
-  const { rev, emails }: LastLeft = left === undefined ? { rev: 0, emails: [] } : JSON.parse(left);
-  return rev === lastRev ? emails : [];
+/** A projection to these fields of a part of the event. */
+function told(part: string, fields: readonly string[]): Record<string, 1> {
+  return Object.fromEntries(fields.map((field) => [`${part}.${field}`, 1]));
 }

@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
-import { leavers, logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
@@ -106,9 +106,10 @@ function createStore(db: Database.Database, backend: Backend): Store {
         searching.delete(result);
       }
     },
-    async write({ roles, ...write }) {
-      const { changed } = await execute({ kind: 'write', write, roles: [...roles] });
-      if (changed) wake(logChanged(write.conversation, leavers(write)));
+    async write(write) {
+      const { roles, ...rest } = write;
+      const { changed } = await execute({ kind: 'write', write: rest, roles: [...roles] });
+      if (changed) wake(logChanged(write.conversation, write));
       return changed;
     },
     async moveRead(id, reader, seq, role) {

@@ -40,7 +40,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     const { viewer, email, spelling, live, from } = connection;
     const asker: Asker = { who: email, from, over: 'legacy' };
     const context: Context = {
-      ...{ chat, viewer, drained: () => socket.drained() },
+      ...{ chat, viewer, free: () => socket.free(), drained: () => socket.drained() },
       audit: (decision) => audit(asker, decision),
     };
     const client: LegacyClient = { email, spelling, pageSize, maxBytes: limits.responseBytes, run };
