@@ -1,0 +1,83 @@
+import { randomUUID } from 'node:crypto';
+import { describe, expect, inject, test } from 'vitest';
+import { createAppender } from '../../src/chat/appender.ts';
+import { createStates } from '../../src/chat/states.ts';
+import { conversationId, type EmailAddress } from '../../src/model.ts';
+import { createMetrics } from '../../src/observe.ts';
+import { openMongo } from '../../src/store/mongo/mongo.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import type { Store } from '../../src/store/store.ts';
+import { ANN, BOB, CAT } from '../store/writes.ts';
+
+const replicaSet = inject('replicaSet');
+const KEY = { configId: 'c', members: [ANN, BOB] };
+const ID = conversationId(KEY);
+
+/** What an instance does with a store, and how often it asked it for the conversation. */
+function instance(store: Store) {
+  let reads = 0;
+  const counting: Store = {
+    ...store,
+    conversation: (...args) => {
+      reads++;
+      return store.conversation(...args);
+    },
+  };
+  const states = createStates(counting);
+  const appender = createAppender(counting, states, Date.now, createMetrics(), () => {});
+  store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
+  const about = (email: EmailAddress) => ({ conversation: ID, viewer: { email, role: 'BANK' as const } });
+  return {
+    states,
+    reads: () => reads,
+    send: (email: EmailAddress, text = 'x') =>
+      appender.write({
+        ...{ ...about(email), kind: 'send', drafts: [{ text, clientId: null, replyToSeq: null }] },
+        opening: { ...KEY, subject: null, party: null },
+      }),
+    redact: (seq: number) => appender.write({ ...about(ANN), kind: 'redact', seq, reason: 'x' }),
+    letIn: (email: EmailAddress) =>
+      appender.write({
+        ...{ ...about(ANN), kind: 'update', status: null, assignee: undefined },
+        ...{ addLabels: [], removeLabels: [], addMembers: [email], removeMembers: [] },
+      }),
+    read: async (email: EmailAddress) => {
+      const known = (await store.conversation(ID)) ?? undefined;
+      await store.moveRead(ID, email, known?.lastSeq ?? 0, null, known);
+    },
+  };
+}
+
+test('what was written and read is known without asking the store', async () => {
+  const store = await openSqlite(':memory:');
+  const { states, reads, send, redact, letIn, read } = instance(store);
+  await send(ANN);
+  const before = reads();
+  for (let i = 0; i < 20; i++) await Promise.all([send(ANN), send(BOB), read(BOB)]);
+  await letIn(CAT);
+  await redact(3);
+  await read(CAT);
+  expect(states.known(ID)).toEqual(await store.conversation(ID));
+  expect(reads()).toBe(before);
+  await store.close();
+});
+
+describe.runIf(replicaSet)('on a replica set', () => {
+  test('what one of two instances writes and reads the other knows as the store has it', async () => {
+    const url = String(replicaSet).replace(/\/(?=\?|$)/, `/states-${randomUUID()}`);
+    const stores = [await openMongo(url), await openMongo(url)];
+    const [one, two] = stores.map(instance);
+    if (!one || !two) throw new Error('both were just opened');
+    await one.send(ANN);
+    for (let i = 0; i < 30; i++) {
+      // At the same time: each may be the one that has to decide again.
+      await Promise.all([one.send(ANN), two.send(BOB), one.read(BOB), two.read(ANN)]);
+      if (i % 5 === 0) await Promise.all([one.redact(i + 2), two.letIn(CAT), two.read(CAT)]);
+    }
+    await two.send(ANN);
+    const [first] = stores;
+    const truth = await first?.conversation(ID);
+    for (const { states } of [one, two]) await expect.poll(() => states.known(ID)).toEqual(truth);
+    await Promise.all(stores.map((store) => store.close()));
+  });
+});
