@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createAppender } from '../../src/chat/appender.ts';
 import type { Intent } from '../../src/chat/intent.ts';
 import { createStates } from '../../src/chat/states.ts';
-import { conversationId } from '../../src/model.ts';
+import { conversationId, countsAsUnread } from '../../src/model.ts';
 import { createMetrics } from '../../src/observe.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT } from '../store/writes.ts';
@@ -56,6 +56,12 @@ test('what a batch is decided to come to is what the store comes to, and is know
           if (outcome.status === 'fulfilled') expect(outcome.value.conversation).toEqual(state);
         }
         expect(states.known(id)).toEqual(state);
+        const counting = (await store.messages(id, 1, state?.lastSeq ?? 0)).filter(countsAsUnread);
+        for (const { email, readSeq, sent, seen } of state?.members.values() ?? []) {
+          const others = counting.filter(({ sender }) => sender !== email);
+          const expected = [counting.length - others.length, others.filter(({ seq }) => seq <= readSeq).length];
+          expect([sent, seen]).toEqual(expected);
+        }
         if (state) await store.moveRead(id, reader, state.lastSeq, null);
         expect(states.known(id)).toEqual(await store.conversation(id));
         await store.setView(id, archives, { archived: true });

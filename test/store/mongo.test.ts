@@ -410,6 +410,20 @@ describe.runIf(replicaSet)('on a replica set', () => {
       }
     });
 
+    test('to nothing is not counted as seen by a read position that was decided on before', async () => {
+      const { one, two, three } = await open();
+      for (const seq of [1, 2, 3]) {
+        const known = await one.conversation(id);
+        if (!known) throw new Error('it was written');
+        await change(two, seq, redacted);
+        await three.moveRead(id, BOB, known.lastSeq, null, known);
+        const head = await one.conversation(id);
+        expect(head?.members.get(BOB)).toMatchObject({ readSeq: known.lastSeq, seen: known.lastSeq - seq });
+        const { lastSeq = 0, lastRev = 0 } = head ?? {};
+        await one.write(writeOn({ id, lastRev }, { messages: [message(id, lastSeq + 1, { rev: lastRev + 1 })] }));
+      }
+    });
+
     test('to nothing is in no document', async () => {
       const { one, two, three, db } = await open();
       await change(one, 3, (before, rev) => edited(before, rev, 'hidden-4711'));
