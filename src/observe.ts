@@ -129,6 +129,8 @@ export interface Metrics {
   droppedLogLine(): void;
   /** `count` is asked at each scrape. */
   countSubscriptions(count: () => number): void;
+  /** The same, for messages that are not in the search index yet. */
+  countSearchLag(count: () => number): void;
   /** The Prometheus text exposition format and its content type. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }
@@ -177,6 +179,14 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     help: 'Log lines dropped because the standard output takes none.',
     registers,
   });
+  const ask = (name: string, help: string, count: () => number) => {
+    new Gauge({
+      ...{ name, help, registers },
+      collect() {
+        this.set(count());
+      },
+    });
+  };
   return {
     sent(messages, milliseconds) {
       sends.inc(messages);
@@ -188,16 +198,9 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     connected: (transport) => connections.inc({ transport }),
     disconnected: (transport) => connections.dec({ transport }),
     droppedLogLine: () => droppedLines.inc(),
-    countSubscriptions(count) {
-      new Gauge({
-        name: 'kredichat_subscriptions',
-        help: 'Subscriptions now registered.',
-        registers,
-        collect() {
-          this.set(count());
-        },
-      });
-    },
+    countSubscriptions: (count) => ask('kredichat_subscriptions', 'Subscriptions now registered.', count),
+    countSearchLag: (count) =>
+      ask('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
     async scrape() {
       return { contentType: registry.contentType, body: await expose() };
     },

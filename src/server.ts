@@ -78,6 +78,7 @@ export function createServer(options: ServerOptions): Server {
   const { messagesPerMinute, messageBurst } = limits;
   const chat = createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError });
   metrics.countSubscriptions(chat.followers);
+  metrics.countSearchLag(store.searchLag);
   const gate = createGate({ schema: createSchema(), limits, introspection: config.introspection, logger, metrics });
   const sockets = createSockets(limits, metrics);
   const audit = createAudit(logger);

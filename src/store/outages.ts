@@ -59,7 +59,7 @@ export function createOutages(logger: Logger): Outages {
     report,
     watch(store) {
       // A search may be given up while the store is well.
-      const { watch, close, search, ...calls } = store;
+      const { watch, close, search, searchLag, ...calls } = store;
       const entries = Object.entries(calls).map(([name, call]) => [name, observed(call)]);
       const watched = Object.fromEntries(entries) as typeof calls;
       ping = async () => {
@@ -68,7 +68,7 @@ export function createOutages(logger: Logger): Outages {
       };
       return {
         ...watched,
-        ...{ watch, search, ping },
+        ...{ watch, search, searchLag, ping },
         close() {
           closed = true;
           return close();

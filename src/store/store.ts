@@ -120,6 +120,12 @@ export interface Store {
    */
   watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
+  /**
+   * Messages that are not in the search index yet, of those that this process writes: a search compares their texts.
+   * Those of a write that failed may count for a while.
+   */
+  searchLag(): number;
+
   /** Resolves when an append would succeed now, and rejects otherwise. What anybody was told before is written is seen by reads after it. */
   ping(): Promise<void>;
 

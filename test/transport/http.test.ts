@@ -634,6 +634,7 @@ describe('the other endpoints', () => {
       'kredichat_connections{transport="graphql-ws"} 1',
       'kredichat_subscriptions 1',
       'kredichat_messages_sent_total 2',
+      'kredichat_search_lag_messages 2',
       'kredichat_deliveries_total 1',
       'kredichat_append_batch_messages_sum 2',
       'kredichat_send_duration_seconds_count 1',

@@ -117,6 +117,8 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
       return () => listeners.delete(listener);
     },
 
+    searchLag: writer.unmoved,
+
     async ping() {
       const set = { $set: { at: new Date() } };
       await inSession((session) => probes.updateOne({ _id: 'ping' }, set, { upsert: true, session }));
@@ -155,11 +157,11 @@ function guarded(store: Store): Store {
         running.delete(result);
       }
     };
-  const { watch, close, ...calls } = store;
+  const { watch, close, searchLag, ...calls } = store;
   const entries = Object.entries(calls).map(([name, call]) => [name, guard(name, call)]);
   return {
     ...(Object.fromEntries(entries) as typeof calls),
-    watch,
+    ...{ watch, searchLag },
     close() {
       closed ??= Promise.allSettled(running).then(close);
       return closed;

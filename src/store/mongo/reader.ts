@@ -37,7 +37,7 @@ const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 /** How often a page is looked for while the tail moves on under it. */
 const LOOKS = 20;
 
-type Reads = Omit<Store, 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'ping' | 'close'>;
+type Reads = Omit<Store, 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'searchLag' | 'ping' | 'close'>;
 
 /**
  * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:

@@ -275,6 +275,12 @@ export function createWriter(
         void enter({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
+    /** Messages that this process wrote, and does not know to be moved. */
+    unmoved(): number {
+      let count = 0;
+      for (const { tail, changed } of logs.values()) count += tail.length + changed.length;
+      return count;
+    },
     /** Resolves when what was written is moved, as far as it can be. */
     async moved(): Promise<void> {
       await moving;

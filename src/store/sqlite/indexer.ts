@@ -1,84 +1,121 @@
 import type Database from 'libsql';
 import type { IndexRow, SearchIndex } from './search-index.ts';
 
-/** Messages that are made searchable between two groups of writes. */
-const MESSAGES = 200;
-/** UTF-16 units of text, after which that is enough. */
-const CHARACTERS = 100_000;
+/**
+ * Messages that one step makes searchable, and that may wait for it while writes come. In small steps a message costs
+ * several times as much: each is a transaction, and leaves the index one more part to merge.
+ */
+export const STEP_MESSAGES = 500;
+/** UTF-16 units of text, after which a step ends. */
+const STEP_TEXT = 200_000;
 
 export interface Indexer {
+  /** Messages that are not in the index yet. Those of a transaction that was undone are counted until the next step. */
+  lag(): number;
   /** Up to which number the messages of a conversation are in the index. */
   indexedSeq(pk: number): number;
-  /** There may be more to do in this conversation. */
-  note(pk: number): void;
+  /** Messages were added to this conversation. */
+  note(pk: number, count: number): void;
   /** Makes a slice of these conversations searchable; part of the transaction that is under way. True while there is more. */
   catchUp(pks: readonly number[]): boolean;
-  /** Does a part of what there is to do. True while there is more. */
-  step(): boolean;
+  /** Makes as many messages searchable as were noted, but for less than one step: so the lag does not grow by more. */
+  keepUp(): void;
+  /** Does a part of what there is to do. */
+  step(): void;
 }
 
 /**
- * Puts the words of messages into the search index, behind the writes, which would wait for it otherwise. How far it is
- * stands with each conversation, so it goes on where an earlier process ended; a search that finds it far behind has it
- * catch up with the conversations it looks at, a slice at a time, so that writes go on meanwhile.
+ * Puts the words of messages into the search index, behind the writes, which would wait for it otherwise: in large
+ * steps while writes come, and the rest when none come. How far it is stands with each conversation, so it goes on
+ * where an earlier process ended; a search that finds it far behind has it catch up with the conversations it looks at,
+ * a slice at a time, so that writes go on meanwhile.
  */
 export function createIndexer(db: Database.Database, index: SearchIndex): Indexer {
-  const state = db.prepare('SELECT indexed_seq AS indexed, last_seq AS last FROM conversations WHERE pk = ?');
-  const texts = db.prepare(`SELECT seq, text FROM messages
-    WHERE conversation = ? AND seq BETWEEN ? AND ? AND kind = 'TEXT' AND redacted_at IS NULL`);
-  const advance = db.prepare('UPDATE conversations SET indexed_seq = ? WHERE pk = ?');
-  const behind = new Set(
-    (db.prepare('SELECT pk FROM conversations WHERE indexed_seq < last_seq').all([]) as { pk: number }[]).map(
-      ({ pk }) => pk,
-    ),
-  );
+  const indexed = db.prepare('SELECT indexed_seq AS seq FROM conversations WHERE pk = ?');
+  // In the order of the index: FTS5 ends the part that it writes where a row comes before the last one.
+  const states = db.prepare(`SELECT json_group_array(json_array(pk, indexed_seq, last_seq)) AS json FROM
+    (SELECT * FROM conversations WHERE pk IN (SELECT value FROM json_each(?)) ORDER BY pk)`);
+  const texts = db.prepare(`SELECT json_group_array(json_array(conversation, seq, text)) AS json FROM json_each(?)
+    CROSS JOIN messages ON conversation = value ->> 0 AND seq BETWEEN value ->> 1 AND value ->> 2
+    WHERE kind = 'TEXT' AND redacted_at IS NULL`);
+  const advance = db.prepare(`UPDATE conversations SET indexed_seq = value ->> 1 FROM json_each(?)
+    WHERE pk = value ->> 0`);
 
-  /** Goes on with one conversation; gives what is left of the room for more. */
-  function goOn(pk: number, room: number): number {
-    const found = state.get([pk]) as { indexed: number; last: number } | undefined;
-    const { indexed, last } = found ?? { indexed: 0, last: 0 };
-    let to = Math.min(last, indexed + room);
-    if (to > indexed) {
-      let characters = 0;
-      const rows: IndexRow[] = [];
-      for (const { seq, text } of texts.all([pk, indexed + 1, to]) as { seq: number; text: string }[]) {
-        rows.push([pk, seq, text]);
-        characters += text.length;
-        if (characters > CHARACTERS) to = seq;
-        if (to === seq) break;
-      }
-      index.add(rows);
-      advance.run([to, pk]);
-      room -= characters > CHARACTERS ? room : to - indexed;
-    }
-    if (to === last) behind.delete(pk);
-    return room;
+  /** How many messages of a conversation are not in the index. */
+  const behind = new Map<number, number>();
+  let lag = 0;
+  /** How many of them were noted after as many were made searchable. */
+  let added = 0;
+
+  function set(pk: number, count: number): void {
+    lag += count - (behind.get(pk) ?? 0);
+    if (count > 0) behind.set(pk, count);
+    else behind.delete(pk);
   }
 
-  /** A slice of what there is to do in these conversations. */
-  function slice(pks: Iterable<number>): void {
-    let room = MESSAGES;
-    for (const pk of pks) {
-      room = goOn(pk, room);
-      if (room === 0) break;
-    }
+  const undone = db.prepare(
+    'SELECT pk, last_seq - indexed_seq AS count FROM conversations WHERE indexed_seq < last_seq',
+  );
+  for (const { pk, count } of undone.all([]) as { pk: number; count: number }[]) set(pk, count);
+
+  function read<Row>(statement: Database.Statement, parameter: readonly unknown[]): Row[] {
+    return JSON.parse((statement.get([JSON.stringify(parameter)]) as { json: string }).json) as Row[];
+  }
+
+  /** Indexes a slice of these conversations; gives of those it comes to how many messages are left. */
+  function slice(pks: readonly number[]): [pk: number, left: number][] {
+    let room = STEP_MESSAGES;
+    const stretches = read<[number, number, number]>(states, pks).map(([pk, before, last]) => {
+      const to = Math.min(last, before + room);
+      room -= to - before;
+      return { pk, from: before + 1, to, last };
+    });
+    const all = read<IndexRow>(
+      texts,
+      stretches.map(({ pk, from, to }) => [pk, from, to]),
+    );
+    let length = 0;
+    const rows = all.filter(([, , text]) => {
+      const within = length < STEP_TEXT;
+      length += text.length;
+      return within;
+    });
+    index.add(rows);
+    const end = rows.length < all.length ? rows.at(-1) : undefined;
+    const done = end
+      ? stretches
+          .filter(({ pk }) => pk <= end[0])
+          .map((stretch) => (stretch.pk === end[0] ? { ...stretch, to: end[1] } : stretch))
+      : stretches;
+    advance.run([JSON.stringify(done.map(({ pk, to }) => [pk, to]))]);
+    return done.map(({ pk, to, last }) => [pk, last - to]);
+  }
+
+  function step(): void {
+    const pks: number[] = [];
+    for (const pk of behind.keys()) if (pks.push(pk) === STEP_MESSAGES) break;
+    db.exec('BEGIN IMMEDIATE');
+    const left = slice(pks);
+    db.exec('COMMIT');
+    const before = lag;
+    for (const [pk, count] of left) set(pk, count);
+    added = Math.min(lag, Math.max(0, added - (before - lag)));
   }
 
   return {
-    indexedSeq: (pk) => (state.get([pk]) as { indexed: number }).indexed,
-    note: (pk) => void behind.add(pk),
+    lag: () => lag,
+    indexedSeq: (pk) => (indexed.get([pk]) as { seq: number }).seq,
+    note(pk, count) {
+      set(pk, (behind.get(pk) ?? 0) + count);
+      added += count;
+    },
     catchUp(pks) {
-      // Of a transaction that was undone it is not known any more that they are behind.
-      for (const pk of pks) behind.add(pk);
-      slice(pks);
-      return pks.some((pk) => behind.has(pk));
+      const left = slice(pks);
+      return left.length < pks.length || left.some(([, count]) => count > 0);
     },
-    step() {
-      if (behind.size === 0) return false;
-      db.exec('BEGIN IMMEDIATE');
-      slice(behind);
-      db.exec('COMMIT');
-      return behind.size > 0;
+    keepUp() {
+      while (added >= STEP_MESSAGES) step();
     },
+    step,
   };
 }

@@ -45,9 +45,9 @@ export function matchOf(pks: readonly number[], terms: readonly Term[]): string 
 }
 
 function termsIn(pk: number, text: string): string {
-  return wordsOf(text)
-    .map((word) => termOf(pk, word))
-    .join(' ');
+  const words = wordsOf(text);
+  const prefix = termOf(pk, '');
+  return words.length > 0 ? prefix + words.join(` ${prefix}`) : '';
 }
 
 function termOf(pk: number, word: string): string {

@@ -8,10 +8,16 @@ import { createChores } from './chores.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
+import type { ThreadData } from './thread.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
 
 /** How many commands one transaction takes at most, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
+/**
+ * Writes that had to wait for a transaction wait on until so many are together, or so many milliseconds have passed since
+ * it began: a transaction costs as much as two or three messages. A write that finds none under way is not held up.
+ */
+const [FEW_COMMANDS, GATHER_MS] = [10, 8];
 
 /**
  * Opens the embedded store. `path` is a file, made with its folder where there is none, or `:memory:`.
@@ -22,8 +28,15 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
-    const write = createWriter(db, createChores(db));
-    return createStore(db, { write: async (commands) => write(commands), close: async () => {} });
+    const chores = createChores(db);
+    const write = createWriter(db, chores);
+    const searchLag = chores.indexer.lag;
+    return createStore(db, {
+      write: async (commands) => write(commands),
+      gatherMs: 0,
+      searchLag,
+      close: async () => {},
+    });
   }
   // The lock is on the file itself, whatever link leads to it.
   const file = existsSync(path) ? realpathSync(path) : resolve(path);
@@ -43,7 +56,7 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
       await thread.close();
       lock.close();
     };
-    return createStore(db, { write: thread.write, close });
+    return createStore(db, { ...thread, close });
   } catch (error) {
     lock.close();
     throw error;
@@ -52,6 +65,8 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
 
 interface Backend {
   write(commands: readonly Command[]): Promise<Outcome[]>;
+  readonly gatherMs: number;
+  searchLag(): number;
   close(): Promise<void>;
 }
 
@@ -61,9 +76,20 @@ function createStore(db: Database.Database, backend: Backend): Store {
   let writing: Promise<void> | null = null;
   let closed: Promise<void> | null = null;
 
+  /** Ends the wait for more. */
+  let begin = () => {};
+  const gather = (milliseconds: number) =>
+    new Promise<void>((resolve) => {
+      begin = resolve;
+      setTimeout(resolve, milliseconds);
+    });
+
   // Group commit: what arrives while a transaction is being written goes into the next one together.
   async function writeAll(): Promise<void> {
-    while (waiting.length > 0) {
+    for (let until = 0; waiting.length > 0; ) {
+      const early = until - performance.now();
+      if (early > 0 && waiting.length < FEW_COMMANDS) await gather(early);
+      until = performance.now() + backend.gatherMs;
       const group = waiting.slice(0, MAX_COMMANDS);
       waiting = waiting.slice(MAX_COMMANDS);
       const outcomes = await backend.write(group.map((entry) => entry.command));
@@ -81,7 +107,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
         if ('changed' in outcome) resolve(outcome);
         else reject(new StoreUnavailable(outcome.nothingWritten, new Error(outcome.failed)));
       };
-      waiting.push({ command, settle });
+      if (waiting.push({ command, settle }) >= FEW_COMMANDS) begin();
       writing ??= writeAll();
     });
   }
@@ -129,6 +155,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    searchLag: backend.searchLag,
     async ping() {
       await execute({ kind: 'ping' });
     },
@@ -145,7 +172,9 @@ function createStore(db: Database.Database, backend: Backend): Store {
 }
 
 function startThread(file: string, onError: (error: Error) => void): Backend {
-  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData: file });
+  const searchLag = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const workerData: ThreadData = { file, searchLag };
+  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData });
   let answer: ((outcomes: Outcome[]) => void) | null = null;
   let dead: Error | null = null;
   const exited = new Promise<void>((resolve) => {
@@ -165,6 +194,8 @@ function startThread(file: string, onError: (error: Error) => void): Backend {
         worker.postMessage(JSON.stringify(commands));
       });
     },
+    gatherMs: GATHER_MS,
+    searchLag: () => searchLag[0] ?? 0,
     async close() {
       worker.postMessage('close');
       await exited;

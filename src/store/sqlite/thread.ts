@@ -1,10 +1,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
 import { createChores } from './chores.ts';
+import { STEP_MESSAGES } from './indexer.ts';
 import { type Command, createWriter } from './writer.ts';
 
-/** After a write, until what is behind it is gone on with, in milliseconds; five times that long without one is a rest. */
-const PAUSE_MS = 20;
+/** After a write, until what is behind it is gone on with, and until it is a rest that no write has ended, in milliseconds. */
+const [PAUSE_MS, IDLE_MS] = [20, 100];
 /** While writes come, what is done behind them takes this part of the time, and so much more for each second of a round of the scrubber. */
 const [SHARE, MORE_SHARE, MAX_SHARE] = [1 / 20, 1 / 200, 1 / 4];
 /** Until the scrubber tries again where a reader from outside is in its way, in milliseconds. */
@@ -12,8 +13,15 @@ const BUSY_MS = 1000;
 /** What is done of it at a stop, in milliseconds; the rest is left to the next process. */
 const STOP_MS = 2000;
 
+export interface ThreadData {
+  readonly file: string;
+  /** One number, shared with the thread that reads: of messages that are not in the search index yet. */
+  readonly searchLag: Int32Array;
+}
+
 /** The writer's thread: waits for the disk, so that the event loop does not. */
-const db = new Database(workerData as string);
+const { file, searchLag } = workerData as ThreadData;
+const db = new Database(file);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
 db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000');
 const chores = createChores(db);
@@ -42,21 +50,35 @@ function scrub(now: number): ReturnType<typeof chores.scrubber.step> {
 function rest(): void {
   timer = null;
   const began = performance.now();
+  const idle = began - lastWrite > IDLE_MS;
   try {
     const progress = scrub(began);
-    const behind = chores.indexer.step();
-    if (!behind && progress === 'done') return;
+    // While writes come, the index keeps up with them by itself: only what is left from before is done here.
+    if (chores.indexer.lag() >= (idle ? 1 : STEP_MESSAGES)) chores.indexer.step();
+    const lag = tellLag();
+    const scrubbed = progress === 'done' || progress === 'busy';
+    if (lag === 0 && progress === 'done') return;
     // A write ends this rest.
-    if (!behind && progress === 'busy') return restIn(scrubAt - began, true);
+    if (lag === 0 && progress === 'busy') return restIn(scrubAt - began, true);
+    if (!idle && scrubbed && lag < STEP_MESSAGES) return restIn(IDLE_MS);
   } catch {
-    // The disk may be full, or another program may write: what is left to do stands in the file.
-    if (db.inTransaction) db.exec('ROLLBACK');
-    return restIn(PAUSE_MS * 5);
+    undo();
+    return restIn(IDLE_MS);
   }
   const now = performance.now();
   const age = scrubbing === null ? 0 : (now - scrubbing) / 1000;
   const share = Math.min(MAX_SHARE, SHARE + age * MORE_SHARE);
-  restIn(now - lastWrite > PAUSE_MS * 5 ? 0 : (now - began) / share);
+  restIn(idle ? 0 : (now - began) / share);
+}
+
+function tellLag(): number {
+  searchLag[0] = chores.indexer.lag();
+  return searchLag[0];
+}
+
+/** Ends what has failed: the disk may be full, or another program may write. What is left to do stands in the file. */
+function undo(): void {
+  if (db.inTransaction) db.exec('ROLLBACK');
 }
 
 /** Rests, unless a rest is under way already that is not to be ended. */
@@ -80,6 +102,13 @@ parentPort?.on('message', (message: string) => {
   } else {
     parentPort?.postMessage(write(JSON.parse(message) as Command[]));
     lastWrite = performance.now();
+    try {
+      // The next writes wait for it.
+      chores.indexer.keepUp();
+    } catch {
+      undo();
+    }
+    tellLag();
     restIn(PAUSE_MS);
   }
 });
@@ -91,6 +120,6 @@ function scrubAll(): void {
   try {
     while (performance.now() < deadline && ['more', 'again'].includes(chores.scrubber.step()));
   } catch {
-    if (db.inTransaction) db.exec('ROLLBACK');
+    undo();
   }
 }

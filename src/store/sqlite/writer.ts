@@ -165,7 +165,7 @@ export function createWriter(
       if (!firstOf.has(pk)) firstOf.set(pk, message.seq);
       if (countsAsUnread(message)) spokenIn.add(pk);
     }
-    indexer.note(pk);
+    indexer.note(pk, messages.length);
     if (changed.length > 0) flush();
     for (const message of changed) changeMessage(pk, message);
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
