@@ -130,10 +130,25 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
   };
 }
 
+/** One literal, without rest or spread, which cost several times as much. */
 export function toMessage(document: MessageDocument): Message {
-  const { _id, append, changes, changing, words, counts, conversation, ...rest } = document;
-  const { clientId = null, addedRev = rest.rev, redactionReason = null, firstTextHash = null, ...message } = rest;
-  return { ...message, conversationId: conversation, clientId, addedRev, redactionReason, firstTextHash };
+  return {
+    conversationId: document.conversation,
+    seq: document.seq,
+    rev: document.rev,
+    addedRev: document.addedRev ?? document.rev,
+    kind: document.kind,
+    sender: document.sender,
+    clientId: document.clientId ?? null,
+    replyToSeq: document.replyToSeq,
+    sentAt: document.sentAt,
+    text: document.text,
+    editedAt: document.editedAt,
+    redactedAt: document.redactedAt,
+    redactionReason: document.redactionReason ?? null,
+    firstTextHash: document.firstTextHash ?? null,
+    revisions: document.revisions,
+  };
 }
 
 /** What the change stream is to tell of a write; what it leaves as it was is left out. */
