@@ -472,6 +472,43 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await store.close();
   });
 
+  test('client ids that are asked for at the same time are looked up by two queries', async () => {
+    const url = freshUrl();
+    const store = await openMongo(url);
+    const writes = Array.from({ length: 20 }, (_, i) => writeOf(`c${i}`, [ANN, BOB], 0, 1, { clientId: `id ${i}` }));
+    await Promise.all(writes.map((write) => store.write(write)));
+    const client = await MongoClient.connect(url);
+    const db = client.db(new URL(url).pathname.slice(1));
+    await db.command({ profile: 2 });
+    const found = await Promise.all(
+      writes.map(({ conversation }, i) =>
+        store.messagesByClientId(conversation, [
+          { sender: ANN, clientId: `id ${i}` },
+          { sender: ANN, clientId: `id ${i}` },
+          { sender: BOB, clientId: `id ${i}` },
+          { sender: ANN, clientId: `id ${(i + 1) % 20}` },
+        ]),
+      ),
+    );
+    await db.command({ profile: 0 });
+    expect(found).toEqual(writes.map(({ messages }) => messages));
+    const queries = db.collection('system.profile').find({ op: 'query', ns: /(conversations|messages)$/ });
+    expect((await queries.toArray()).map(({ ns }) => String(ns).split('.').at(-1)).sort()).toEqual([
+      'conversations',
+      'messages',
+    ]);
+    await client.close();
+    await store.close();
+  });
+
+  test('what is written counts as not searchable until it is moved', async () => {
+    const store = await openMongo(freshUrl());
+    await store.write(writeOf('c', [ANN, BOB], 0, 3));
+    expect(store.searchLag()).toBe(3);
+    await expect.poll(store.searchLag).toBe(0);
+    await store.close();
+  });
+
   test('every query examines what it returns, and one more at most', async () => {
     const url = freshUrl();
     const store = await openMongo(url);

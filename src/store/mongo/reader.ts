@@ -3,6 +3,7 @@ import { type ConversationId, type EmailAddress, type Instant, type Member, unre
 import { changesOf } from '../counts.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
 import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import { createClientIdLookUp } from './client-ids.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -182,17 +183,7 @@ export function createReader(
       return (await documents(id, from, to)).map(toMessage);
     },
 
-    async messagesByClientId(id, keys) {
-      if (keys.length === 0) return [];
-      const either = keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId }));
-      // In this order, what leaves the tail meanwhile is found in `messages`.
-      const { tail, changed } = await pendingOf(id);
-      const found = await messages.find({ $or: either }, { session }).toArray();
-      const pending = [...tail, ...changed].filter((message) =>
-        keys.some(({ sender, clientId }) => message.sender === sender && message.clientId === clientId),
-      );
-      return [...bySeq([...found, ...pending]).values()].map(toMessage);
-    },
+    messagesByClientId: createClientIdLookUp({ conversations, messages }, session),
 
     async changes(id, afterRev, limit) {
       const { tail, changed, lastRev } = await pendingOf(id);

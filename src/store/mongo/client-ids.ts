@@ -1,0 +1,88 @@
+import { setImmediate } from 'node:timers/promises';
+import type { ClientSession } from 'mongodb';
+import type { ConversationId, EmailAddress, Message } from '../../model.ts';
+import type { Store } from '../store.ts';
+import { type Collections, type MessageDocument, toMessage } from './documents.ts';
+
+/** Client ids that one query asks for at most, but for those of one call, which go together. */
+const MAX_KEYS = 500;
+
+type Keys = Parameters<Store['messagesByClientId']>[1];
+
+interface Call {
+  readonly id: ConversationId;
+  readonly keys: Keys;
+  readonly resolve: (found: Message[]) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Looks messages up by their client ids: all calls of one turn, and those that come while a look-up is under way, by
+ * the same two queries. Every send asks, and almost none finds one.
+ */
+export function createClientIdLookUp(
+  { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
+  session: ClientSession,
+): Store['messagesByClientId'] {
+  const waiting: Call[] = [];
+  let looking = false;
+
+  async function lookAll(): Promise<void> {
+    looking = true;
+    await setImmediate();
+    while (waiting.length > 0) {
+      const calls = waiting.splice(0, callsWithin(waiting, MAX_KEYS));
+      try {
+        const found = await look(calls);
+        for (const { id, keys, resolve } of calls) {
+          const own = new Set(keys.map(({ sender, clientId }) => nameOf(id, sender, clientId)));
+          resolve([...own].flatMap((name) => found.get(name) ?? []).map(toMessage));
+        }
+      } catch (error) {
+        for (const { reject } of calls) reject(error);
+      }
+    }
+    looking = false;
+  }
+
+  /** The newest version of each message, by its name; and of others that are pending in the same conversations. */
+  async function look(calls: readonly Call[]): Promise<Map<string, MessageDocument>> {
+    const $or = calls.flatMap(({ id, keys }) =>
+      keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId })),
+    );
+    const those = { _id: { $in: [...new Set(calls.map(({ id }) => id))] } };
+    // In this order, what leaves a conversation's document meanwhile is found in `messages`.
+    const holders = await conversations.find(those, { session, projection: { tail: 1, changed: 1 } }).toArray();
+    const moved = await messages.find({ $or }, { session }).toArray();
+    const newest = new Map<string, MessageDocument>();
+    for (const document of [...moved, ...holders.flatMap(({ tail, changed = [] }) => [...tail, ...changed])]) {
+      const { conversation, sender, clientId, rev } = document;
+      if (clientId === undefined) continue;
+      const name = nameOf(conversation, sender, clientId);
+      if (rev > (newest.get(name)?.rev ?? 0)) newest.set(name, document);
+    }
+    return newest;
+  }
+
+  return async (id, keys) => {
+    if (keys.length === 0) return [];
+    return new Promise((resolve, reject) => {
+      waiting.push({ id, keys, resolve, reject });
+      if (!looking) void lookAll();
+    });
+  };
+}
+
+/** How many of the calls have so many keys together; at least one. */
+function callsWithin(calls: readonly Call[], max: number): number {
+  let count = 0;
+  const end = calls.findIndex(({ keys }, i) => {
+    count += keys.length;
+    return i > 0 && count > max;
+  });
+  return end < 0 ? calls.length : end;
+}
+
+function nameOf(conversation: ConversationId, sender: EmailAddress, clientId: string): string {
+  return JSON.stringify([conversation, sender, clientId]);
+}
