@@ -87,7 +87,7 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
           .filter(({ pk }) => pk <= end[0])
           .map((stretch) => (stretch.pk === end[0] ? { ...stretch, to: end[1] } : stretch))
       : stretches;
-    advance.run([JSON.stringify(done.map(({ pk, to }) => [pk, to]))]);
+    advance.run([JSON.stringify(done.filter(({ from, to }) => from <= to).map(({ pk, to }) => [pk, to]))]);
     return done.map(({ pk, to, last }) => [pk, last - to]);
   }
 
