@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import type { ConversationId, EmailAddress, Instant, Message } from '../model.ts';
+import type { Conversation, ConversationId, EmailAddress, Instant, Message } from '../model.ts';
 import type { Metrics } from '../observe.ts';
 import { revAfter, type Store, StoreUnavailable } from '../store/store.ts';
 import { ChatError, outcomeUnknown } from './errors.ts';
@@ -69,7 +69,7 @@ export function createAppender(
     for (;;) {
       const known = states.known(id);
       const before = known ?? (await states.read(id));
-      const plan = startPlan(before, await knownByClientId(id, batch), await knownBySeq(id, batch));
+      const plan = startPlan(before, await knownByClientId(before, batch), await knownBySeq(id, batch));
       const now = clock();
       let allWritten = true;
       let after = before;
@@ -98,7 +98,11 @@ export function createAppender(
     }
   }
 
-  async function knownByClientId(id: ConversationId, batch: readonly Waiting[]): Promise<Map<string, Message>> {
+  /** As of the state: what is newer than that makes the write fail, and is decided on again. */
+  async function knownByClientId(
+    before: Conversation | null,
+    batch: readonly Waiting[],
+  ): Promise<Map<string, Message>> {
     const keys = batch.flatMap(({ intent }) =>
       intent.kind === 'send'
         ? intent.drafts.flatMap(({ clientId }) =>
@@ -106,7 +110,7 @@ export function createAppender(
           )
         : [],
     );
-    const found = keys.length === 0 ? [] : await store.messagesByClientId(id, keys);
+    const found = before && keys.length > 0 ? await store.messagesByClientId(before.id, keys, before.lastRev) : [];
     return new Map(found.map((message) => [clientKey(message.sender, message.clientId ?? ''), message]));
   }
 

@@ -38,10 +38,14 @@ export interface Store {
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are passed over. */
   messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
 
-  /** Those of the named messages that exist, in any order, however old. */
+  /**
+   * Those of the named messages that exist, in any order, however old; but for what was written after `lastRev`, if that is
+   * given, which may be missing.
+   */
   messagesByClientId(
     id: ConversationId,
     keys: readonly { readonly sender: EmailAddress; readonly clientId: string }[],
+    lastRev?: number,
   ): Promise<Message[]>;
 
   /**

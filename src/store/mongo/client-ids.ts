@@ -3,6 +3,7 @@ import type { ClientSession } from 'mongodb';
 import type { ConversationId, EmailAddress, Message } from '../../model.ts';
 import type { Store } from '../store.ts';
 import { type Collections, type MessageDocument, toMessage } from './documents.ts';
+import type { createWriter } from './writer.ts';
 
 /** Client ids that one query asks for at most, but for those of one call, which go together. */
 const MAX_KEYS = 500;
@@ -12,17 +13,21 @@ type Keys = Parameters<Store['messagesByClientId']>[1];
 interface Call {
   readonly id: ConversationId;
   readonly keys: Keys;
+  /** The state of the conversation that is asked about; undefined for the newest. */
+  readonly lastRev: number | undefined;
   readonly resolve: (found: Message[]) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /**
  * Looks messages up by their client ids: all calls of one turn, and those that come while a look-up is under way, by
- * the same two queries. Every send asks, and almost none finds one.
+ * the same query, and by one more of the conversations whose pending messages are not known. Every send asks, and almost
+ * none finds one.
  */
 export function createClientIdLookUp(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   session: ClientSession,
+  { pendingAt }: Pick<ReturnType<typeof createWriter>, 'pendingAt'>,
 ): Store['messagesByClientId'] {
   const waiting: Call[] = [];
   let looking = false;
@@ -50,12 +55,11 @@ export function createClientIdLookUp(
     const $or = calls.flatMap(({ id, keys }) =>
       keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId })),
     );
-    const those = { _id: { $in: [...new Set(calls.map(({ id }) => id))] } };
     // In this order, what leaves a conversation's document meanwhile is found in `messages`.
-    const holders = await conversations.find(those, { session, projection: { tail: 1, changed: 1 } }).toArray();
+    const pending = await pendingOf(calls);
     const moved = await messages.find({ $or }, { session }).toArray();
     const newest = new Map<string, MessageDocument>();
-    for (const document of [...moved, ...holders.flatMap(({ tail, changed = [] }) => [...tail, ...changed])]) {
+    for (const document of [...moved, ...pending]) {
       const { conversation, sender, clientId, rev } = document;
       if (clientId === undefined) continue;
       const name = nameOf(conversation, sender, clientId);
@@ -64,10 +68,22 @@ export function createClientIdLookUp(
     return newest;
   }
 
-  return async (id, keys) => {
+  /** What is pending in these conversations. */
+  async function pendingOf(calls: readonly Call[]): Promise<MessageDocument[]> {
+    const known = calls.map(({ id, lastRev }) => (lastRev === undefined ? null : pendingAt(id, lastRev)));
+    const unknown = new Set(calls.filter((_, i) => !known[i]).map(({ id }) => id));
+    const projection = { tail: 1, changed: 1 };
+    const found =
+      unknown.size > 0
+        ? await conversations.find({ _id: { $in: [...unknown] } }, { session, projection }).toArray()
+        : [];
+    return [...known, ...found].flatMap((one) => [...(one?.tail ?? []), ...(one?.changed ?? [])]);
+  }
+
+  return async (id, keys, lastRev) => {
     if (keys.length === 0) return [];
     return new Promise((resolve, reject) => {
-      waiting.push({ id, keys, resolve, reject });
+      waiting.push({ id, keys, lastRev, resolve, reject });
       if (!looking) void lookAll();
     });
   };

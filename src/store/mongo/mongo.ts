@@ -3,6 +3,7 @@ import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern
 import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
 import { backfillCounters } from './backfill-counters.ts';
+import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createMoveRead } from './read-position.ts';
 import { createReader } from './reader.ts';
@@ -72,8 +73,8 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
   const lost = () => {
     for (const listener of listeners) listener(null);
   };
-  const stream = watchConversations(conversations, wake, lost, onError);
   const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
+  const stream = watchConversations(conversations, wake, writer.learn, lost, onError);
 
   let closing = false;
   const filling = backfillWords(all, () => closing).catch(onError);
@@ -86,6 +87,8 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
       if (written) wake(logChanged(write.conversation, write), String(revAfter(write)));
       return written;
     },
+
+    messagesByClientId: createClientIdLookUp(all, session, writer),
 
     moveRead: createMoveRead(conversations, { seenAt }, inSession, wake),
 

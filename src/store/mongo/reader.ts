@@ -3,7 +3,6 @@ import { type ConversationId, type EmailAddress, type Instant, type Member, unre
 import { changesOf } from '../counts.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
 import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
-import { createClientIdLookUp } from './client-ids.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -38,7 +37,10 @@ const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 /** How often a page is looked for while the tail moves on under it. */
 const LOOKS = 20;
 
-type Reads = Omit<Store, 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'searchLag' | 'ping' | 'close'>;
+type Reads = Omit<
+  Store,
+  'messagesByClientId' | 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'searchLag' | 'ping' | 'close'
+>;
 
 /**
  * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:
@@ -182,8 +184,6 @@ export function createReader(
     async messages(id, from, to) {
       return (await documents(id, from, to)).map(toMessage);
     },
-
-    messagesByClientId: createClientIdLookUp({ conversations, messages }, session),
 
     async changes(id, afterRev, limit) {
       const { tail, changed, lastRev } = await pendingOf(id);

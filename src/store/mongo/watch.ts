@@ -15,11 +15,13 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
  * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
- * change: the new `lastRev`, or a mark that is its own.
+ * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
+ * the stream says.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
   wake: (wakeUp: WakeUp, position: string) => void,
+  learn: (id: ConversationId, document: Partial<ConversationDocument>) => void,
   lost: () => void,
   onError: (error: unknown) => void,
 ) {
@@ -44,6 +46,7 @@ export function watchConversations(
   }
 
   function tellOfLog(conversation: ConversationId, document: Partial<ConversationDocument>): void {
+    learn(conversation, document);
     const last = lastWriteOf(document);
     const write = last && toWrite(conversation, last, document);
     wake(logChanged(conversation, write, last?.members), String(document.lastRev));

@@ -3,7 +3,14 @@ import { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
-import { type Collections, isBy, type MessageDocument, searchable, toDocument } from './documents.ts';
+import {
+  type Collections,
+  type ConversationDocument,
+  isBy,
+  type MessageDocument,
+  searchable,
+  toDocument,
+} from './documents.ts';
 import { operation } from './operation.ts';
 import type { createReader } from './reader.ts';
 
@@ -27,15 +34,17 @@ const DUPLICATE_KEY = 11_000;
 /** Runs a write in a session of its own, so that later reads see it. */
 export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
 
-/** What this process knows of a log it wrote to. */
+/** What this process knows of a log. */
 interface Log {
-  /** The `lastRev` that this process wrote. */
+  /** The newest `lastRev` that this process wrote, or heard of. */
   rev: number;
-  /** The tail, and what was changed, as they were written then, without what was moved since. */
+  /** The tail, and what was changed, as they were written then, without what this process has moved since. */
   tail: readonly MessageDocument[];
   changed: readonly MessageDocument[];
   /** A majority has in `messages` all that was written up to this `rev`. */
   movedRev: number;
+  /** Whether another process wrote it last, and moves it. */
+  readonly theirs?: true;
 }
 
 interface Waiting {
@@ -275,10 +284,23 @@ export function createWriter(
         void enter({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
+    /** What is pending in a conversation in this state; null where that is not known. */
+    pendingAt(id: ConversationId, lastRev: number): Pick<Log, 'tail' | 'changed'> | null {
+      const log = logs.get(id);
+      return log?.rev === lastRev ? log : null;
+    },
+    /** Takes up what a conversation's document holds after a write, of whatever process. */
+    learn(id: ConversationId, { lastRev, tail, changed = [] }: Partial<ConversationDocument>): void {
+      const { rev = 0, movedRev = 0 } = logs.get(id) ?? {};
+      if (lastRev === undefined || lastRev <= rev || !Array.isArray(tail) || !Array.isArray(changed)) return;
+      const log = { rev: lastRev, ...after(movedRev, { tail, changed }), movedRev };
+      if (lengthOf(log) > MAX_KEPT) logs.delete(id);
+      else logs.set(id, { ...log, theirs: true });
+    },
     /** Messages that this process wrote, and does not know to be moved. */
     unmoved(): number {
       let count = 0;
-      for (const { tail, changed } of logs.values()) count += tail.length + changed.length;
+      for (const { tail, changed, theirs } of logs.values()) if (!theirs) count += tail.length + changed.length;
       return count;
     },
     /** Resolves when what was written is moved, as far as it can be. */
