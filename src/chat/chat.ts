@@ -254,7 +254,13 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
     /** Number of the viewer's first unread message; null for none. */
     async firstUnread(conversation: ConversationView, viewer: Viewer): Promise<number | null> {
-      return may('conversation', viewer, conversation) ? store.firstUnread(conversation.id, viewer.email) : null;
+      const member = memberOf(conversation, viewer.email);
+      if (!member || !may('conversation', viewer, conversation)) return null;
+      const { readSeq } = member;
+      const unread = unreadOf(conversation, member);
+      // Where all that follows is unread, or none of it, nothing is to be looked for.
+      if (unread === conversation.lastSeq - readSeq) return unread > 0 ? readSeq + 1 : null;
+      return unread > 0 ? store.firstUnread(conversation.id, viewer.email) : null;
     },
     /** How many messages the viewer has not read; none of a conversation that they left. */
     unreadCount(conversation: ConversationView, viewer: Viewer): number {
@@ -323,14 +329,20 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     /** Moves the viewer's read position forward to `seq`, and remembers the role that their credential names. */
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
-      const before = await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq);
+      const known = () => {
+        const state = id && states.known(id);
+        return state && may('markRead', viewer, state) && seq <= state.lastSeq ? state : null;
+      };
+      const before = known() ?? (await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq));
       checkPosition('seq', seq, before.lastSeq);
       const { readSeq = 0, role = null } = before.members.get(viewer.email) ?? {};
       const tellsRole = viewer.role !== null && viewer.role !== role;
       if (seq <= readSeq && !tellsRole) return before;
-      // Another request may have moved it at the same time: either way it is read again.
-      await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before);
-      return readAfterWrite('markRead', before.id, viewer);
+      const moved = await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before);
+      // Another request may have moved it at the same time, or what is known is not the newest: then it is read.
+      const after = moved ? known() : null;
+      const isTold = (after?.members.get(viewer.email)?.readSeq ?? 0) >= seq;
+      return after && isTold ? after : readAfterWrite('markRead', before.id, viewer);
     },
 
     ...life,

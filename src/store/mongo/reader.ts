@@ -100,10 +100,10 @@ export function createReader(
   function listed(
     reader: EmailAddress,
     { configId, status, label, archived, unreadOnly }: ChatListFilter,
-    pinned: boolean,
+    pinned: boolean | null,
   ): Filter<ConversationDocument> {
     return {
-      members: { $elemMatch: { email: reader, archived, pinned, leftAt: null } },
+      members: { $elemMatch: { email: reader, archived, ...(pinned !== null && { pinned }), leftAt: null } },
       ...(configId !== null && { configId }),
       ...(status !== null && { status: { $in: [...status] } }),
       ...(label !== null && { labels: label }),
@@ -121,15 +121,26 @@ export function createReader(
     limit: number,
     projection: Document,
   ): AsyncGenerator<Projected, undefined> {
-    const from = after ? partOf(after, horizon) : 0;
-    for (const [part, { pinned, late }] of PARTS.entries()) {
-      if (part < from || (late && horizon === Number.POSITIVE_INFINITY)) continue;
-      const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
-      const beyond = after && part === from ? past(after) : {};
-      const cursor = conversations
-        .find<Projected>({ ...listed(reader, filter, pinned), $and: [within, beyond] }, { session, projection })
+    const find = (pinned: boolean, where: Filter<ConversationDocument>) =>
+      conversations
+        .find<Projected>({ ...listed(reader, filter, pinned), ...where }, { session, projection })
         .sort({ lastActivityAt: -1, _id: 1 })
         .limit(limit);
+    const from = after ? partOf(after, horizon) : 0;
+    let noneIsLate = horizon === Number.POSITIVE_INFINITY;
+    for (const [part, { pinned, late }] of PARTS.entries()) {
+      if (part < from || (late && noneIsLate)) continue;
+      if (!late && !after && horizon !== Number.POSITIVE_INFINITY) {
+        // What is late would come first: hardly ever is anything, and then this is the next part, too.
+        const found = await find(pinned, {}).toArray();
+        noneIsLate = !(found[0]?.lastActivityAt > horizon);
+        if (noneIsLate) {
+          yield* found;
+          continue;
+        }
+      }
+      const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
+      const cursor = find(pinned, { $and: [within, after && part === from ? past(after) : {}] });
       try {
         yield* cursor;
       } finally {
@@ -234,7 +245,8 @@ export function createReader(
       let total = 0;
       const projection = { counted: 1, own: ownOf(reader) };
       type Found = Pick<CountedDocument, 'counted' | 'own'>;
-      for await (const { own, ...found } of list<Found>(reader, filter, { after: null }, 0, projection)) {
+      const all = conversations.find<Found>(listed(reader, filter, null), { session, projection });
+      for await (const { own, ...found } of all) {
         for (const member of own) if (!member.muted) total += unreadOf(found, member);
       }
       return total;
