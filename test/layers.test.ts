@@ -9,6 +9,7 @@ const LAYERS = [
   /^main\.ts$/,
   /^(server|cluster)\.ts$/,
   /^transport\//,
+  /^execution\//,
   /^operations\//,
   /^chat\//,
   /^store\/(sqlite|mongo)\//,

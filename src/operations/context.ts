@@ -13,10 +13,6 @@ export interface Context extends Room {
   /** Null for requests without a credential. */
   readonly viewer: Viewer | null;
   readonly audit: Audit;
-  /** Counts bytes of the answer while it is made. @throws ChatError BAD_USER_INPUT where it becomes too large */
-  readonly spend?: (bytes: number) => void;
-  /** Null where a costly operation may go on at once; else resolves when it may. */
-  readonly slice?: () => Promise<void> | null;
   /** True where a mutation only reads what its answer would show, so that one too large is refused before the write. */
   readonly rehearsal?: true;
   /** Told which conversation a root field is about that is marked `@oneConversation`. */

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
 import { ACCESS } from '../chat/access.ts';
 import { ChatError, type ErrorCode } from '../chat/errors.ts';
@@ -39,22 +40,22 @@ export function guard(schema: GraphQLSchema): void {
 
 function guarded(operation: string, resolve: Resolve): Resolve {
   return async (source, args: Naming, context, info) => {
-    const refusal = startWait(REFUSAL_MS);
-    const decided = async (outcome: 'allowed' | ErrorCode) => {
-      if (outcome !== 'allowed') await refusal.next();
-      context.audit({ what: operation, on: nameIn(args), outcome });
+    const started = performance.now();
+    const tell = (outcome: 'allowed' | ErrorCode) => context.audit({ what: operation, on: nameIn(args), outcome });
+    const refuse = async (code: ErrorCode) => {
+      await nextMultiple(REFUSAL_MS, started);
+      tell(code);
     };
     try {
       signedIn(context);
       if (context.rehearsal) return await payloadNow(args, context);
       const result: unknown = await resolve(source, args, context, info);
-      await decided(result === null ? 'NOT_FOUND' : 'allowed');
+      if (result === null) await refuse('NOT_FOUND');
+      else tell('allowed');
       return result;
     } catch (error) {
-      await decided(codeOf(error));
+      await refuse(codeOf(error));
       throw error;
-    } finally {
-      refusal.end();
     }
   };
 }
@@ -69,18 +70,12 @@ async function payloadNow(args: Naming, context: Context): Promise<object | null
   return { conversation, message, messages, deduplicated: false };
 }
 
-/** Times that are counted from now: one that began after the work would tell how long that took. */
-function startWait(milliseconds: number) {
-  let wake = (): void => {};
-  const timer = setInterval(() => wake(), milliseconds);
-  return {
-    /** Resolves at the next of them. */
-    next: () =>
-      new Promise<void>((resolve) => {
-        wake = resolve;
-      }),
-    end: () => clearInterval(timer),
-  };
+/** Resolves when the next multiple of the time, counted from `since`, has passed: how much has by now is not told. */
+async function nextMultiple(milliseconds: number, since: number): Promise<void> {
+  const passed = performance.now() - since;
+  const end = since + (Math.floor(passed / milliseconds) + 1) * milliseconds;
+  // Timers may be early.
+  for (let left = end - performance.now(); left > 0; left = end - performance.now()) await setTimeout(left);
 }
 
 function codeOf(error: unknown): ErrorCode {

@@ -3,7 +3,6 @@ import { setImmediate } from 'node:timers/promises';
 import {
   type DocumentNode,
   type ExecutionResult,
-  execute,
   GraphQLError,
   type GraphQLErrorExtensions,
   type GraphQLSchema,
@@ -19,19 +18,21 @@ import {
 import { LRUCache } from 'lru-cache';
 import { badInput, ChatError, type ErrorCode, outcomeUnknown } from '../chat/errors.ts';
 import type { Limits } from '../config.ts';
+import { compile } from '../execution/compiler.ts';
+import type { Written } from '../execution/run.ts';
 import type { Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import { StoreUnavailable } from '../store/store.ts';
 import { refuseAnonymous } from './anonymous.ts';
 import { createCostCheck, FREE_COST, QUICK_COST } from './cost.ts';
 import { createFairScheduler } from './fair-scheduler.ts';
-import { createHold, type Hold } from './hold.ts';
+import { createHold } from './hold.ts';
 import { createKeeping } from './keeping.ts';
 import { operationLimits } from './limits.ts';
 import { type Live, openLive } from './live.ts';
 import { nestsTooDeep } from './nesting.ts';
 import { createSlots } from './quota.ts';
-import { createResponseBudget, LARGE_BYTES, type ResponseBudget, writeJson } from './response-writer.ts';
+import { type Answer, encode, jsonOf, LARGE_BYTES } from './response-writer.ts';
 import { createSharing } from './sharing.ts';
 import { unconditionalSubscriptions } from './unconditional.ts';
 
@@ -47,7 +48,7 @@ interface OperationRequest {
   readonly wanted?: () => boolean;
 }
 
-export type OperationResult = ExecutionResult | Live;
+export type OperationResult = Answer | Live;
 
 export interface Gate {
   readonly schema: GraphQLSchema;
@@ -57,8 +58,6 @@ export interface Gate {
   kind(document: DocumentNode, operationName: string | null | undefined): OperationTypeNode | undefined;
   /** Runs an operation. Never throws: whatever goes wrong is in the result, masked. */
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
-  /** The JSON of a result, in UTF-8 and not to be changed: for results that are kept it is made once. */
-  json(result: ExecutionResult): Buffer<ArrayBuffer>;
   /** To be asked before work that is long for its operation, as in `FairScheduler`. */
   slice(user: string): Promise<void> | null;
   /** Resolves when no operation waits for its result any more. */
@@ -100,10 +99,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
   ];
   const { slice } = createFairScheduler();
   const sharing = createSharing({ schema, masked, responseBytes: limits.responseBytes, slice });
-  /** The JSON of results that were made here. */
-  const written = new WeakMap<ExecutionResult, Buffer<ArrayBuffer>>();
-  const json = (result: ExecutionResult) => written.get(result) ?? Buffer.from(JSON.stringify(result));
-  const keeping = createKeeping(sharing, json);
+  const keeping = createKeeping(sharing);
   const slots = createSlots(LARGE_AT_ONCE);
   const hideSuggestions = !introspection;
   const options = { maxErrors: MAX_ERRORS, hideSuggestions };
@@ -164,21 +160,23 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 
   const checkCost = createCostCheck(schema, limits);
 
-  /** @throws GraphQLError for the first variable that is not as declared; graphql-js would describe fifty */
-  function checkVariables(
+  /**
+   * The values of an operation's variables.
+   * @throws GraphQLError for the first one that is not as declared; graphql-js would describe fifty
+   */
+  function coerceVariables(
     { variableDefinitions = [] }: OperationDefinitionNode,
     variables: OperationRequest['variables'],
-  ) {
-    const { errors } = getVariableValues(schema, variableDefinitions, variables ?? {}, {
-      maxErrors: 1,
-      hideSuggestions,
-    });
-    if (errors?.[0]) throw errors[0];
+  ): Record<string, unknown> {
+    const options = { maxErrors: 1, hideSuggestions };
+    const { coerced, errors } = getVariableValues(schema, variableDefinitions, variables ?? {}, options);
+    if (!coerced) throw errors[0];
+    return coerced;
   }
 
-  async function write(result: ExecutionResult, budget: ResponseBudget, hold: Hold): Promise<ExecutionResult> {
-    written.set(result, await writeJson(result, budget, hold.slice));
-    return result;
+  function answerOf(result: ExecutionResult): Answer {
+    const shown = masked(result);
+    return { json: Buffer.from(JSON.stringify(shown)), errors: shown.errors ?? [], ran: shown.data !== undefined };
   }
 
   /** Operations that wait for their result. */
@@ -202,14 +200,14 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     const hold = createHold(slots, slice, context);
     try {
       const document = typeof query === 'string' ? prepare(query) : query;
-      if (!('kind' in document)) return { errors: document };
+      if (!('kind' in document)) return answerOf({ errors: document });
       const operation = getOperationAST(document, operationName);
       if (!operation) throw badInput('The document does not say which operation to run.');
       kind = operation.operation;
       const refused = context.viewer ? null : refuseAnonymous(schema, document, operation, context.audit);
-      if (refused) return masked(refused);
+      if (refused) return answerOf(refused);
       if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
-      checkVariables(operation, variables);
+      const coerced = coerceVariables(operation, variables);
       const cost = checkCost(document, operation, variables);
       const costly = cost.values > FREE_COST;
       const late = new Promise<never>((_, reject) => {
@@ -222,48 +220,45 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       if (after) await Promise.race([after, late]);
       if (kind === OperationTypeNode.SUBSCRIPTION) {
         const opening = openLive({ args: { ...args, contextValue: context }, sharing, masked, slots, slice });
-        return await Promise.race([opening, late]).catch((error: unknown) => {
+        const opened = await Promise.race([opening, late]).catch((error: unknown) => {
           // The caller already got a timeout; close the late subscription.
           void abandon(opening);
           throw error;
         });
+        return 'deliver' in opened ? opened : answerOf(opened);
       }
-      const answer = async (): Promise<ExecutionResult> => {
+      const answer = async (): Promise<Answer> => {
         // What a mutation has written is answered without waiting for others.
         if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await hold.take();
-        const sliced = cost.values > QUICK_COST && { slice: hold.slice };
+        const sliced = cost.values > QUICK_COST;
         if (sliced) await hold.slice();
-        const contextOf = (budget: ResponseBudget): Context => ({
-          ...context,
-          spend: budget.spend,
-          ...sliced,
-        });
+        const { slice } = hold;
+        const run = (context: Context, max: number) =>
+          compile(schema, document, operation).run({ context, variables: coerced, max, slice, costly: sliced });
+        const encoded = async ({ data, errors }: Written, max: number): Promise<Answer> => {
+          const shown = errors.map(mask);
+          return { json: await encode(jsonOf(data, shown), max, slice), errors: shown, ran: true };
+        };
         if (kind === OperationTypeNode.QUERY) {
           checkWanted(wanted);
-          const budget = createResponseBudget(limits.responseBytes);
-          const run = async (contextValue: Context) => {
-            const result = masked(await execute({ ...args, contextValue }));
-            budget.check();
+          return keeping.read({ ...args, contextValue: context }, async (context) => {
+            const written = await run(context, limits.responseBytes);
             checkWanted(wanted);
-            if (budget.spent > LARGE_BYTES) await hold.takeLate();
+            if (written.data.length > LARGE_BYTES) await hold.takeLate();
             checkWanted(wanted);
-            return write(result, budget, hold);
-          };
-          return keeping.read({ ...args, contextValue: contextOf(budget) }, run);
+            return encoded(written, limits.responseBytes);
+          });
         }
         if (cost.mayBeTooLarge) {
-          const budget = createResponseBudget(limits.responseBytes);
-          const contextValue: Context = { ...contextOf(budget), audit() {}, rehearsal: true };
-          const rehearsed = await execute({ ...args, contextValue });
-          budget.check();
-          await writeJson(rehearsed, budget, hold.slice);
+          const rehearsed = await run({ ...context, audit() {}, rehearsal: true }, limits.responseBytes);
+          await encode(rehearsed.data, limits.responseBytes, slice);
         }
-        const budget = createResponseBudget(limits.responseBytes * WRITTEN_FACTOR);
-        return write(masked(await execute({ ...args, contextValue: contextOf(budget) })), budget, hold);
+        const max = limits.responseBytes * WRITTEN_FACTOR;
+        return encoded(await run(context, max), max);
       };
       return await Promise.race([answer(), late]);
     } catch (error) {
-      return { errors: [mask(error)] };
+      return answerOf({ errors: [mask(error)] });
     } finally {
       hold.end();
       clearTimeout(timer);
@@ -278,14 +273,13 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     run,
     slice,
     settled,
-    json,
     mask,
     kind: (document, operationName) => getOperationAST(document, operationName)?.operation,
   };
 }
 
 /** Ends a subscription once it has begun, for one that comes too late. */
-async function abandon(opening: Promise<OperationResult>): Promise<void> {
+async function abandon(opening: Promise<Live | ExecutionResult>): Promise<void> {
   const live = await opening.catch(() => null);
   if (live && 'deliver' in live) await live.return();
 }

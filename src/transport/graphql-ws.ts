@@ -255,7 +255,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       metrics.delivered();
     };
     const sendAll = async () =>
-      'deliver' in result ? result.deliver(sendEvent) : socket.send(head, gate.json(result), NEXT_END);
+      'deliver' in result ? result.deliver(sendEvent) : socket.send(head, result.json, NEXT_END);
     const stop = async () => ('deliver' in result ? result.return() : undefined);
     const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
     const iterator: AsyncIterableIterator<never> = {

@@ -1,19 +1,20 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DocumentNode, ExecutionArgs, ExecutionResult } from 'graphql';
+import type { DocumentNode, ExecutionArgs } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { may } from '../chat/access.ts';
 import type { Conversation } from '../model.ts';
 import type { Decision } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
+import type { Answer } from './response-writer.ts';
 import { noViewer, type Sharing } from './sharing.ts';
 
-/** Bytes of results that are kept. */
+/** Bytes of answers that are kept. */
 const KEPT_BYTES = 16_000_000;
 
-/** A result, and the state of the conversation that it was made of. */
+/** An answer, and the state of the conversation that it was made of. */
 interface Kept {
   readonly conversation: Conversation;
-  readonly result: ExecutionResult;
+  readonly answer: Answer;
   /** What was decided about the first who asked, and is decided about everybody who may see it. */
   readonly decision: Decision;
 }
@@ -22,11 +23,11 @@ interface Kept {
  * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
  * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
  */
-export function createKeeping(sharing: Sharing, jsonOf: (result: ExecutionResult) => Buffer) {
-  const results = new LRUCache<string, Kept>({
+export function createKeeping(sharing: Sharing) {
+  const answers = new LRUCache<string, Kept>({
     maxSize: KEPT_BYTES,
     maxEntrySize: KEPT_BYTES / 16,
-    sizeCalculation: ({ result }, key) => jsonOf(result).length + key.length,
+    sizeCalculation: ({ answer }, key) => answer.json.length + key.length,
   });
   const numbers = new WeakMap<DocumentNode, number>();
   let documents = 0;
@@ -38,26 +39,26 @@ export function createKeeping(sharing: Sharing, jsonOf: (result: ExecutionResult
   }
 
   return {
-    /** The result of a query, `execute`d unless it is kept. */
-    async read(args: ExecutionArgs, execute: (context: Context) => Promise<ExecutionResult>): Promise<ExecutionResult> {
+    /** The answer to a query, `execute`d unless it is kept. */
+    async read(args: ExecutionArgs, execute: (context: Context) => Promise<Answer>): Promise<Answer> {
       const { document, operationName, variableValues } = args;
       const context = args.contextValue as Context;
       const { chat, viewer, audit } = context;
       if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
-      const kept = results.get(key);
+      const kept = answers.get(key);
       // A stranger's question takes the way that tells nothing by its time.
       if (kept && may('conversation', viewer, kept.conversation)) {
         // What goes wrong goes wrong again in the execution, which says at which field.
         const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
         if (isDeepStrictEqual(now, kept.conversation)) {
           audit(kept.decision);
-          return kept.result;
+          return kept.answer;
         }
       }
       const found: Conversation[] = [];
       const decisions: Decision[] = [];
-      const result = await execute({
+      const answer = await execute({
         ...context,
         audit: (decision) => {
           decisions.push(decision);
@@ -70,8 +71,8 @@ export function createKeeping(sharing: Sharing, jsonOf: (result: ExecutionResult
       });
       const [conversation] = found;
       const [decision] = decisions;
-      if (conversation && decision && !result.errors) results.set(key, { conversation, result, decision });
-      return result;
+      if (conversation && decision && answer.errors.length === 0) answers.set(key, { conversation, answer, decision });
+      return answer;
     },
   };
 }

@@ -2,26 +2,32 @@ import {
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
-  execute,
   type GraphQLError,
   type GraphQLObjectType,
   type GraphQLSchema,
   getOperationAST,
+  getVariableValues,
+  type OperationDefinitionNode,
   separateOperations,
   TypeInfo,
   visit,
   visitWithTypeInfo,
 } from 'graphql';
 import type { Room } from '../chat/feed.ts';
+import { compile } from '../execution/compiler.ts';
+import type { Written } from '../execution/run.ts';
 import type { Context } from '../operations/context.ts';
-import { createResponseBudget, LARGE_BYTES, type ResponseBudget, writeJson } from './response-writer.ts';
-import { isMarked, type Split, splitSubscription } from './split-selection.ts';
+import { encode, jsonOf, LARGE_BYTES } from './response-writer.ts';
+import { isMarked, type Part, type Split, splitSubscription } from './split-selection.ts';
 
 /** Hides what clients are not to see in the errors of a result. */
 export type Masked = (result: ExecutionResult) => ExecutionResult;
 
 /** How long the fields of an event are kept for the other viewers, whose turns come in slices, in milliseconds. */
 const FIELDS_MS = 250;
+
+const COMMA = Buffer.from(',');
+const END = Buffer.from('}}}');
 
 /** JSON in UTF-8, in parts that are not to be changed. */
 export type Json = readonly Buffer[];
@@ -50,8 +56,10 @@ export interface SharingOptions {
   readonly slice: (user: string) => Promise<void> | null;
 }
 
-/** The JSON of each field of an event, by its key; null where there are errors, or it is too large. */
-type Fields = ReadonlyMap<string, Buffer> | null;
+type Values = ExecutionArgs['variableValues'];
+
+/** The fields of an event in parts of a split, as JSON; null where there are errors, or it is too large. */
+type Fields = readonly Buffer[] | null;
 
 /**
  * Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and
@@ -96,6 +104,7 @@ class Kept<Value> {
 
 /** What is known, and kept, of one operation of a document. */
 interface Operation extends Dependencies {
+  readonly node: OperationDefinitionNode;
   readonly split: Split | null;
   readonly whole: Kept<Memo<Json>>;
   readonly fields: Kept<Memo<Fields>>;
@@ -108,6 +117,7 @@ interface Operation extends Dependencies {
  */
 export function createSharing({ schema, masked, responseBytes, slice }: SharingOptions): Sharing {
   const operations = new WeakMap<DocumentNode, Map<string, Operation>>();
+  const sliceForAll = () => slice('');
 
   function operationOf(document: DocumentNode, operationName: string | null | undefined): Operation {
     const node = getOperationAST(document, operationName);
@@ -116,54 +126,52 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
       getOrMake(operations, document, () => new Map<string, Operation>()),
       name,
       () => {
+        if (!node) throw new Error('the document does not say which operation it is');
         const found = findDependencies(schema, separateOperations(document)[name] ?? document);
-        const split = found.perViewer && node ? splitSubscription(schema, document, node) : null;
-        return { ...found, split, whole: new Kept(), fields: new Kept() };
+        const split = found.perViewer ? splitSubscription(schema, document, node) : null;
+        return { ...found, node, split, whole: new Kept(), fields: new Kept() };
       },
     );
-  }
-
-  function executed(args: ExecutionArgs, contextOf: ContextOf, event: object, budget: ResponseBudget) {
-    const result = execute({ ...args, rootValue: event, contextValue: contextOf(args.contextValue, budget) });
-    return result instanceof Promise ? result.then(masked) : masked(result);
   }
 
   function failed(error: unknown): Json {
     return [Buffer.from(JSON.stringify(masked({ errors: [error as GraphQLError] })))];
   }
 
-  /** The whole result of an event. */
-  function whole(args: ExecutionArgs, contextOf: ContextOf): Memo<Json> {
-    return new Memo((event) => {
-      const budget = createResponseBudget(responseBytes);
-      const write = (result: ExecutionResult) =>
-        then(
-          writeJson(result, budget, () => slice('')),
-          (json): Json => [json],
-        );
-      return rescued(() => then(executed(args, contextOf, event, budget), write), failed);
-      // Followers who keep up ask in the same turn.
-    }, setImmediate);
+  /** Runs an operation for events. Its variables were checked when the subscription began. */
+  function runner(document: DocumentNode, node: OperationDefinitionNode, variableValues: Values, context: Context) {
+    const { run } = compile(schema, document, node);
+    let variables: Record<string, unknown> | undefined;
+    return (root: object) => {
+      variables ??= getVariableValues(schema, node.variableDefinitions ?? [], variableValues ?? {}).coerced ?? {};
+      return run({ root, context, variables, max: responseBytes, slice: sliceForAll });
+    };
   }
 
-  /** The fields of an event that a part of the operation selects. */
-  function fields(args: ExecutionArgs, contextOf: ContextOf, { root }: Split): Memo<Fields> {
+  /** The whole result of an event. */
+  function whole({ document, variableValues }: ExecutionArgs, node: OperationDefinitionNode, context: Context) {
+    const run = runner(document, node, variableValues, context);
+    const write = ({ data, errors }: Written): Json | Promise<Json> => {
+      const { errors: shown = [] } = errors.length > 0 ? masked({ errors }) : {};
+      return then(encode(jsonOf(data, shown), responseBytes, sliceForAll), (json): Json => [json]);
+    };
+    // Followers who keep up ask in the same turn.
+    return new Memo<Json>((event) => rescued(() => then(run(event), write), failed), setImmediate);
+  }
+
+  /** The fields of an event in parts of the operation. */
+  function fields({ variableValues }: ExecutionArgs, root: string, parts: readonly Part[], context: Context) {
+    const runs = parts.map(({ document, operation }) => runner(document, operation, variableValues, context));
+    const start = `{${JSON.stringify(root)}:{`.length;
     const memo: Memo<Fields> = new Memo(
       (event) => {
-        const budget = createResponseBudget(responseBytes);
-        const write = ({ data, errors }: ExecutionResult): Fields | Promise<Fields> => {
-          if (budget.spent > LARGE_BYTES) memo.forget(event);
-          const value = data?.[root];
-          if (errors || typeof value !== 'object' || value === null) return null;
-          const parts: [string, Buffer | Promise<Buffer>][] = Object.entries(value).map(([key, field]) => [
-            key,
-            writeJson(field, budget, () => slice('')),
-          ]);
-          if (parts.every((part): part is [string, Buffer] => part[1] instanceof Buffer)) return new Map(parts);
-          return Promise.all(parts.map(async ([key, json]) => [key, await json] as const)).then((all) => new Map(all));
+        const encodeAll = (all: readonly Written[]): Fields | Promise<Fields> => {
+          if (all.some(({ data, errors }) => errors.length > 0 || data.length < start + '}}'.length)) return null;
+          if (all.reduce((sum, { data }) => sum + data.length, 0) > LARGE_BYTES) memo.forget(event);
+          return together(all.map(({ data }) => encode(data.slice(start, -2), responseBytes, sliceForAll)));
         };
         return rescued(
-          () => then(executed(args, contextOf, event, budget), write),
+          () => then(together(runs.map((run) => run(event))), encodeAll),
           () => null,
         );
       },
@@ -173,41 +181,44 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
   }
 
   /** Puts the fields of an event together; null where there were errors, or they are too large together. */
-  function joined({ root, keys }: Split, shared: Fields, own: Fields): Json | null {
+  function joined({ root, parts }: Split, shared: Fields, own: Fields): Json | null {
     if (!shared || !own) return null;
-    const parts: Buffer[] = [];
+    const json: Buffer[] = [Buffer.from(`{"data":{${JSON.stringify(root)}:{`)];
+    const next = { shared: 0, own: 0 };
     let bytes = 0;
-    for (const key of keys) {
-      const json = shared.get(key) ?? own.get(key);
-      if (!json) continue;
-      const before = parts.length === 0 ? `{"data":{${JSON.stringify(root)}:{` : ',';
-      parts.push(Buffer.from(`${before}${JSON.stringify(key)}:`), json);
-      bytes += json.length;
+    for (const { own: isOwn } of parts) {
+      const part = isOwn ? own[next.own++] : shared[next.shared++];
+      if (!part || part.length === 0) continue;
+      if (json.length > 1) json.push(COMMA);
+      json.push(part);
+      bytes += part.length;
     }
-    parts.push(Buffer.from('}}}'));
-    return bytes > responseBytes ? null : parts;
+    json.push(END);
+    return bytes > responseBytes ? null : json;
   }
 
   return {
     join(args) {
       const operation = operationOf(args.document, args.operationName);
       const { variableValues } = args;
+      const context = args.contextValue as Context;
       // Null is a value; what is absent may have a default.
       const values = operation.variables.map((variable) =>
         variableValues && Object.hasOwn(variableValues, variable) ? [variableValues[variable]] : 0,
       );
       const key = JSON.stringify(values);
       if (!operation.perViewer) {
-        const { value, leave } = operation.whole.use(key, () => whole(args, forNobody));
+        const { value, leave } = operation.whole.use(key, () => whole(args, operation.node, forNobody(context)));
         return { json: (event) => value.get(event), leave };
       }
-      const { viewer } = args.contextValue as Context;
-      const mine = JSON.stringify([values, viewer]);
-      const alone = operation.whole.use(mine, () => whole(args, forViewer));
+      const mine = JSON.stringify([values, context.viewer]);
+      const alone = operation.whole.use(mine, () => whole(args, operation.node, forViewer(context)));
       const { split } = operation;
       if (!split) return { json: (event) => alone.value.get(event), leave: alone.leave };
-      const shared = operation.fields.use(key, () => fields({ ...args, document: split.shared }, forNobody, split));
-      const own = operation.fields.use(mine, () => fields({ ...args, document: split.own }, forViewer, split));
+      const { root, parts } = split;
+      const partsThat = (areOwn: boolean) => parts.filter(({ own }) => own === areOwn);
+      const shared = operation.fields.use(key, () => fields(args, root, partsThat(false), forNobody(context)));
+      const own = operation.fields.use(mine, () => fields(args, root, partsThat(true), forViewer(context)));
       return {
         json: (event) =>
           then(shared.value.get(event), (all) =>
@@ -242,6 +253,11 @@ function rescued<Value>(
   } catch (error) {
     return instead(error);
   }
+}
+
+/** All values, at once where none is a promise. */
+function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
+  return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
 }
 
 function getOrMake<Key, Value>(
@@ -297,19 +313,14 @@ function findDependencies(schema: GraphQLSchema, document: DocumentNode): Depend
   return { perViewer, oneConversation, variables: [...variables] };
 }
 
-/** The context of an event that is executed for more than one subscription. */
-type ContextOf = (context: unknown, budget: ResponseBudget) => Context;
-
 const NO_SOCKET: Room = { free: () => true, drained: async () => {} };
 
-const forViewer: ContextOf = (context, { spend }) => {
-  const { chat, viewer } = context as Context;
-  return { chat, viewer, spend, ...NO_SOCKET, audit() {} };
-};
+/** The context of events that are executed for all subscriptions of a viewer. */
+const forViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });
 
-const forNobody: ContextOf = (context, { spend }) => ({
-  chat: (context as Context).chat,
-  spend,
+/** The context of events that are executed for many viewers. */
+const forNobody = ({ chat }: Context): Context => ({
+  chat,
   ...NO_SOCKET,
   audit() {},
   get viewer() {

@@ -19,14 +19,21 @@ import { selected } from './unconditional.ts';
 /** What the copies of fragments that hold a part of a selection are named by. */
 const SUFFIX = '__part';
 
-/** A subscription in two: what an event is to every viewer, and what it is to one. */
+/** A subscription in parts: what an event is to every viewer, and what it is to one. */
 export interface Split {
-  readonly shared: DocumentNode;
-  readonly own: DocumentNode;
   /** The key of the root field in the result. */
   readonly root: string;
-  /** The keys of an event's fields, in the order of the document. */
-  readonly keys: readonly string[];
+  /** Fields of the events that stand side by side in the result, in the order of the document. */
+  readonly parts: readonly Part[];
+}
+
+/** A part of a subscription. */
+export interface Part {
+  /** Whether it depends on the viewer. */
+  readonly own: boolean;
+  /** The subscription with these fields alone. */
+  readonly document: DocumentNode;
+  readonly operation: OperationDefinitionNode;
 }
 
 /**
@@ -80,46 +87,47 @@ export function splitSubscription(
     return node.selectionSet !== undefined && isPerViewer(node.selectionSet, getNamedType(field.type));
   }
 
-  /** The document with those of the events' fields alone that are wanted; null where there is none. */
-  function part(own: boolean): DocumentNode | null {
-    const copies = new Map<string, FragmentDefinitionNode | null>();
-    function filter(set: SelectionSetNode): SelectionSetNode | null {
-      const left = set.selections.flatMap((node): SelectionNode[] => {
-        if (node.kind === Kind.FIELD) return dependsOnViewer(node, type) === own ? [node] : [];
-        if (node.kind === Kind.INLINE_FRAGMENT) {
-          const inner = filter(node.selectionSet);
-          return inner ? [{ ...node, selectionSet: inner }] : [];
-        }
+  /** The subscription with those of the events' fields alone that have these keys. */
+  function partOf(keys: ReadonlySet<string>): Omit<Part, 'own'> {
+    const copies = new Map<string, FragmentDefinitionNode>();
+    const filter = (set: SelectionSetNode): SelectionSetNode => ({
+      ...set,
+      selections: set.selections.flatMap((node): SelectionNode[] => {
+        if (node.kind === Kind.FIELD) return keys.has(keyOf(node)) ? [node] : [];
+        if (node.kind === Kind.INLINE_FRAGMENT) return [{ ...node, selectionSet: filter(node.selectionSet) }];
         const copy = copyOf(node.name.value);
         return copy ? [{ ...node, name: copy.name }] : [];
-      });
-      return left.length > 0 ? { ...set, selections: left } : null;
-    }
-    function copyOf(name: string): FragmentDefinitionNode | null {
+      }),
+    });
+    function copyOf(name: string): FragmentDefinitionNode | undefined {
       const fragment = fragments.get(name);
       if (!copies.has(name) && fragment) {
-        const inner = filter(fragment.selectionSet);
-        copies.set(
-          name,
-          inner && { ...fragment, name: { kind: Kind.NAME, value: `${name}${SUFFIX}` }, selectionSet: inner },
-        );
+        const copy = { kind: Kind.NAME, value: `${name}${SUFFIX}` } as const;
+        copies.set(name, { ...fragment, name: copy, selectionSet: filter(fragment.selectionSet) });
       }
-      return copies.get(name) ?? null;
+      return copies.get(name);
     }
-    const left = filter(set);
-    if (!left) return null;
     const only: OperationDefinitionNode = {
       ...operation,
-      selectionSet: { kind: Kind.SELECTION_SET, selections: [{ ...rootNode, selectionSet: left }] },
+      selectionSet: { kind: Kind.SELECTION_SET, selections: [{ ...rootNode, selectionSet: filter(set) }] },
     };
-    const used = [...copies.values()].filter((copy) => copy !== null);
-    return { ...document, definitions: [only, ...fragments.values(), ...used] };
+    const definitions = [only, ...fragments.values(), ...copies.values()];
+    return { document: { ...document, definitions }, operation: only };
   }
 
-  const [shared, own] = [part(false), part(true)];
-  if (!shared || !own) return null;
-  const keys = fieldsOf(selected(set, fragmentOf)).map(keyOf);
-  return { shared, own, root: keyOf(first), keys: [...new Set(keys)] };
+  const nodes = fieldsOf(selected(set, fragmentOf));
+  const own = new Set(nodes.filter((node) => dependsOnViewer(node, type)).map(keyOf));
+  /** Keys that stand side by side. */
+  const groups: Set<string>[] = [];
+  let before: boolean | null = null;
+  for (const key of new Set(nodes.map(keyOf))) {
+    if (own.has(key) === before) groups.at(-1)?.add(key);
+    else groups.push(new Set([key]));
+    before = own.has(key);
+  }
+  const parts = groups.map((keys): Part => ({ own: [...keys].some((key) => own.has(key)), ...partOf(keys) }));
+  const isSplit = [true, false].every((one) => parts.some((part) => part.own === one));
+  return isSplit ? { root: keyOf(first), parts } : null;
 }
 
 function fieldsOf(selections: readonly SelectionNode[]): FieldNode[] {

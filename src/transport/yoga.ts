@@ -12,6 +12,7 @@ import { type Gate, relabel } from './gate.ts';
 import { graphiqlPage } from './graphiql.ts';
 import type { Identify } from './identity.ts';
 import { NOT_PERSISTED } from './persisted-query.ts';
+import type { Answer } from './response-writer.ts';
 
 export interface YogaOptions {
   readonly gate: Gate;
@@ -72,8 +73,8 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     },
     onResultProcess({ result, serverContext: { type }, setResultProcessor }) {
       if (!type) return;
-      const answer = ((made: ExecutionResult, fetchAPI: FetchAPI) =>
-        new fetchAPI.Response(gate.json(made), { headers: { 'content-type': type } })) as typeof processRegularResult;
+      const answer = (({ data }: ExecutionResult<Pick<Answer, 'json'>>, fetchAPI: FetchAPI) =>
+        new fetchAPI.Response(data?.json, { headers: { 'content-type': type } })) as typeof processRegularResult;
       // What ran has status 200, and its JSON was made, and bounded, by the gate.
       setResultProcessor('data' in result ? answer : processRegularResult, type.replace(/;.*/, ''));
     },
@@ -97,7 +98,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
           { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
         );
         if ('deliver' in result) throw new Error('only subscriptions have events');
-        return result.data === undefined && result.errors ? { errors: result.errors.map(inRequest) } : result;
+        return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
       });
     },
   };

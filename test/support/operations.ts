@@ -6,12 +6,12 @@ import {
   type GraphQLSchema,
   getNamedType,
   getNullableType,
+  isAbstractType,
   isCompositeType,
   isEnumType,
   isInputObjectType,
   isListType,
   isNonNullType,
-  isUnionType,
 } from 'graphql';
 import { oddJson } from './odd.ts';
 
@@ -112,28 +112,40 @@ function writeOperation(
     return `(${given.map(({ name, type }) => `${name}: ${choose(3) === 2 ? variable(type) : value(type, 0, false)}`).join(', ')})`;
   }
 
+  function condition(): string {
+    const name = `c${declared.size}`;
+    declared.set(name, 'Boolean!');
+    values.set(name, choose(2) === 1 ? 'true' : 'false');
+    return `@${one(['include', 'skip'])}(if: $${name})`;
+  }
+
   function selection(type: GraphQLNamedType, depth: number): string {
-    if (isUnionType(type)) return '{ __typename }';
     const fields = 'getFields' in type && isCompositeType(type) ? Object.values(type.getFields()) : [];
+    const types: GraphQLNamedType[] = isAbstractType(type) ? [type, ...schema.getPossibleTypes(type)] : [type];
     const parts = Array.from({ length: type === schema.getSubscriptionType() ? 1 : 1 + choose(3) }, (): string => {
       const kind = choose(10);
       if (seldom(10)) return 'nothing';
       if (kind === 9) return '__typename';
-      if (kind === 8 && depth < MAX_DEPTH)
-        return `... ${one(['', `on ${type.name} `, wild ? 'on Message ' : ''])}${selection(type, depth + 1)}`;
+      const directive = seldom(8) ? ` ${one(DIRECTIVES)}` : choose(9) === 8 ? ` ${condition()}` : '';
+      if (kind === 8 && depth < MAX_DEPTH) {
+        if (choose(3) === 2) return `...${directive} ${selection(type, depth + 1)}`;
+        const on = one(types);
+        return `... on ${wild ? one([on.name, 'Message']) : on.name}${directive} ${selection(on, depth + 1)}`;
+      }
       if (kind === 7 && depth < MAX_DEPTH) {
         // A place of its own first, as there may be others inside; whoever names a later one may come back to itself.
         const index = fragments.push('') - 1;
-        fragments[index] = `fragment F${index} on ${type.name} ${selection(type, depth + 1)}`;
-        return `...F${index + (seldom(4) ? 1 : 0)}`;
+        const on = one(types);
+        fragments[index] = `fragment F${index} on ${on.name} ${selection(on, depth + 1)}`;
+        return `...F${index + (seldom(4) ? 1 : 0)}${directive}`;
       }
+      if (fields.length === 0) return '__typename';
       const field = one(fields);
       const inner = getNamedType(field.type);
       if (isCompositeType(inner) && depth >= MAX_DEPTH) return '__typename';
       const given = argumentsOf(field.args);
       // Two of one name with different arguments would be refused.
       const alias = seldom(4) ? one(['a: ', '__proto__: ', 'constructor: ', 'length: ']) : given && `a${aliases++}: `;
-      const directive = seldom(8) ? ` ${one(DIRECTIVES)}` : '';
       const below = isCompositeType(inner) ? ` ${selection(inner, depth + 1)}` : '';
       return `${alias}${field.name}${given}${directive}${below}`;
     });

@@ -58,8 +58,8 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
       const result = await gate.run({ query, variables }, context);
       if ('deliver' in result) throw new Error('only subscriptions have events');
-      if (result.errors?.[0]) throw result.errors[0];
-      return result.data as Data;
+      if (result.errors[0]) throw result.errors[0];
+      return JSON.parse(result.json.toString()).data;
     }
 
     async function answer(data: Buffer, isBinary: boolean): Promise<void> {
