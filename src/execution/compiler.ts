@@ -9,16 +9,11 @@ import {
   GraphQLError,
   type GraphQLField,
   GraphQLID,
-  GraphQLIncludeDirective,
-  type GraphQLLeafType,
-  type GraphQLList,
   type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLResolveInfo,
   type GraphQLSchema,
-  GraphQLSkipDirective,
   getArgumentValues,
-  getDirectiveValues,
   getNamedType,
   getNullableType,
   isAbstractType,
@@ -28,26 +23,22 @@ import {
   Kind,
   type OperationDefinitionNode,
   OperationTypeNode,
+  print,
   SchemaMetaFieldDef,
-  type SelectionNode,
-  type SelectionSetNode,
   TypeMetaFieldDef,
-  visit,
 } from 'graphql';
-import { usualOf, writeLeaf } from './leaf.ts';
+import { collectFields } from './fields.ts';
+import { leafWriter } from './leaf.ts';
 import { type Path, Run, type RunOptions, type Written } from './run.ts';
-import { isPromise, Parts, type Text } from './text.ts';
+import { Parts, type Text } from './text.ts';
 
-/** An operation of a valid document, made ready to be run many times: it writes its JSON while it resolves. */
-export interface Compiled {
-  /** @throws ChatError where the result becomes too large */
-  run(options: RunOptions): Written | Promise<Written>;
-}
+/** Runs an operation. @throws ChatError where the result becomes too large */
+export type Compiled = (options: RunOptions) => Written | Promise<Written>;
 
-type Variables = Readonly<Record<string, unknown>>;
+type Variables = RunOptions['variables'];
 
-/** Writes a value that is not null. @throws what went wrong, for the place of the value */
-type WriteValue = (value: unknown, run: Run, path: Path) => Text;
+/** Writes a value: a null or an error, too, and a promise when it has come. @throws where it may not be null and is */
+type Write = (value: unknown, run: Run, path: Path) => Text;
 
 /** Writes an object of a known type. */
 type WriteObject = (source: unknown, run: Run, path: Path | undefined) => Text;
@@ -56,365 +47,241 @@ type WriteObject = (source: unknown, run: Run, path: Path | undefined) => Text;
 interface Field {
   /** Its key as JSON, with what stands before and after it. */
   readonly head: string;
-  write(source: unknown, run: Run, outer: Path | undefined): Text;
+  readonly write: WriteObject;
 }
 
-/** Variants of one operation that are kept: its selections differ by the variables of its directives. */
+type WriteAll = (fields: readonly Field[], ...object: Parameters<WriteObject>) => Text;
+
+type Selecting = Pick<FieldNode, 'selectionSet'>;
+
+/** Variants of one operation that are kept: what is selected depends on the variables in its directives. */
 const MAX_VARIANTS = 4;
 
-const compiled = new WeakMap<GraphQLSchema, WeakMap<OperationDefinitionNode, Compiled>>();
+const compiled = new WeakMap<OperationDefinitionNode, { readonly schema: GraphQLSchema; readonly run: Compiled }>();
 
 /**
- * Compiles an operation, once for each. What comes of a run is what `execute` of graphql-js gives, but for the texts of
- * errors about wrong results of resolvers. `info` is the same for all runs: it lacks what belongs to one.
+ * Makes an operation of a valid document ready to be run many times; it is kept as long as the document is. A run writes
+ * JSON while it resolves, and what comes of it is what `execute` of graphql-js gives, but for the texts of errors about
+ * faults of resolvers. The `info` of resolvers is the same for all runs: it lacks what belongs to one.
  */
 export function compile(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Compiled {
-  const known = compiled.get(schema) ?? new WeakMap<OperationDefinitionNode, Compiled>();
-  compiled.set(schema, known);
-  const found = known.get(operation) ?? createCompiled(schema, document, operation);
-  known.set(operation, found);
-  return found;
-}
-
-function createCompiled(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Compiled {
-  const conditions = new Set<string>();
-  visit(document, {
-    Directive: ({ arguments: [condition] = [] }) => {
-      if (condition?.value.kind === Kind.VARIABLE) conditions.add(condition.value.name.value);
-    },
-  });
-  const names = [...conditions];
+  const known = compiled.get(operation);
+  if (known?.schema === schema) return known.run;
+  const switches = (operation.variableDefinitions ?? [])
+    .filter(({ type }) => print(type).startsWith('Boolean'))
+    .map(({ variable }) => variable.name.value);
   const variants = new Map<string, WriteObject>();
 
   function variantFor(variables: Variables): WriteObject {
-    const key = names.map((name) => String(variables[name])).join();
+    const key = switches.map((name) => String(variables[name])).join();
     const known = variants.get(key);
     if (known) return known;
     if (variants.size >= MAX_VARIANTS) variants.clear();
-    const write = compileVariant(schema, document, operation, variables);
-    variants.set(key, write);
-    return write;
+    const values = Object.entries(variables).filter(([name]) => switches.includes(name));
+    const variant = compileVariant(schema, document, operation, Object.fromEntries(values));
+    variants.set(key, variant);
+    return variant;
   }
 
-  return {
-    run(options) {
-      const run = new Run(options);
-      try {
-        const text = variantFor(run.variables)(options.root, run, undefined);
-        return typeof text === 'string' ? run.end(text) : text.then(run.end).catch(run.endWith);
-      } catch (error) {
-        return run.endWith(error);
-      }
-    },
-  };
+  function run(options: RunOptions): Written | Promise<Written> {
+    const run = new Run(options);
+    try {
+      const text = variantFor(options.variables)(options.root, run, undefined);
+      return typeof text === 'string' ? run.end(text) : text.then(run.end, run.endWith);
+    } catch (error) {
+      return run.endWith(error);
+    }
+  }
+
+  compiled.set(operation, { schema, run });
+  return run;
 }
 
-/** @param conditions variables, of which those of the directives are the same for all runs */
+/** @param variables the Booleans, which are the same in all runs of a variant */
 function compileVariant(
   schema: GraphQLSchema,
-  document: DocumentNode,
+  { definitions }: DocumentNode,
   operation: OperationDefinitionNode,
-  conditions: Variables,
+  variables: Variables,
 ): WriteObject {
   const fragments: Record<string, FragmentDefinitionNode> = Object.create(null);
-  for (const one of document.definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments[one.name.value] = one;
-  /** What writes objects, by their type and the fields that select from them: fragments may be spread in many places. */
-  const writers = new Map<string, WriteObject>();
-  const numbers = new Map<FieldNode, number>();
+  for (const one of definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments[one.name.value] = one;
+  /** By type and the fields that select from it: a fragment may be spread in many places. */
+  const objects = new Map<string, WriteObject>();
+  const numbers = new Map<Selecting, number>();
 
-  function isIncluded(node: SelectionNode): boolean {
-    return (
-      getDirectiveValues(GraphQLSkipDirective, node, conditions)?.if !== true &&
-      getDirectiveValues(GraphQLIncludeDirective, node, conditions)?.if !== false
-    );
-  }
-
-  function isOf(type: GraphQLObjectType, name: string | undefined): boolean {
-    const condition = name === undefined ? type : schema.getType(name);
-    return condition === type || (isAbstractType(condition) && schema.isSubType(condition, type));
-  }
-
-  /** Gathers the fields that a selection has for a type (GraphQL specification, section 6.3.2). */
-  function collect(
-    type: GraphQLObjectType,
-    { selections }: SelectionSetNode,
-    fields: Map<string, FieldNode[]>,
-    spread: Set<string>,
-  ): void {
-    for (const node of selections) {
-      const name = node.kind === Kind.FRAGMENT_SPREAD ? node.name.value : null;
-      if ((name !== null && spread.has(name)) || !isIncluded(node)) continue;
-      if (node.kind === Kind.FIELD) {
-        const key = (node.alias ?? node.name).value;
-        const nodes = fields.get(key);
-        if (nodes) nodes.push(node);
-        else fields.set(key, [node]);
-        continue;
-      }
-      if (name !== null) spread.add(name);
-      const fragment = node.kind === Kind.FRAGMENT_SPREAD ? fragments[node.name.value] : node;
-      if (fragment && isOf(type, fragment.typeCondition?.name.value))
-        collect(type, fragment.selectionSet, fields, spread);
-    }
-  }
-
-  function compileFields(type: GraphQLObjectType, sets: readonly SelectionSetNode[]): Field[] {
-    const found = new Map<string, FieldNode[]>();
-    const spread = new Set<string>();
-    for (const set of sets) collect(type, set, found, spread);
-    const fields: Field[] = [];
-    for (const [key, nodes] of found) {
-      const head = `${fields.length === 0 ? '{' : ','}${JSON.stringify(key)}:`;
-      const field = compileField(type, key, nodes, head);
-      if (field) fields.push(field);
-    }
-    return fields;
-  }
-
-  function compileField(type: GraphQLObjectType, key: string, nodes: FieldNode[], head: string): Field | null {
+  function compileField(type: GraphQLObjectType, key: string, nodes: readonly FieldNode[]): WriteObject {
     const [node] = nodes as [FieldNode];
     const name = node.name.value;
-    if (name === '__typename') {
-      const text = JSON.stringify(type.name);
-      return { head, write: () => text };
-    }
-    const field = definitionOf(schema, type, name);
-    if (!field) return null;
+    if (name === '__typename') return () => `"${type.name}"`;
+    const field = fieldOf(schema, type, name);
     const info = {
       ...{ fieldName: name, fieldNodes: nodes, returnType: field.type, parentType: type },
       ...{ schema, fragments, operation },
     } as unknown as GraphQLResolveInfo;
-    const nullable = !isNonNullType(field.type);
     const { resolve = defaultFieldResolver } = field;
     const argumentsFor = compileArguments(field, node);
-    const writeValue = compileValue(field.type, info);
+    const write = compileValue(field.type, info);
     const sliced = isWorkedFor(type, field);
-
-    function settle(value: unknown, run: Run, path: Path): Text {
-      const text = isPromise(value) ? value.then((made) => writeValue(made, run, path)) : writeValue(value, run, path);
-      return typeof text === 'string' ? text : text.then(undefined, (error) => run.fail(error, nodes, path, nullable));
-    }
-
-    function write(source: unknown, run: Run, outer: Path | undefined): Text {
+    const call = (source: unknown, { options: { variables, context } }: Run) =>
+      resolve(source, argumentsFor(variables), context, info);
+    return (source, run, outer) => {
       const path = { outer, key };
+      const turn = sliced && run.options.costly ? run.options.slice() : null;
       try {
-        const call = () => resolve(source, argumentsFor(run.variables), run.context, info);
-        const turn = sliced && run.costly ? run.slice() : null;
-        return settle(turn ? turn.then(call) : call(), run, path);
+        return write(turn ? turn.then(() => call(source, run)) : call(source, run), run, path);
       } catch (error) {
-        return run.fail(error, nodes, path, nullable);
+        return run.fail(error, nodes, path, !isNonNullType(field.type));
       }
-    }
-
-    const leaf = getNullableType(field.type);
-    if (field.resolve || !isLeafType(leaf)) return { head, write };
-    const writeUsual = usualOf(leaf);
-    return {
-      head,
-      // The most frequent by far: a property that is what its type wants.
-      write(source, run, outer) {
-        if (typeof source !== 'object' || source === null) return write(source, run, outer);
-        try {
-          const value = (source as Variables)[name];
-          if (value === null && nullable) return 'null';
-          if (typeof value === 'function') return write(source, run, outer);
-          const text = writeUsual(value);
-          if (text === null) return settle(value, run, { outer, key });
-          run.count(text.length);
-          return text;
-        } catch (error) {
-          return run.fail(error, nodes, { outer, key }, nullable);
-        }
-      },
     };
   }
 
-  /** What writes a value of any type, and refuses null where there may be none. */
-  function compileValue(type: GraphQLOutputType, info: GraphQLResolveInfo): WriteValue {
-    const writeValue = compileNonNull(getNullableType(type), info);
+  function compileValue(type: GraphQLOutputType, info: GraphQLResolveInfo): Write {
     const nullable = !isNonNullType(type);
-    return (value, run, path) => {
+    const writeValue = compileNonNull(getNullableType(type), info);
+    const writeSettled: Write = (value, run, path) => {
+      if (value instanceof Error) throw value;
       if (value !== null && value !== undefined) return writeValue(value, run, path);
       if (nullable) return 'null';
       throw new Error(`Cannot return null for non-nullable field ${info.parentType.name}.${info.fieldName}.`);
     };
-  }
-
-  function compileNonNull(type: GraphQLOutputType, info: GraphQLResolveInfo): WriteValue {
-    if (isLeafType(type)) return compileLeaf(type);
-    const write = isListType(type)
-      ? compileList(type, info)
-      : isAbstractType(type)
-        ? compileAbstract(type, info)
-        : compileObject(type as GraphQLObjectType, info);
     return (value, run, path) => {
-      if (value instanceof Error) throw value;
-      return write(value, run, path);
-    };
-  }
-
-  function compileLeaf(type: GraphQLLeafType): WriteValue {
-    const writeUsual = usualOf(type);
-    return (value, run) => {
-      const text = writeUsual(value) ?? writeLeaf(type, value);
-      run.count(text.length);
-      return text;
-    };
-  }
-
-  function compileList({ ofType }: GraphQLList<GraphQLOutputType>, info: GraphQLResolveInfo): WriteValue {
-    const nullable = !isNonNullType(ofType);
-    const writeValue = compileValue(ofType, info);
-
-    function writeElement(value: unknown, run: Run, path: Path): Text {
       try {
-        const text = isPromise(value)
-          ? value.then((made) => writeValue(made, run, path))
-          : writeValue(value, run, path);
-        return typeof text === 'string'
-          ? text
-          : text.then(undefined, (error) => run.fail(error, info.fieldNodes, path, nullable));
+        const text =
+          value instanceof Promise
+            ? value.then((made) => writeSettled(made, run, path))
+            : writeSettled(value, run, path);
+        if (typeof text === 'string') return text;
+        const later = text.then(undefined, (error) => run.fail(error, info.fieldNodes, path, nullable));
+        // What holds it may fail before, and not wait for it.
+        if (!nullable) later.catch(() => {});
+        return later;
       } catch (error) {
         return run.fail(error, info.fieldNodes, path, nullable);
       }
-    }
+    };
+  }
 
+  function compileNonNull(type: GraphQLOutputType, info: GraphQLResolveInfo): Write {
+    if (isLeafType(type)) return leafWriter(type);
+    if (isListType(type)) return compileList(type.ofType, info);
+    if (isAbstractType(type)) return compileAbstract(type, info);
+    return compileObject(type as GraphQLObjectType, info.fieldNodes, writeFields);
+  }
+
+  function compileList(type: GraphQLOutputType, info: GraphQLResolveInfo): Write {
+    const write = compileValue(type, info);
     /** Writes a list from one of its elements on; a long one with turns for others in between. */
     function writeFrom(start: number, elements: readonly unknown[], run: Run, outer: Path): Text {
-      const parts = new Parts(start === 0 ? '[' : '');
-      try {
-        for (let key = start; key < elements.length; key++) {
-          const turn = key > start ? run.pause() : null;
-          if (turn) {
-            parts.add(turn.then(() => writeFrom(key, elements, run, outer)));
-            return parts.join();
-          }
-          if (key > 0) parts.add(',');
-          run.count(1);
-          parts.add(writeElement(elements[key], run, { outer, key }));
+      const parts = new Parts();
+      for (let key = start; key < elements.length; key++) {
+        const turn = key > start ? run.pause() : null;
+        if (turn) {
+          parts.add(turn.then(() => writeFrom(key, elements, run, outer)));
+          return parts.join();
         }
-      } catch (error) {
-        return parts.fail(error);
+        run.count(1);
+        parts.add(key === 0 ? '[' : ',');
+        parts.add(write(elements[key], run, { outer, key }));
       }
       parts.add(']');
       return parts.join();
     }
-
     return (value, run, path) => {
-      if (typeof value === 'object' && value !== null && Symbol.iterator in value)
-        return writeFrom(0, Array.isArray(value) ? value : [...(value as Iterable<unknown>)], run, path);
-      const { parentType, fieldName } = info;
-      throw new GraphQLError(`Expected Iterable, but did not find one for field "${parentType.name}.${fieldName}".`);
+      if (typeof value !== 'object' || value === null || !(Symbol.iterator in value)) {
+        const name = `${info.parentType.name}.${info.fieldName}`;
+        throw new GraphQLError(`Expected Iterable, but did not find one for field "${name}".`);
+      }
+      const elements = [...(value as Iterable<unknown>)];
+      return elements.length === 0 ? '[]' : writeFrom(0, elements, run, path);
     };
   }
 
-  function compileAbstract(type: GraphQLAbstractType, info: GraphQLResolveInfo): WriteValue {
+  function compileAbstract(type: GraphQLAbstractType, info: GraphQLResolveInfo): Write {
+    const possible = schema
+      .getPossibleTypes(type)
+      .map((one) => [one.name, compileObject(one, info.fieldNodes, writeFields)] as const);
+    const byName = new Map<unknown, WriteObject>(possible);
     const resolveType = type.resolveType ?? defaultTypeResolver;
-    const byName = new Map<unknown, WriteObject>(
-      schema.getPossibleTypes(type).map((possible) => [possible.name, compileObject(possible, info)]),
-    );
     return (value, run, path) => {
       const writeAs = (name: unknown): Text => {
         const write = byName.get(name);
-        if (write) return write(value, run, path);
-        throw new Error(`"${type.name}" was resolved to "${name}", which is none of its types.`);
+        if (!write)
+          throw new Error(`Abstract type "${type.name}" was resolved to "${name}", which is none of its types.`);
+        return write(value, run, path);
       };
-      const name = resolveType(value, run.context, info, type);
-      return isPromise(name) ? name.then(writeAs) : writeAs(name);
+      const name = resolveType(value, run.options.context, info, type);
+      return name instanceof Promise ? name.then(writeAs) : writeAs(name);
     };
-  }
-
-  function compileObject(type: GraphQLObjectType, { fieldNodes }: GraphQLResolveInfo): WriteObject {
-    for (const node of fieldNodes) if (!numbers.has(node)) numbers.set(node, numbers.size);
-    const key = `${type.name} ${fieldNodes.map((node) => numbers.get(node)).join()}`;
-    const known = writers.get(key);
-    if (known) return known;
-    const sets = fieldNodes.flatMap(({ selectionSet }) => selectionSet ?? []);
-    const write = compileSelection(type, sets, writeFields);
-    writers.set(key, write);
-    return write;
   }
 
   /** What is selected is looked at when it is first asked for: of some types there may be no object ever. */
-  function compileSelection(
-    type: GraphQLObjectType,
-    sets: readonly SelectionSetNode[],
-    writeAll: (fields: readonly Field[], source: unknown, run: Run, path: Path | undefined) => Text,
-  ): WriteObject {
+  function compileObject(type: GraphQLObjectType, nodes: readonly Selecting[], writeAll: WriteAll): WriteObject {
+    for (const node of nodes) if (!numbers.has(node)) numbers.set(node, numbers.size);
+    const key = `${type.name} ${nodes.map((node) => numbers.get(node)).join()}`;
     let fields: readonly Field[] | null = null;
-    let length = 0;
-    return (source, run, path) => {
-      if (fields === null) {
-        fields = compileFields(type, sets);
-        length = fields.reduce((sum, { head }) => sum + head.length, 1);
-      }
-      run.count(length);
+    const write: WriteObject = (source, run, path) => {
+      fields ??= compileFields(type, nodes);
       return fields.length === 0 ? '{}' : writeAll(fields, source, run, path);
     };
+    const known = objects.get(key) ?? write;
+    objects.set(key, known);
+    return known;
+  }
+
+  function compileFields(type: GraphQLObjectType, nodes: readonly Selecting[]): Field[] {
+    const selections = nodes.flatMap(({ selectionSet }) => selectionSet?.selections ?? []);
+    return [...collectFields(schema, fragments, variables, type, selections)].map(([key, same], i) => ({
+      head: `${i === 0 ? '{' : ','}${JSON.stringify(key)}:`,
+      write: compileField(type, key, same),
+    }));
   }
 
   const root = schema.getRootType(operation.operation);
-  if (!root) throw new Error(`there is no ${operation.operation} in the schema`);
-  const writeRoot = operation.operation === OperationTypeNode.MUTATION ? writeSerially : writeFields;
-  return compileSelection(root, [operation.selectionSet], writeRoot);
+  if (!root) throw new Error(`The schema has no ${operation.operation}.`);
+  return compileObject(
+    root,
+    [operation],
+    operation.operation === OperationTypeNode.MUTATION ? writeSerially : writeFields,
+  );
 }
 
 function writeFields(fields: readonly Field[], source: unknown, run: Run, path: Path | undefined): Text {
-  const parts = new Parts('');
-  try {
-    for (const field of fields) {
-      parts.add(field.head);
-      parts.add(field.write(source, run, path));
-    }
-  } catch (error) {
-    return parts.fail(error);
+  const parts = new Parts();
+  for (const { head, write } of fields) {
+    run.count(head.length);
+    parts.add(head);
+    parts.add(write(source, run, path));
   }
   parts.add('}');
   return parts.join();
 }
 
-/** Writes each field when the one before has ended. */
-function writeSerially(
-  fields: readonly Field[],
-  source: unknown,
-  run: Run,
-  path: Path | undefined,
-  start = 0,
-  before = '',
-): Text {
-  let text = before;
-  for (let i = start; i < fields.length; i++) {
-    const { head, write } = fields[i] as Field;
-    const made = write(source, run, path);
-    if (typeof made !== 'string')
-      return made.then((end) => writeSerially(fields, source, run, path, i + 1, text + head + end));
-    text += head + made;
-  }
+/** Begins each field when the one before has ended. */
+async function writeSerially(fields: readonly Field[], source: unknown, run: Run, path: Path | undefined) {
+  let text = '';
+  for (const { head, write } of fields) text += head + (await write(source, run, path));
   return `${text}}`;
 }
 
-function definitionOf(schema: GraphQLSchema, type: GraphQLObjectType, name: string) {
-  const isQuery = type === schema.getQueryType();
-  const meta = isQuery ? [SchemaMetaFieldDef, TypeMetaFieldDef].find((field) => field.name === name) : undefined;
-  return meta ?? type.getFields()[name];
+function fieldOf(schema: GraphQLSchema, type: GraphQLObjectType, name: string): GraphQLField<unknown, unknown> {
+  const meta = type === schema.getQueryType() ? [SchemaMetaFieldDef, TypeMetaFieldDef] : [];
+  const field = meta.find((one) => one.name === name) ?? type.getFields()[name];
+  if (!field) throw new Error(`${type.name} has no field ${name}.`);
+  return field;
 }
 
-/** The arguments of each run: coerced once where they are the same for all, and nothing in them could be changed. */
+/** The arguments for each run: the same for all where they are fixed, and nothing in them could be changed. */
 function compileArguments(field: GraphQLField<unknown, unknown>, node: FieldNode): (variables: Variables) => Variables {
-  const given = node.arguments ?? [];
-  const isFixed = given.every(
-    ({ value: { kind } }) => kind !== Kind.VARIABLE && kind !== Kind.LIST && kind !== Kind.OBJECT,
-  );
-  if (!isFixed) return (variables) => getArgumentValues(field, node, variables);
-  let values: Variables | null = null;
-  return () => {
-    values ??= Object.freeze(getArgumentValues(field, node));
-    return values;
-  };
+  const changing: string[] = [Kind.VARIABLE, Kind.LIST, Kind.OBJECT];
+  if (node.arguments?.some(({ value }) => changing.includes(value.kind)))
+    return (variables) => getArgumentValues(field, node, variables);
+  const values = Object.freeze(getArgumentValues(field, node));
+  return () => values;
 }
 
-/** Whether a resolver may work long for a field; it does not for ids and switches. */
+/** Whether a resolver may work long for a field; none does for an id or a switch, or to describe the schema. */
 function isWorkedFor({ name }: GraphQLObjectType, { resolve, type }: GraphQLField<unknown, unknown>): boolean {
   const named = getNamedType(type);
-  return resolve !== undefined && !name.startsWith('__') && named !== GraphQLID && named !== GraphQLBoolean;
+  return resolve !== undefined && named !== GraphQLID && named !== GraphQLBoolean && !name.startsWith('__');
 }

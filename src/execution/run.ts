@@ -33,36 +33,28 @@ export interface Written {
 
 /** One run of an operation: what it runs with, the errors so far, and how much is written. */
 export class Run {
-  readonly context: unknown;
-  readonly variables: Readonly<Record<string, unknown>>;
-  readonly slice: () => Promise<void> | null;
-  readonly costly: boolean;
-  readonly #max: number;
+  readonly options: RunOptions;
   readonly #errors: GraphQLError[] = [];
   /** Places that are null for an error; what goes wrong inside them later is not told. */
   readonly #nulled = new Set<Path | undefined>();
   #written = 0;
   #writtenBefore = 0;
 
-  constructor({ context, variables, max, slice, costly = false }: RunOptions) {
-    this.context = context;
-    this.variables = variables;
-    this.slice = slice;
-    this.costly = costly;
-    this.#max = max;
+  constructor(options: RunOptions) {
+    this.options = options;
   }
 
   /** Counts JSON that is written. @throws ChatError where it is more than the result may have */
   count(characters: number): void {
     this.#written += characters;
-    if (this.#isTooLarge()) throw tooLarge(this.#max);
+    if (this.#isTooLarge()) throw tooLarge(this.options.max);
   }
 
   /** As `slice`, where a piece has been written since the last turn. */
   pause(): Promise<void> | null {
     if (this.#written - this.#writtenBefore < PIECE_CHARACTERS) return null;
     this.#writtenBefore = this.#written;
-    return this.slice();
+    return this.options.slice();
   }
 
   /**
@@ -77,10 +69,9 @@ export class Run {
     return 'null';
   }
 
-  /** @param data the JSON of all fields */
   readonly end = (data: string): Written => ({ data, errors: this.#errors });
 
-  /** The result where no field could be null instead. @throws ChatError where it became too large */
+  /** The result where nothing in it could be null instead. @throws ChatError where it became too large */
   readonly endWith = (error: unknown): Written => {
     if (this.#isTooLarge()) throw error;
     this.#tell(error as GraphQLError, undefined);
@@ -89,13 +80,12 @@ export class Run {
 
   #tell(error: GraphQLError, path: Path | undefined): void {
     for (let at = path; at; at = at.outer) if (this.#nulled.has(at)) return;
-    if (this.#nulled.has(undefined)) return;
+    if (!this.#nulled.has(undefined)) this.#errors.push(error);
     this.#nulled.add(path);
-    this.#errors.push(error);
   }
 
   #isTooLarge(): boolean {
-    return this.#written > this.#max;
+    return this.#written > this.options.max;
   }
 }
 
@@ -103,8 +93,6 @@ export function tooLarge(max: number): ChatError {
   return badInput(`The answer would be larger than ${max} bytes; ask for less at once.`);
 }
 
-function keysOf(path: Path): (string | number)[] {
-  const keys: (string | number)[] = [];
-  for (let at: Path | undefined = path; at; at = at.outer) keys.push(at.key);
-  return keys.reverse();
+function keysOf(path: Path | undefined): (string | number)[] {
+  return path ? [...keysOf(path.outer), path.key] : [];
 }

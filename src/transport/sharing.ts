@@ -140,7 +140,7 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
 
   /** Runs an operation for events. Its variables were checked when the subscription began. */
   function runner(document: DocumentNode, node: OperationDefinitionNode, variableValues: Values, context: Context) {
-    const { run } = compile(schema, document, node);
+    const run = compile(schema, document, node);
     let variables: Record<string, unknown> | undefined;
     return (root: object) => {
       variables ??= getVariableValues(schema, node.variableDefinitions ?? [], variableValues ?? {}).coerced ?? {};

@@ -5,6 +5,7 @@ import {
   type DocumentNode,
   execute,
   GraphQLError,
+  type GraphQLFieldResolver,
   type GraphQLObjectType,
   type GraphQLOutputType,
   type GraphQLSchema,
@@ -15,12 +16,13 @@ import {
   isEnumType,
   isListType,
   isObjectType,
+  type OperationDefinitionNode,
   parse,
   validate,
 } from 'graphql';
 import { expect, onTestFinished, test } from 'vitest';
 import { compile } from '../../src/execution/compiler.ts';
-import type { Written } from '../../src/execution/run.ts';
+import type { RunOptions } from '../../src/execution/run.ts';
 import { createSchema } from '../../src/operations/schema.ts';
 import { operations } from '../support/operations.ts';
 
@@ -198,17 +200,128 @@ test.each([
       unhandled.length = 0;
       const options = { root: rootValue, context: {}, variables: coerced, max: 1e9, slice: () => null };
       for (let i = 0; i < 2; i++) {
-        const written = compile(schema, document, operation).run(options);
-        const { data, errors } = await written;
+        const { data, errors } = await compile(schema, document, operation)(options);
         expect(data).toBe(JSON.stringify(expected.data));
         // Of errors that make the same place null, the first is told.
         if (promises)
           expect(nullPlaces(expected.data, errors)).toEqual(nullPlaces(expected.data, expected.errors ?? []));
-        else expect(shown((written as Written).errors)).toEqual(shown(expected.errors ?? []));
+        else expect(shown(errors)).toEqual(shown(expected.errors ?? []));
       }
       await setImmediate();
       expect(unhandled).toEqual([]);
     }),
-    { numRuns: Number(process.env.RUNS ?? 2000) },
+    { numRuns: 1000 },
   );
+});
+
+/** What an operation of a schema writes, its resolvers given by type and field. */
+function runWith(
+  sdl: string,
+  resolvers: Record<string, Record<string, GraphQLFieldResolver<unknown, unknown>>>,
+  query: string,
+  options: Partial<RunOptions> = {},
+) {
+  const schema = buildSchema(sdl);
+  for (const [type, fields] of Object.entries(resolvers))
+    for (const [name, resolve] of Object.entries(fields))
+      Object.assign((schema.getType(type) as GraphQLObjectType).getFields()[name] ?? {}, { resolve });
+  const document = parse(query);
+  const [operation] = document.definitions as OperationDefinitionNode[];
+  if (!operation) throw new Error('there is no operation');
+  const run = (more: Partial<RunOptions> = {}) =>
+    compile(
+      schema,
+      document,
+      operation,
+    )({ context: {}, variables: {}, max: 1e9, slice: () => null, ...options, ...more });
+  return run;
+}
+
+test('the fields of a mutation run one after the other, each once, also when one fails', async () => {
+  const begun: string[] = [];
+  const ended: string[] = [];
+  const resolve: GraphQLFieldResolver<unknown, unknown> = async (_, { name }) => {
+    expect(ended).toEqual(begun);
+    begun.push(name);
+    await setImmediate();
+    ended.push(name);
+    if (name === 'b') throw new Error('b failed');
+    return name;
+  };
+  const query = 'mutation { a: do(name: "a") b: do(name: "b") c: do(name: "c") }';
+  const run = runWith(
+    'type Query { a: Int } type Mutation { do(name: String): String }',
+    { Mutation: { do: resolve } },
+    query,
+  );
+  expect((await run()).data).toBe('{"a":"a","b":null,"c":"c"}');
+  expect(begun).toEqual(['a', 'b', 'c']);
+});
+
+test('a result that becomes too large ends early, wherever null is allowed', async () => {
+  let calls = 0;
+  const text = () => {
+    calls++;
+    return 'x'.repeat(1000);
+  };
+  const run = runWith(
+    'type Query { list: [Item] } type Item { text: String }',
+    { Query: { list: () => Array.from({ length: 100 }, () => ({})) }, Item: { text } },
+    '{ list { text } }',
+  );
+  expect(() => run({ max: 10_000 })).toThrow('larger than 10000 bytes');
+  expect(calls).toBe(10);
+  await expect(Promise.resolve(run()).then(({ data }) => data.length)).resolves.toBeGreaterThan(100_000);
+});
+
+test('turns are left between the pieces of a long list, and before what resolvers work for where that is costly', async () => {
+  let slices = 0;
+  const slice = () => {
+    slices++;
+    return setImmediate();
+  };
+  const list = Array.from({ length: 100 }, (_, i) => ({ text: `${i}${'x'.repeat(10_000)}` }));
+  const run = runWith(
+    'type Query { list: [Item!]! } type Item { text: String! }',
+    { Query: { list: () => list } },
+    '{ list { text } }',
+    { slice },
+  );
+  expect((await run()).data).toBe(JSON.stringify({ list }));
+  expect(slices).toBe(14);
+  expect((await run({ costly: true })).data).toBe(JSON.stringify({ list }));
+  expect(slices).toBe(29);
+});
+
+test('arguments that a resolver could change are its own', async () => {
+  const taken: unknown[][] = [];
+  const take = (_: unknown, { list, first }: Record<string, unknown>) => {
+    taken.push(list as unknown[]);
+    (list as unknown[]).push('mine');
+    return first;
+  };
+  const run = runWith(
+    'type Query { take(list: [String], first: Int = 3): Int }',
+    { Query: { take } },
+    '{ take(list: ["a"]) }',
+  );
+  for (let i = 0; i < 2; i++) expect(await run()).toEqual({ data: '{"take":3}', errors: [] });
+  expect(taken).toEqual([
+    ['a', 'mine'],
+    ['a', 'mine'],
+  ]);
+});
+
+test('what is selected is decided anew for other values of the variables', async () => {
+  const names = [...'abc'];
+  const query = `query (${names.map((name) => `$${name}: Boolean!`).join()}) {
+    ${names.map((name) => `${name}: one @include(if: $${name})`).join(' ')} }`;
+  const run = runWith('type Query { one: Int }', { Query: { one: () => 1 } }, query);
+  for (let turn = 0; turn < 2; turn++) {
+    for (let bits = 0; bits < 8; bits++) {
+      const variables = Object.fromEntries(names.map((name, i) => [name, (bits >> i) % 2 === 1]));
+      const expected = Object.fromEntries(names.filter((name) => variables[name]).map((name) => [name, 1]));
+      expect(await run({ variables })).toEqual({ data: JSON.stringify(expected), errors: [] });
+    }
+  }
 });
