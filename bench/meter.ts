@@ -1,12 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-
-/** How long a measurement took, and the CPU time spent in it, in percent of one core; NaN where the system does not tell. */
-interface Usage {
-  readonly ms: number;
-  readonly serverCpu: number;
-  readonly clientsCpu: number;
-}
+import type { Values } from './clients.ts';
+import type { Target } from './servers.ts';
 
 /** A tick of /proc in milliseconds: USER_HZ is 100 on every Linux architecture Node runs on. */
 const TICK_MS = 10;
@@ -15,29 +10,73 @@ export const COLLECT_SIGNAL = 'SIGUSR2';
 /** What a process may take to collect its garbage and give it back, in milliseconds. */
 const COLLECT_MS = 1000;
 
-/** Starts to measure time, and what CPU this process and those with the given ids spend in it; what it returns stops that. */
-export function startMeter(serverPids: readonly number[]): () => Usage {
-  const from = read(serverPids);
+/** CPU time since the start, in milliseconds: of a server by thread, of its database, and of this process. */
+interface Reading {
+  readonly at: number;
+  readonly threads: readonly ReadonlyMap<number, number>[];
+  readonly mongod: number;
+  readonly clients: number;
+}
+
+/** What was spent while it was measured, in milliseconds. */
+export interface Usage {
+  readonly ms: number;
+  /** The server's main thread, the busiest of its others (with SQLite the writer's), and all others (most of it garbage). */
+  readonly main: number;
+  readonly second: number;
+  readonly others: number;
+  /** NaN where there is none. */
+  readonly mongod: number;
+  readonly clients: number;
+}
+
+/** Starts to measure; what it returns says what was spent since. */
+export function startMeter(target: Target): () => Usage {
+  const from = read(target);
   return () => {
-    const to = read(serverPids);
-    const ms = to.at - from.at;
-    return {
-      ms,
-      serverCpu: ((to.server - from.server) / ms) * 100,
-      clientsCpu: ((to.clients - from.clients) / ms) * 100,
-    };
+    const to = read(target);
+    const usage = { ms: to.at - from.at, main: 0, second: 0, others: 0 };
+    target.pids.forEach((pid, index) => {
+      const before = from.threads[index];
+      const spent = [...(to.threads[index] ?? [])].map(([id, cpu]) => ({ id, cpu: cpu - (before?.get(id) ?? 0) }));
+      const [second = 0, ...others] = spent
+        .filter(({ id }) => id !== pid)
+        .map(({ cpu }) => cpu)
+        .sort((a, b) => b - a);
+      usage.main += spent.find(({ id }) => id === pid)?.cpu ?? Number.NaN;
+      usage.second += second;
+      usage.others += sum(others);
+    });
+    return { ...usage, mongod: to.mongod - from.mongod, clients: to.clients - from.clients };
   };
 }
 
-/** The time, and the CPU time since the processes started, in milliseconds. */
-function read(serverPids: readonly number[]) {
-  const { user, system } = process.cpuUsage();
-  return { at: performance.now(), server: sum(serverPids.map(cpuOf)), clients: (user + system) / 1000 };
+/** CPU microseconds for each of so many operations, and how busy this process was, in percent of one core. */
+export function perOperation({ ms, main, second, others, mongod, clients }: Usage, operations: number): Values {
+  const us = (cpu: number) => (cpu * 1000) / operations;
+  const cpu = { cpuUs: us(main + second + others), mainUs: us(main), secondUs: us(second), othersUs: us(others) };
+  return { ...cpu, mongodUs: us(mongod), clientsCpu: (clients / ms) * 100 };
 }
 
-/** Fields utime and stime of /proc/PID/stat (proc(5)), which count all threads of the process. */
-function cpuOf(pid: number): number {
-  const stat = readProc(pid, 'stat');
+function read({ pids, mongodPid }: Target): Reading {
+  const { user, system } = process.cpuUsage();
+  return {
+    at: performance.now(),
+    threads: pids.map(threadsOf),
+    mongod: mongodPid === null ? Number.NaN : sum(threadsOf(mongodPid).values()),
+    clients: (user + system) / 1000,
+  };
+}
+
+/** What each thread of a process has spent. Those that have ended are missing: none do while a load lasts. */
+function threadsOf(pid: number): Map<number, number> {
+  if (process.platform !== 'linux') return new Map();
+  return new Map(readdirSync(`/proc/${pid}/task`).map((id) => [Number(id), cpuOf(`${pid}/task/${id}`)]));
+}
+
+/** Fields utime and stime of the stat file (proc(5)). */
+function cpuOf(path: string): number {
+  const stat = readProc(`${path}/stat`);
   // The second field, the name in brackets, may hold blanks.
   const [utime = Number.NaN, stime = Number.NaN] = stat
     .slice(stat.lastIndexOf(')') + 2)
@@ -47,25 +86,50 @@ function cpuOf(pid: number): number {
   return (utime + stime) * TICK_MS;
 }
 
-/** Memory of their own that servers hold once they have collected their garbage, in bytes; NaN where the system does not tell. */
-export async function heldBytes(serverPids: readonly number[]): Promise<number> {
+/** Resident memory of a server, in megabytes. */
+export function residentMb({ pids }: Target): number {
+  return sum(pids.map((pid) => statusOf(pid, 'VmRSS') / 1024));
+}
+
+/** Memory of its own that a server holds once it has collected its garbage, in bytes. */
+export async function heldBytes({ pids }: Target): Promise<number> {
   // Twice, because what has a finalizer goes only the second time.
   for (let n = 0; n < 2; n++) {
-    for (const pid of serverPids) process.kill(pid, COLLECT_SIGNAL);
+    for (const pid of pids) process.kill(pid, COLLECT_SIGNAL);
     await sleep(COLLECT_MS);
   }
-  return sum(serverPids.map((pid) => Number(/RssAnon:\s*(\d+) kB/.exec(readProc(pid, 'status'))?.[1]) * 1024));
+  return sum(pids.map((pid) => statusOf(pid, 'RssAnon') * 1024));
 }
 
-function readProc(pid: number, file: string): string {
-  return process.platform === 'linux' ? readFileSync(`/proc/${pid}/${file}`, 'utf8') : '';
+/** A field of /proc/PID/status in kibibytes; NaN where the system does not tell. */
+function statusOf(pid: number, field: string): number {
+  return Number(new RegExp(`${field}:\\s*(\\d+) kB`).exec(readProc(`${pid}/status`))?.[1]);
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+function readProc(path: string): string {
+  return process.platform === 'linux' ? readFileSync(`/proc/${path}`, 'utf8') : '';
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** p50 and p99 of latencies, which are sorted in place; a prefix tells them from others. */
+export function percentiles(latencies: number[], prefix = ''): Values {
+  latencies.sort((a, b) => a - b);
+  return { [`${prefix}p50`]: percentile(latencies, 0.5), [`${prefix}p99`]: percentile(latencies, 0.99) };
 }
 
 /** The value that the given share of them does not exceed. `sorted` is ascending. */
-export function percentile(sorted: readonly number[], share: number): number {
+function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** Of an even number of values the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2;
 }

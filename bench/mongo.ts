@@ -3,8 +3,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
-import { kredichat, makeFolder, own, type ServerKind, textbook } from './servers.ts';
-import type { Part } from './settings.ts';
+import { makeFolder, own } from './servers.ts';
 
 /** Where the test suite puts a mongod; see test/support/mongod.ts. */
 const CACHED = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'kredichat/mongod-4.4.2/mongod');
@@ -13,8 +12,7 @@ const CACHED = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'kr
 export interface Mongo {
   /** What the figures depend on beside what is said of every run. */
   readonly note: string;
-  /** What is measured in a part, each server on an empty database. */
-  servers(part: Part): readonly ServerKind[];
+  readonly pid: number;
   /** A connection string of a database of its own. */
   url(database: string): string;
   stop(): Promise<void>;
@@ -33,22 +31,17 @@ export async function startMongo(died: (error: Error) => void): Promise<Mongo> {
     replSet: { count: 1, storageEngine: 'wiredTiger' },
   });
   let stopping = false;
+  let pid = 0;
   for (const { instanceInfo } of set.servers) {
     const child = instanceInfo?.instance.mongodProcess;
-    if (child) own(child);
+    if (child) pid = own(child).pid ?? 0;
     child?.once('exit', (code, signal) => {
       if (!stopping) died(new Error(`mongod ended with ${signal ?? code}`));
     });
   }
   return {
-    note: `All messages are acknowledged by the majority of one mongod ${version}, whose CPU is not shown.`,
-    servers(part) {
-      if (part === 'delivery') {
-        const instance = kredichat(() => set.getUri('bench_delivery'));
-        return [instance, instance];
-      }
-      return [textbook({ MONGO_URL: set.getUri('bench_textbook') }), kredichat(() => set.getUri('bench_kredichat'))];
-    },
+    note: `All messages are acknowledged by the majority of one mongod ${version}.`,
+    pid,
     url: (database) => set.getUri(`bench_${database}`),
     async stop() {
       stopping = true;

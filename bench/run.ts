@@ -1,12 +1,12 @@
 /**
- * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, and which goals
- * are met.
+ * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, CPU time for each operation,
+ * and which goals are met.
  *
- *     npm run bench -- [--quick] [--only sends|fanout|history|idle|search]
- *     npm run bench -- --store mongo [--quick] [--only sends|delivery|search]
+ *     npm run bench -- [--quick] [--store mongo] [--only PART] [--beside FOLDER]
  *
- * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine: where clients take
- * what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
+ * PART is the first word of a table's title, in small letters, or `search`. FOLDER is another checkout, built, to be compared with.
+ * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine:
+ * where clients take what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
  */
 import { fork } from 'node:child_process';
 import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
@@ -16,20 +16,27 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Answer, Job, Load, Values } from './clients.ts';
-import { type Mongo, startMongo } from './mongo.ts';
+import { median } from './meter.ts';
+import { startMongo } from './mongo.ts';
 import { measureSearch } from './search.ts';
-import { asPair, makeFolder, own, type RunningServer, removeFolder, sqliteServers, startServers } from './servers.ts';
-import { type Effort, FULL, MEASUREMENTS, type Measurement, MONGO_MEASUREMENTS, QUICK } from './settings.ts';
+import {
+  makeFolder,
+  own,
+  type RunningServer,
+  removeFolder,
+  type ServerName,
+  type StartOptions,
+  startServer,
+} from './servers.ts';
+import { type Measurement, measurements } from './settings.ts';
 import { align, judge, type Row, table } from './table.ts';
 
 /** The whole run may take this long at most. */
 const RUN_MS = 15 * 60_000;
-/** A job may take this much longer than its load lasts. */
-const JOB_MS = 60_000;
+/** A job may take this much longer than its load lasts: it prepares, and a ramp has several rates. */
+const JOB_MS = 5 * 60_000;
 /** Between two jobs, for the server to clean up. */
 const PAUSE_MS = 200;
-/** Requests outstanding while a history is made. */
-const FILL_WINDOW = 4;
 /** The type `statfs` gives for a file system in memory on Linux. */
 const TMPFS = 0x01021994;
 
@@ -39,18 +46,26 @@ process.once('SIGTERM', () => process.exit(143));
 setTimeout(() => fail(new Error('took too long')), RUN_MS).unref();
 try {
   const { values } = parseArgs({
-    options: { quick: { type: 'boolean' }, only: { type: 'string' }, store: { type: 'string' } },
+    options: {
+      ...{ quick: { type: 'boolean', default: false }, only: { type: 'string' }, store: { type: 'string' } },
+      beside: { type: 'string' },
+    },
   });
+  const { quick, only, beside: anotherBuild } = values;
   if (values.store !== undefined && values.store !== 'mongo') throw new Error('--store takes mongo');
-  const all = values.store ? MONGO_MEASUREMENTS : MEASUREMENTS;
-  const measurements = all.filter(({ part }) => values.only === undefined || values.only === part);
-  const searches = values.only === undefined || values.only === 'search';
-  if (measurements.length === 0 && !searches) {
+  const all = measurements(values.store ?? 'sqlite', quick);
+  const wanted = all.filter(({ part }) => only === undefined || only === part);
+  const searches = only === undefined || only === 'search';
+  if (wanted.length === 0 && !searches) {
     throw new Error(`--only takes one of ${[...new Set(all.map(({ part }) => part)), 'search'].join(', ')}`);
   }
   const mongo = values.store ? await startMongo(fail) : null;
-  await run(values.quick ? QUICK : FULL, measurements, mongo);
-  if (searches) console.log(await measureSearch(values.quick ?? false, mongo?.url('search') ?? null));
+  console.log(machine());
+  console.log(
+    `Values are medians of the rounds; ratios are of the last row to the others. ${mongo?.note ?? "Only Kredichat's messages are durable."}`,
+  );
+  await run(wanted, { mongo, anotherBuild, died: fail });
+  if (searches) console.log(await measureSearch(quick, mongo?.url('search') ?? null));
   await mongo?.stop();
   process.exit(0);
 } catch (error) {
@@ -62,62 +77,56 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-async function run(effort: Effort, measurements: readonly Measurement[], mongo: Mongo | null): Promise<void> {
-  console.log(machine());
-  console.log(
-    `Rounds: ${effort.rounds}, values are their medians; ratios are Kredichat / reference; CPU in percent of one core. ${mongo?.note ?? "Only Kredichat's messages are durable."}`,
-  );
+async function run(wanted: readonly Measurement[], options: StartOptions): Promise<void> {
   const begun = performance.now();
   const verdicts: string[][] = [];
-  for (const part of new Set(measurements.map((measurement) => measurement.part))) {
+  for (const part of new Set(wanted.map((measurement) => measurement.part))) {
+    const ofPart = wanted.filter((measurement) => measurement.part === part);
     // New servers, so that a part measures the same whether others came before it or not.
-    const started = await startServers(mongo?.servers(part) ?? sqliteServers(part), fail);
-    const servers = part === 'delivery' ? asPair(started) : started;
+    const servers = new Map<ServerName, RunningServer>();
+    for (const name of new Set(ofPart.flatMap(serversOf))) servers.set(name, await startServer(name, options));
     const clients = startClients();
-    if (part === 'history') {
-      for (const server of servers) {
-        await clients.run(server, { kind: 'fill', messages: effort.historyMessages, window: FILL_WINDOW }, 0);
-      }
-    }
-    for (const measurement of measurements) {
-      if (measurement.part !== part) continue;
-      const rows = await measure(measurement, servers, clients, effort);
+    for (const measurement of ofPart) {
+      const rows = await measure(
+        measurement,
+        serversOf(measurement).flatMap((name) => servers.get(name) ?? []),
+        clients,
+      );
       console.log(table(measurement, rows));
       verdicts.push(...judge(measurement, rows));
     }
     clients.stop();
-    await Promise.all(servers.map((server) => server.stop()));
+    await Promise.all([...servers.values()].map((server) => server.stop()));
   }
   if (verdicts.length > 0) console.log(align('Goals of Kredichat', verdicts));
   console.log(`${Math.round((performance.now() - begun) / 1000)} s`);
+
+  function serversOf({ servers }: Measurement): readonly ServerName[] {
+    return options.anotherBuild === undefined
+      ? servers
+      : [...servers.slice(0, -1), 'another build', ...servers.slice(-1)];
+  }
 }
 
 /** Measures one thing on all servers. */
-async function measure(
-  { load, lasts = 'measureMs', once = false }: Measurement,
-  servers: readonly RunningServer[],
-  clients: Clients,
-  effort: Effort,
-): Promise<Row[]> {
+async function measure(measurement: Measurement, servers: readonly RunningServer[], clients: Clients): Promise<Row[]> {
+  const { load, rounds, warmUpMs, ms, referenceMs = ms } = measurement;
   const results = servers.map((server) => ({ server, got: [] as Values[] }));
-  if (effort.warmUpMs > 0 && !once) {
-    for (const { server } of results) await clients.run(server, load, effort.warmUpMs);
-  }
-  for (let round = 0; round < (once ? 1 : effort.rounds); round++) {
+  if (warmUpMs > 0) for (const { server } of results) await clients.run(server, load, warmUpMs);
+  for (let round = 0; round < rounds; round++) {
     // Each round begins with another server, so that none is always measured right after the same one.
     const order = results.map((_, index) => results[(index + round) % results.length]);
-    for (const entry of order) entry?.got.push(await clients.run(entry.server, load, effort[lasts]));
+    for (const entry of order) {
+      const time = entry?.server.target.dialect === 'kredichat' ? ms : referenceMs;
+      entry?.got.push(await clients.run(entry.server, load, time));
+    }
   }
   return results.map(({ server, got }) => ({
     name: server.target.name,
-    values: Object.fromEntries(Object.keys(got[0] ?? {}).map((key) => [key, median(got.map((one) => one[key]))])),
+    values: Object.fromEntries(
+      Object.keys(got[0] ?? {}).map((key) => [key, median(got.map((one) => one[key] ?? Number.NaN))]),
+    ),
   }));
-}
-
-function median(values: readonly (number | undefined)[]): number {
-  const sorted = values.map((value) => value ?? Number.NaN).sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2;
 }
 
 interface Clients {

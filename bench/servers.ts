@@ -1,79 +1,73 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { COLLECT_SIGNAL } from './meter.ts';
-import type { Part } from './settings.ts';
+import type { Mongo } from './mongo.ts';
 
 /** Which protocol a server speaks; see dialects.ts. */
 export type DialectName = 'bareWs' | 'textbook' | 'kredichat';
 
-/** A server that can be measured. */
-export interface ServerKind {
-  readonly name: string;
+/** What can be measured; `another build` is Kredichat, too, of another folder, to be compared with. */
+export type ServerName = 'bare ws' | 'joined ws' | 'textbook' | 'another build' | 'Kredichat' | 'two instances';
+
+interface ServerKind {
   readonly dialect: DialectName;
   /** Arguments of node. The first line on stdout holds the address. */
   readonly command: readonly string[];
-  /** The environment beside what all have; `folder` is a fresh temporary one. */
-  readonly env: (folder: string) => Readonly<Record<string, string>>;
+  /** How many processes share the store. */
+  readonly instances: number;
+  /** The environment beside what all have. */
+  readonly env: (storeUrl: string) => Readonly<Record<string, string>>;
 }
 
 const PROJECT = fileURLToPath(new URL('../', import.meta.url));
-const MAIN = join(PROJECT, 'dist/main.js');
 
 /** Arguments that make a server collect its garbage when asked. */
 const COLLECTING = ['--expose-gc', ...['--import', `data:text/javascript,process.on('${COLLECT_SIGNAL}',()=>gc())`]];
 
 const reference = (file: string) => ['--import', 'tsx', fileURLToPath(new URL(`reference/${file}`, import.meta.url))];
 
-/** The GraphQL reference; messages are in memory alone unless `MONGO_URL` says where else. */
-export function textbook(env: Readonly<Record<string, string>> = {}): ServerKind {
-  return {
-    name: 'textbook GraphQL',
-    dialect: 'textbook',
-    command: reference('textbook.ts'),
-    // Node warns of every EventTarget with more than ten listeners, which `createPubSub` is made of.
-    env: () => ({ NODE_NO_WARNINGS: '1', ...env }),
-  };
-}
-
-/** Kredichat on a store. */
-export function kredichat(storeUrl: (folder: string) => string): ServerKind {
-  return {
-    name: 'Kredichat',
-    dialect: 'kredichat',
-    command: [MAIN],
-    env: (folder) => ({
-      ...{ PORT: '0', HOST: '127.0.0.1', RATE_LIMIT_MESSAGES: '0', LOG_LEVEL: 'error' },
-      STORE_URL: storeUrl(folder),
-    }),
-  };
-}
-
-const bareWs: ServerKind = { name: 'bare ws', dialect: 'bareWs', command: reference('bare-ws.ts'), env: () => ({}) };
-const joinedWs: ServerKind = { ...bareWs, name: 'joined ws', command: [...bareWs.command, '--joined'] };
-
-/** What is measured in a part. Ratios are of the last one to the others. */
-export function sqliteServers(part: Part): ServerKind[] {
-  return [
-    // Only where there is something to join.
-    ...(part === 'fanout' ? [bareWs, joinedWs] : [bareWs]),
-    ...[textbook(), kredichat((folder) => `sqlite:${join(folder, 'bench.db')}`)],
-  ];
+function kindOf(name: ServerName, anotherBuild: string | undefined): ServerKind {
+  switch (name) {
+    case 'bare ws':
+      return { dialect: 'bareWs', command: reference('bare-ws.ts'), instances: 1, env: () => ({}) };
+    case 'joined ws':
+      return { dialect: 'bareWs', command: [...reference('bare-ws.ts'), '--joined'], instances: 1, env: () => ({}) };
+    case 'textbook':
+      return {
+        ...{ dialect: 'textbook', command: reference('textbook.ts'), instances: 1 },
+        // Node warns of every EventTarget with more than ten listeners, which `createPubSub` is made of.
+        env: (storeUrl) => ({ NODE_NO_WARNINGS: '1', STORE_URL: storeUrl }),
+      };
+    default: {
+      const main = join(name === 'another build' ? resolve(anotherBuild ?? '') : PROJECT, 'dist/main.js');
+      if (!existsSync(main)) throw new Error(`${main} is missing: \`npm run build\` makes it`);
+      return {
+        ...{ dialect: 'kredichat', command: [main], instances: name === 'two instances' ? 2 : 1 },
+        env: (storeUrl) => ({
+          ...{ PORT: '0', HOST: '127.0.0.1', LOG_LEVEL: 'error', STORE_URL: storeUrl },
+          ...{ RATE_LIMIT_MESSAGES: '0', MAX_SUBSCRIPTIONS: '10000' },
+        }),
+      };
+    }
+  }
 }
 
 /** A server that runs, as the load needs to know it. */
 export interface Target {
-  readonly name: string;
+  readonly name: ServerName;
   readonly dialect: DialectName;
-  /** `http://127.0.0.1:PORT` */
-  readonly url: string;
-  /** Where an audience subscribes; `url` for a server that is one process. */
-  readonly audienceUrl: string;
+  /** `http://127.0.0.1:PORT` of each instance. */
+  readonly urls: readonly string[];
   /** The processes that are the server. */
   readonly pids: readonly number[];
+  /** Its SQLite file, or its MongoDB and the process that is that; null where there is none. */
+  readonly file: string | null;
+  readonly mongoUrl: string | null;
+  readonly mongodPid: number | null;
 }
 
 /** A server that runs, as a child of this process. */
@@ -81,6 +75,15 @@ export interface RunningServer {
   readonly target: Target;
   /** Ends it and resolves when it is gone. */
   stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** The stores are here, or else SQLite files. */
+  readonly mongo: Mongo | null;
+  /** The folder of another checkout of Kredichat. */
+  readonly anotherBuild: string | undefined;
+  /** Is told when a server ends without being stopped. */
+  readonly died: (error: Error) => void;
 }
 
 const START_MS = 15_000;
@@ -115,35 +118,43 @@ export function removeFolder(folder: string): void {
   folders.delete(folder);
 }
 
-/** Starts servers; `died` is told when one of them ends without being stopped. */
-export function startServers(kinds: readonly ServerKind[], died: (error: Error) => void): Promise<RunningServer[]> {
-  if (!existsSync(MAIN)) throw new Error('dist/main.js is missing: `npm run build` makes it');
-  return Promise.all(kinds.map((kind) => start(kind, died)));
-}
+let databases = 0;
 
-/** Two instances on one store as two servers to measure: the first alone, and the first with its audience on the second. */
-export function asPair([first, second]: readonly RunningServer[]): RunningServer[] {
-  if (!first || !second) throw new Error('a pair is two');
-  const { url, pids } = second.target;
-  return [
-    { ...first, target: { ...first.target, name: 'one instance' } },
-    {
-      target: { ...first.target, name: 'two instances', audienceUrl: url, pids: [...first.target.pids, ...pids] },
-      stop: second.stop,
-    },
-  ];
-}
-
-async function start(
-  { name, dialect, command, env }: ServerKind,
-  died: (error: Error) => void,
+/** Starts a server on an empty store. */
+export async function startServer(
+  name: ServerName,
+  { mongo, anotherBuild, died }: StartOptions,
 ): Promise<RunningServer> {
+  const kind = kindOf(name, anotherBuild);
   const folder = makeFolder();
+  const file = mongo || kind.dialect !== 'kredichat' ? null : join(folder, 'bench.db');
+  const mongoUrl = mongo?.url(`server${++databases}`) ?? null;
+  const env = kind.env(mongoUrl ?? `sqlite:${file}`);
+  const starting = Array.from({ length: kind.instances }, () => startProcess(name, kind.command, env, died));
+  const processes = await Promise.all(starting);
+  return {
+    target: {
+      ...{ name, dialect: kind.dialect, file, mongoUrl, mongodPid: mongo?.pid ?? null },
+      ...{ urls: processes.map(({ url }) => url), pids: processes.map(({ pid }) => pid) },
+    },
+    async stop() {
+      await Promise.all(processes.map((process) => process.stop()));
+      removeFolder(folder);
+    },
+  };
+}
+
+async function startProcess(
+  name: string,
+  command: readonly string[],
+  env: Readonly<Record<string, string>>,
+  died: (error: Error) => void,
+) {
   const child = own(
     spawn(process.execPath, [...COLLECTING, ...command], {
       cwd: PROJECT,
       // production for all of them: otherwise graphql checks more than it does where it counts.
-      env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env(folder) },
+      env: { PATH: process.env.PATH, NODE_ENV: 'production', ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     }),
   );
@@ -151,7 +162,6 @@ async function start(
   const gone = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
       if (!stopping) died(new Error(`${name} ended with ${signal ?? code}`));
-      removeFolder(folder);
       resolve();
     });
   });
@@ -167,7 +177,8 @@ async function start(
     });
   });
   return {
-    target: { name, dialect, url, audienceUrl: url, pids: [child.pid ?? 0] },
+    url,
+    pid: child.pid ?? 0,
     async stop() {
       stopping = true;
       child.kill('SIGTERM');

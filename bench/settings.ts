@@ -1,43 +1,12 @@
-import { readFileSync } from 'node:fs';
 import type { Load } from './clients.ts';
-
-/** How long and how often things are measured; times are per server and round, in milliseconds. */
-export interface Effort {
-  readonly rounds: number;
-  /** Before the first round of a measurement; 0 is none. */
-  readonly warmUpMs: number;
-  readonly measureMs: number;
-  /** The same where messages come at a fixed pace: percentiles want more of them. */
-  readonly pacedMs: number;
-  /** The same where only one subscriber gets them. */
-  readonly pacedAloneMs: number;
-  /** The same where nothing is done: as long as it is from one heartbeat to the next. */
-  readonly idleMs: number;
-  /** Messages in the conversation whose history is read. */
-  readonly historyMessages: number;
-}
-
-/** What `npm run bench` does. */
-export const FULL: Effort = {
-  ...{ rounds: 3, warmUpMs: 1000, measureMs: 1800, pacedMs: 6000, pacedAloneMs: 15_000, idleMs: 12_000 },
-  historyMessages: 200_000,
-};
-
-/** What `npm run bench -- --quick` does: enough to see that everything works. */
-export const QUICK: Effort = {
-  ...{ rounds: 1, warmUpMs: 0, measureMs: 500, pacedMs: 1000, pacedAloneMs: 3000, idleMs: 1000 },
-  historyMessages: 20_000,
-};
-
-/** What `--only` can name; which of them there are depends on the store. */
-export type Part = 'sends' | 'fanout' | 'history' | 'idle' | 'delivery';
+import type { ServerName } from './servers.ts';
 
 /** What Kredichat is to be like. A goal that is missed is only reported. */
 interface Goal {
   /** A value of the load's result. */
   readonly value: string;
-  /** The server that the value is divided by; null where it is a ratio itself. */
-  readonly beside: string | null;
+  /** The server that the value is divided by; absent where the value itself is to be so. */
+  readonly beside?: ServerName;
   readonly atLeast?: number;
   readonly atMost?: number;
 }
@@ -48,124 +17,91 @@ interface Column {
   readonly value: string;
   readonly title: string;
   readonly digits: number;
+  /** Whether the ratio of the last server's to each other's stands beside it. */
+  readonly compared: boolean;
 }
 
 /** A table of the output. */
 export interface Measurement {
-  readonly part: Part;
+  /** What `--only` can name; one part has the same servers. */
+  readonly part: string;
   readonly title: string;
   readonly load: Load;
+  /** What the CPU times are for one of. */
+  readonly per: string;
   readonly columns: readonly Column[];
   readonly goals?: readonly Goal[];
-  /** Which of the effort's times it takes; `measureMs` unless it says. */
-  readonly lasts?: 'measureMs' | 'pacedMs' | 'pacedAloneMs' | 'idleMs';
-  /** True for what a server does differently the second time: it has one round and no warm-up. */
-  readonly once?: boolean;
+  /** In this order; ratios are of the last one to the others. */
+  readonly servers: readonly ServerName[];
+  /** For how long each round puts the load on Kredichat and on a reference, in milliseconds. */
+  readonly ms: number;
+  readonly referenceMs?: number;
+  readonly rounds: number;
+  /** Before the first round, in milliseconds; 0 is none. */
+  readonly warmUpMs: number;
 }
 
-const SEND_CONNECTIONS = 50;
-const SEND_WINDOW = 4;
-const FAN_OUT_SUBSCRIBERS = [100, 500, 1000];
-const FAN_OUT_WINDOW = 8;
-const PACED_SUBSCRIBERS = [100, 500];
-const PACED_PER_SECOND = 20;
-const PAGE_SIZE = 50;
-const PAGE_WINDOW = 8;
-const IDLE_SUBSCRIBERS = 100;
-const IDLE_CONVERSATIONS = 50;
-/** As many of them as the limit of open files allows; a process needs some files for itself. */
-const idleConversations = Math.min(IDLE_CONVERSATIONS, Math.floor((openFiles() - 200) / IDLE_SUBSCRIBERS));
+const column = (value: string, title: string, digits: number, compared = false) => ({ value, title, digits, compared });
+const p50 = column('p50', 'p50 ms', 1);
+const p99 = column('p99', 'p99 ms', 1);
 
-/** The subscribers whose fan-out has goals. */
-const GOAL_SUBSCRIBERS = 500;
+const SENDS = { kind: 'sends', connections: 50, window: 4, history: 300 } as const;
+const LASTING = { kind: 'lasting', connections: 10, window: 4, history: 300, long: 10_000 } as const;
+const RATES = [100, 200, 400, 700, 1000, 1400, 2000, 2800];
+/** Of MongoDB, on which an instance serves less. */
+const MONGO_RATES = [20, 50, 100, 200, 300, 400, 500, 700, 1000, 1400];
+const INBOX = { kind: 'inbox', users: 1000, history: 60, opensPerSecond: 30, rates: RATES, reported: 1000 } as const;
 
-const p50: Column = { value: 'p50', title: 'p50 ms', digits: 2 };
-const p99: Column = { value: 'p99', title: 'p99 ms', digits: 2 };
+/** Everything that is measured, in this order; `quick` is enough to see that everything works, and to compare roughly. */
+export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonly Measurement[] {
+  const often = quick ? { rounds: 1, warmUpMs: 500 } : { rounds: 3, warmUpMs: 1000 };
+  const once = { rounds: 1, warmUpMs: 0 };
 
-function sends(...goals: readonly Goal[]): Measurement {
-  return {
-    part: 'sends',
-    title: `Sends: ${SEND_CONNECTIONS} connections, a conversation each, ${SEND_WINDOW} outstanding sends per connection`,
-    load: { kind: 'sends', connections: SEND_CONNECTIONS, window: SEND_WINDOW },
-    columns: [{ value: 'rate', title: 'acked sends/s', digits: 0 }, p50, p99],
-    goals,
-  };
-}
-
-function fanOut(subscribers: number): Measurement {
-  return {
-    part: 'fanout',
-    title: `Fan-out: ${subscribers} subscribers of one conversation, one sender, ${FAN_OUT_WINDOW} outstanding sends`,
-    load: { kind: 'fanOut', subscribers, window: FAN_OUT_WINDOW },
-    columns: [{ value: 'rate', title: 'deliveries/s', digits: 0 }],
-    goals:
-      subscribers === GOAL_SUBSCRIBERS
-        ? [
-            { value: 'rate', beside: 'bare ws', atLeast: 3 },
-            { value: 'rate', beside: 'joined ws', atLeast: 0.5 },
-            { value: 'rate', beside: 'textbook GraphQL', atLeast: 10 },
-          ]
-        : [],
-  };
-}
-
-function paced(subscribers: number): Measurement {
-  return {
-    part: 'fanout',
-    title: `Delivery latency: ${subscribers} subscribers of one conversation, ${PACED_PER_SECOND} messages per second`,
-    load: { kind: 'paced', subscribers, perSecond: PACED_PER_SECOND },
-    columns: [p50, p99],
-    goals: [{ value: 'p99', beside: 'bare ws', atMost: 1.5 }],
-    lasts: 'pacedMs',
-  };
-}
-
-/** Everything that is measured, in this order. */
-export const MEASUREMENTS: readonly Measurement[] = [
-  sends({ value: 'rate', beside: 'bare ws', atLeast: 0.5 }),
-  ...FAN_OUT_SUBSCRIBERS.map(fanOut),
-  ...PACED_SUBSCRIBERS.map(paced),
-  {
-    part: 'history',
-    title: `History: the newest ${PAGE_SIZE} messages, and ${PAGE_SIZE} from the middle; ${PAGE_WINDOW} requests in flight on one connection`,
-    load: { kind: 'history', size: PAGE_SIZE, window: PAGE_WINDOW },
+  const sends = (servers: readonly ServerName[], goal: Goal): Measurement => ({
+    ...{ part: 'sends', per: 'send', load: SENDS, servers, ...often, ms: quick ? 5000 : 20_000, referenceMs: 5000 },
+    title: `Sends: ${SENDS.connections} users, each with a conversation of ${SENDS.history} messages that one other follows, ${SENDS.window} outstanding`,
+    columns: [column('rate', 'sends/s', 0, true), p50, p99, column('lag', 'not indexed', 0)],
+    goals: [goal],
+  });
+  const inbox = (rates: readonly number[], servers: readonly ServerName[], goals: readonly Goal[]): Measurement => ({
+    ...{ part: 'inbox', per: 'message', load: { ...INBOX, rates }, servers, ...once, ms: quick ? 3000 : 6000 },
+    title: `Inbox: ${INBOX.users} users with list and conversation open, ${INBOX.opensPerSecond} opens/s; messages/s at p99 < 100 ms`,
     columns: [
-      { value: 'newest', title: 'newest pages/s', digits: 0 },
-      { value: 'deep', title: 'deep pages/s', digits: 0 },
-      { value: 'deepToNewest', title: 'deep/newest ms', digits: 2 },
+      ...[
+        column('held', 'messages/s', 0),
+        p50,
+        p99,
+        column('openp50', 'open p50', 1),
+        column('openp99', 'open p99', 1),
+      ],
+      ...[column('rate', 'CPU at', 0), column('rss', 'RSS MB', 0)],
     ],
-    goals: [
-      { value: 'deepToNewest', beside: null, atMost: 1.2 },
-      { value: 'newest', beside: 'textbook GraphQL', atLeast: 3 },
-    ],
-  },
-  {
-    part: 'idle',
-    title: `Idle: ${idleConversations * IDLE_SUBSCRIBERS} connections, subscribed to ${idleConversations} conversations${idleConversations < IDLE_CONVERSATIONS ? ': the limit of open files allows no more' : ''}; CPU is of heartbeats`,
-    load: { kind: 'idle', conversations: idleConversations, subscribers: IDLE_SUBSCRIBERS },
-    columns: [{ value: 'kilobytes', title: 'kB/connection', digits: 1 }],
-    goals: [{ value: 'kilobytes', beside: 'bare ws', atMost: 1.6 }],
-    lasts: 'idleMs',
-    once: true,
-  },
-];
+    goals,
+  });
 
-/** The same for `--store mongo`. */
-export const MONGO_MEASUREMENTS: readonly Measurement[] = [
-  sends({ value: 'rate', beside: 'textbook GraphQL', atLeast: 5 }),
-  {
-    part: 'delivery',
-    title: `Delivery across instances: one subscriber, ${PACED_PER_SECOND} messages per second; two instances: sent to one, received from the other`,
-    load: { kind: 'paced', subscribers: 1, perSecond: PACED_PER_SECOND },
-    columns: [p50, p99],
-    lasts: 'pacedAloneMs',
-  },
-];
-
-/** How many files a process may have open; its connections are among them. */
-function openFiles(): number {
-  if (process.platform !== 'linux') return Number.POSITIVE_INFINITY;
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  // What is not a number is no limit.
-  return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  if (store === 'mongo') {
+    return [
+      sends(['textbook', 'Kredichat'], { value: 'rate', beside: 'textbook', atLeast: 4 }),
+      inbox(MONGO_RATES, ['two instances', 'Kredichat'], [{ value: 'held', atLeast: 700 }]),
+    ];
+  }
+  return [
+    sends(['bare ws', 'textbook', 'Kredichat'], { value: 'rate', beside: 'bare ws', atLeast: 0.35 }),
+    {
+      ...{ part: 'sends', per: 'send', servers: ['Kredichat'], ...once, ms: quick ? 5000 : 12_000 },
+      load: { ...LASTING, turns: quick ? 2 : 5 },
+      title: `Long conversations: the same with ${LASTING.connections} users, and with ${LASTING.long} messages in each`,
+      columns: [column('short', 'sends/s', 0), column('long', 'sends/s, long', 0), column('ratio', 'long/short', 2)],
+      goals: [{ value: 'ratio', atLeast: 0.95 }],
+    },
+    inbox(
+      RATES,
+      ['Kredichat'],
+      [
+        { value: 'held', atLeast: 1500 },
+        { value: 'cpuUs', atMost: 500 },
+        { value: 'rss', atMost: 250 },
+      ],
+    ),
+  ];
 }

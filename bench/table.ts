@@ -7,33 +7,44 @@ export interface Row {
   readonly values: Values;
 }
 
-/** Makes the table of a measurement. Beside each value stands the ratio of the last row's to it. */
-export function table({ title, columns }: Measurement, rows: readonly Row[]): string {
+/** CPU microseconds by thread and process, see meter.ts. */
+const CPU = { cpuUs: 'all', mainUs: 'main', secondUs: '2nd', othersUs: 'others', mongodUs: 'mongod' };
+
+/** Makes the table of a measurement. */
+export function table({ title, columns, per }: Measurement, rows: readonly Row[]): string {
   const own = rows.at(-1);
+  const cpu = Object.entries(CPU).filter(([value]) => !Number.isNaN(valueIn(own, value)));
   return align(title, [
-    ['', ...columns.flatMap((column) => [column.title, `${own?.name}/ref`]), 'CPU server', 'CPU clients'],
+    [
+      '',
+      ...columns.flatMap(({ title, compared }) => [title, ...(compared ? ['ratio'] : [])]),
+      ...cpu.map(([, name], index) => (index === 0 ? `µs/${per}: ${name}` : name)),
+      'clients',
+    ],
     ...rows.map((row) => [
       row.name,
-      ...columns.flatMap(({ value, digits }) => [
-        fixed(valueIn(row, value), digits),
-        row === own ? '' : fixed(valueIn(own, value) / valueIn(row, value), 2),
-      ]),
-      percent(valueIn(row, 'serverCpu')),
-      percent(valueIn(row, 'clientsCpu')),
+      ...columns.flatMap(({ value, digits, compared }) => {
+        const ratio = row === own ? '' : fixed(valueIn(own, value) / valueIn(row, value), 2);
+        return [fixed(valueIn(row, value), digits), ...(compared ? [ratio] : [])];
+      }),
+      ...cpu.map(([value]) => fixed(valueIn(row, value), 0)),
+      `${fixed(valueIn(row, 'clientsCpu'), 0)} %`,
     ]),
   ]);
 }
 
 /** Says which goals of a measurement are met, with a line of cells for each. */
-export function judge({ title, columns, goals = [] }: Measurement, rows: readonly Row[]): string[][] {
+export function judge({ title, columns, per, goals = [] }: Measurement, rows: readonly Row[]): string[][] {
   return goals.map(({ value, beside, atLeast = 0, atMost = Number.POSITIVE_INFINITY }) => {
     const reference = rows.find(({ name }) => name === beside);
-    const ratio = valueIn(rows.at(-1), value) / (beside === null ? 1 : valueIn(reference, value));
+    const ratio = valueIn(rows.at(-1), value) / (beside === undefined ? 1 : valueIn(reference, value));
+    const name =
+      columns.find((column) => column.value === value)?.title ?? `µs/${per}: ${CPU[value as keyof typeof CPU]}`;
     return [
-      title.split(/[,;]/)[0] ?? title,
-      `${columns.find((column) => column.value === value)?.title}${beside === null ? '' : ` to ${beside}`}`,
+      title.split(/[:,;]/)[0] ?? title,
+      beside === undefined ? name : `${name} to ${beside}`,
       atLeast > 0 ? `>= ${atLeast}` : `<= ${atMost}`,
-      fixed(ratio, 2),
+      fixed(ratio, beside === undefined && ratio > 10 ? 0 : 2),
       ratio >= atLeast && ratio <= atMost ? 'met' : 'missed',
     ];
   });
@@ -56,8 +67,4 @@ function valueIn(row: Row | undefined, value: string): number {
 
 function fixed(value: number, digits: number): string {
   return Number.isNaN(value) ? 'n/a' : value.toFixed(digits);
-}
-
-function percent(value: number): string {
-  return `${fixed(value, value < 10 ? 1 : 0)} %`;
 }

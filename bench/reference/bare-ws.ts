@@ -10,6 +10,7 @@ interface Message {
   readonly seq: number;
   readonly sender: string;
   readonly text: string;
+  readonly clientId: string | null;
   readonly sentAt: string;
 }
 
@@ -24,7 +25,13 @@ interface Room {
 /** What a client sends; `id` comes back in the reply. */
 type Frame =
   | { readonly type: 'join'; readonly room: string }
-  | { readonly type: 'send'; readonly id: string; readonly room: string; readonly text: string }
+  | {
+      readonly type: 'send';
+      readonly id: string;
+      readonly room: string;
+      readonly text: string;
+      readonly clientId: string;
+    }
   | { readonly type: 'fill'; readonly id: string; readonly room: string; readonly texts: readonly string[] }
   | { readonly type: 'page'; readonly id: string; readonly room: string; readonly n: number; readonly before?: number };
 
@@ -39,8 +46,8 @@ function roomOf(name: string): Room {
   return room;
 }
 
-function append(messages: Message[], sender: string, text: string): Message {
-  const message = { seq: messages.length + 1, sender, text, sentAt: new Date().toISOString() };
+function append(messages: Message[], sender: string, text: string, clientId: string | null): Message {
+  const message = { seq: messages.length + 1, sender, text, clientId, sentAt: new Date().toISOString() };
   messages.push(message);
   return message;
 }
@@ -80,19 +87,19 @@ server.on('connection', (socket, request) => {
         room.sockets.set(socket, request.socket);
         break;
       case 'send': {
-        const message = append(messages, sender, frame.text);
+        const message = append(messages, sender, frame.text, frame.clientId);
         broadcast(room, JSON.stringify({ type: 'message', room: frame.room, ...message }));
-        socket.send(JSON.stringify({ type: 'ack', id: frame.id, seq: message.seq }));
+        socket.send(JSON.stringify({ id: frame.id, type: 'ack', seq: message.seq }));
         break;
       }
       case 'fill':
-        for (const text of frame.texts) append(messages, sender, text);
-        socket.send(JSON.stringify({ type: 'ack', id: frame.id, seq: messages.length }));
+        for (const text of frame.texts) append(messages, sender, text, null);
+        socket.send(JSON.stringify({ id: frame.id, type: 'ack', seq: messages.length }));
         break;
       case 'page': {
         const end = frame.before === undefined ? messages.length : frame.before - 1;
         const page = messages.slice(Math.max(0, end - frame.n), end);
-        socket.send(JSON.stringify({ type: 'page', id: frame.id, messages: page }));
+        socket.send(JSON.stringify({ id: frame.id, type: 'page', messages: page }));
         break;
       }
     }

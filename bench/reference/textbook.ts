@@ -2,7 +2,7 @@
  * Reference: what following the documentation of graphql-yoga and graphql-ws leads to. The store is an array per
  * conversation, live delivery is `createPubSub` as it comes. Everything in memory, nothing durable.
  *
- * With `MONGO_URL` each message is a document of its own, too, written with majority write concern before it is
+ * With a `STORE_URL` of MongoDB each message is a document of its own, too, written with majority write concern before it is
  * published and acknowledged. Numbers and history still come from memory: that spares this reference work.
  */
 import { createServer } from 'node:http';
@@ -15,9 +15,11 @@ import { WebSocketServer } from 'ws';
 
 interface Message {
   readonly id: string;
+  readonly conversationId: string;
   readonly seq: number;
   readonly sender: string;
   readonly text: string;
+  readonly clientId: string | null;
   readonly sentAt: string;
 }
 
@@ -30,20 +32,26 @@ interface EnvelopedArgs extends ExecutionArgs {
   readonly rootValue: { readonly execute: typeof execute; readonly subscribe: typeof subscribe };
 }
 
-const { MONGO_URL } = process.env;
-const collection = MONGO_URL
-  ? (await MongoClient.connect(MONGO_URL)).db().collection<Message & { conversationId: string }>('messages')
+const url = process.env.STORE_URL;
+const collection = url?.startsWith('mongodb')
+  ? (await MongoClient.connect(url)).db().collection<Message>('messages')
   : null;
 const conversations = new Map<string, Message[]>();
+/** Of each conversation in a database: when the newest message is published. */
+const publishing = new Map<string, Promise<Message>>();
 // As it comes. Its subscribers fail at 1024 messages they have not taken; the loads of this benchmark do not get there.
 const pubSub = createPubSub<{ messageAdded: [conversationId: string, payload: Message] }>();
 
-function append(conversationId: string, text: string, { connectionParams }: Context): Message {
+function append(
+  { conversationId, text, clientId = null }: { conversationId: string; text: string; clientId?: string | null },
+  { connectionParams }: Context,
+): Message {
   const messages = conversations.get(conversationId) ?? [];
   conversations.set(conversationId, messages);
   const seq = messages.length + 1;
   const sender = String(connectionParams?.authorization ?? '').replace('Bearer ', '');
-  const message = { id: `${conversationId}:${seq}`, seq, sender, text, sentAt: new Date().toISOString() };
+  const id = `${conversationId}:${seq}`;
+  const message = { id, conversationId, seq, sender, text, clientId, sentAt: new Date().toISOString() };
   messages.push(message);
   return message;
 }
@@ -53,16 +61,18 @@ const yoga = createYoga({
     typeDefs: /* GraphQL */ `
       type Message {
         id: ID!
+        conversationId: ID!
         seq: Int!
         sender: String!
         text: String!
+        clientId: ID
         sentAt: String!
       }
       type Query {
         messages(conversationId: ID!, last: Int = 50, before: Int): [Message!]!
       }
       type Mutation {
-        sendMessage(conversationId: ID!, text: String!): Message!
+        sendMessage(conversationId: ID!, text: String!, clientId: ID): Message!
         fill(conversationId: ID!, texts: [String!]!): Int!
       }
       type Subscription {
@@ -81,21 +91,24 @@ const yoga = createYoga({
         },
       },
       Mutation: {
-        sendMessage(_, { conversationId, text }: { conversationId: string; text: string }, context) {
-          const message = append(conversationId, text, context);
+        sendMessage(_, input: { conversationId: string; text: string; clientId?: string | null }, context) {
+          const message = append(input, context);
+          const { conversationId } = input;
           const publish = () => {
             pubSub.publish('messageAdded', conversationId, message);
             return message;
           };
           // Without a database no promise: it would cost what is measured.
           if (!collection) return publish();
-          return collection
-            .insertOne({ conversationId, ...message }, { writeConcern: { w: 'majority' } })
-            .then(publish);
+          const written = collection.insertOne({ ...message }, { writeConcern: { w: 'majority' } });
+          // No tutorial has this, but without it subscribers get messages out of order.
+          const published = Promise.all([written, publishing.get(conversationId)]).then(publish);
+          publishing.set(conversationId, published);
+          return published;
         },
         // No tutorial has this: it makes a long conversation, in memory alone, that nobody subscribes to.
         fill(_, { conversationId, texts }: { conversationId: string; texts: readonly string[] }, context) {
-          for (const text of texts) append(conversationId, text, context);
+          for (const text of texts) append({ conversationId, text }, context);
           return texts.length;
         },
       },

@@ -1,0 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection, Connections } from './connection.ts';
+import { type Outgoing, WORDS } from './dialects.ts';
+import { excerpt, seqOf, textNumberOf } from './frames.ts';
+
+/** A conversation, as those know it who were told that their sends are stored. */
+export interface Conversation {
+  readonly id: string;
+  /** The number of the newest message. */
+  last: number;
+  /** The sum of what `message` has numbered since all followers receive: to see whether they got these very messages. */
+  sum: number;
+}
+
+/** Somebody who follows a conversation: each message is to come once and in order. */
+export interface Follower {
+  readonly conversation: Conversation;
+  /** The number of the newest message that came; 0 before the first. */
+  last: number;
+  /** See `Conversation.sum`; null where texts are not looked at. */
+  sum: number | null;
+}
+
+/** Requests outstanding while a conversation is filled. */
+const FILL_WINDOW = 4;
+/** How often followers are given something to receive until all do, in milliseconds. */
+const PROBE_MS = 20;
+/** How long the last of the deliveries may take, in milliseconds. */
+const DELIVERY_MS = 30_000;
+const LOOK_MS = 2;
+/** How long to look for deliveries that should not come, in milliseconds. */
+const QUIET_MS = 50;
+
+let conversations = 0;
+let messages = 0;
+
+/** A message unlike all others. Its text begins with its number. */
+export function newMessage({ id }: Conversation): Outgoing & { readonly number: number } {
+  const number = ++messages;
+  return { conversation: id, number, text: `${number} ${WORDS}`, clientId: `bench-${number}` };
+}
+
+/** Takes in that a message is stored. */
+export function stored(conversation: Conversation, number: number): void {
+  conversation.last++;
+  conversation.sum += number;
+}
+
+/** Opens a conversation with `size` messages; `sender` is one of the members. */
+export async function openConversation(
+  { dialect }: Connections,
+  sender: Connection,
+  others: readonly string[],
+  size = 1,
+): Promise<Conversation> {
+  const name = `bench-${process.pid}-${++conversations}`;
+  const id = await dialect.open(sender.ask, name, [sender.user, ...others], `1 ${WORDS}`);
+  let made = 1;
+  const fill = async () => {
+    while (made < size) {
+      const texts = Array.from(
+        { length: Math.min(dialect.fillSize, size - made) },
+        (_, n) => `${made + n + 1} ${WORDS}`,
+      );
+      made += texts.length;
+      await sender.ask((frame) => dialect.fill(frame, id, texts));
+    }
+  };
+  await Promise.all(Array.from({ length: FILL_WINDOW }, fill));
+  return { id, last: size, sum: 0 };
+}
+
+/**
+ * Follows a conversation from here on, and fails at the first delivery that is out of order. `delivered` gets the number of each
+ * message; without it the texts are not looked at.
+ */
+export function follow(
+  { dialect, fail }: Connections,
+  connection: Connection,
+  conversation: Conversation,
+  delivered?: (number: number) => void,
+): Follower {
+  const follower: Follower = { conversation, last: 0, sum: delivered ? 0 : null };
+  connection.subscribe(
+    (id) => dialect.subscribe(id, conversation.id, conversation.last),
+    (bytes, start, end) => {
+      const seq = seqOf(bytes, start, end);
+      if (seq === -1) return; // where the conversation stands, or how far a member has read
+      if (follower.last !== 0 && seq !== follower.last + 1) {
+        fail(new Error(`${connection.user} got after message ${follower.last} ${excerpt(bytes, start, end)}`));
+      }
+      follower.last = seq;
+      if (follower.sum === null || !delivered) return;
+      const number = textNumberOf(bytes, start, end);
+      follower.sum += number;
+      delivered(number);
+    },
+  );
+  return follower;
+}
+
+/** Sends until all followers of a conversation receive: no reference says that they do. */
+export async function probe(
+  { dialect }: Connections,
+  sender: Connection,
+  conversation: Conversation,
+  followers: readonly Follower[],
+): Promise<void> {
+  do {
+    const message = newMessage(conversation);
+    await sender.ask((id) => dialect.send(id, message));
+    stored(conversation, message.number);
+    await sleep(PROBE_MS);
+  } while (followers.some(({ last }) => last === 0));
+  await received(followers);
+  conversation.sum = 0;
+  for (const follower of followers) if (follower.sum !== null) follower.sum = 0;
+}
+
+/** Resolves when all followers have all that is stored. */
+export async function received(followers: readonly Follower[]): Promise<void> {
+  const until = performance.now() + DELIVERY_MS;
+  for (const follower of followers) {
+    while (follower.last < follower.conversation.last) {
+      if (performance.now() > until) {
+        throw new Error(`of messages 1 to ${follower.conversation.last} only those to ${follower.last} were delivered`);
+      }
+      await sleep(LOOK_MS);
+    }
+  }
+}
+
+/** Looks whether anything came that should not, once all is received. */
+export async function verify(followers: readonly Follower[]): Promise<void> {
+  await sleep(QUIET_MS);
+  for (const { last, sum, conversation } of followers) {
+    if (last !== conversation.last) throw new Error('more was delivered than was sent');
+    if (sum !== null && sum !== conversation.sum) throw new Error('messages were delivered with the texts of others');
+  }
+}
