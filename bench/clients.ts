@@ -3,11 +3,17 @@
  * measured. It checks what it measures: a message that is lost, repeated or out of order fails the job.
  */
 import { type Connections, createConnections } from './connection.ts';
+import { cold } from './loads/cold.ts';
+import { fanOut, paced } from './loads/fan-out.ts';
+import { idle } from './loads/idle.ts';
 import { inbox } from './loads/inbox.ts';
+import { quiet } from './loads/quiet.ts';
+import { deep, lists, pages } from './loads/reads.ts';
 import { lasting, sends } from './loads/sends.ts';
+import { storm } from './loads/storm.ts';
 import type { Target } from './servers.ts';
 
-const LOADS = { sends, lasting, inbox };
+const LOADS = { sends, lasting, inbox, fanOut, paced, pages, deep, lists, storm, cold, quiet, idle };
 
 type Kind = keyof typeof LOADS;
 type LoadOf<Name extends Kind> = { readonly kind: Name } & Parameters<(typeof LOADS)[Name]>[1];

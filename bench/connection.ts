@@ -21,7 +21,7 @@ export interface Connections {
   readonly dialect: Dialect;
   /** Opens a connection of a new user, or of a known one, to one of the server's addresses. */
   open(instance?: number, user?: string): Promise<Connection>;
-  openMany(count: number): Promise<Connection[]>;
+  openMany(count: number, instance?: number): Promise<Connection[]>;
   /** Rejects when a connection ends, a server answers with an error, or `fail` is called. */
   readonly failed: Promise<never>;
   readonly fail: (error: Error) => void;
@@ -110,11 +110,11 @@ export function createConnections(target: Target): Connections {
 
   return {
     ...{ target, dialect, failed, fail, open },
-    async openMany(count) {
+    async openMany(count, instance) {
       const connections: Connection[] = [];
       while (connections.length < count) {
         const size = Math.min(AT_ONCE, count - connections.length);
-        connections.push(...(await Promise.all(Array.from({ length: size }, () => open()))));
+        connections.push(...(await Promise.all(Array.from({ length: size }, () => open(instance)))));
       }
       return connections;
     },

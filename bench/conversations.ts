@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Connection, Connections } from './connection.ts';
-import { type Outgoing, WORDS } from './dialects.ts';
+import { AT_ONCE, type Connection, type Connections } from './connection.ts';
+import { type Outgoing, type Stream, WORDS } from './dialects.ts';
 import { excerpt, seqOf, textNumberOf } from './frames.ts';
+import { inTurn } from './requests.ts';
 
 /** A conversation, as those know it who were told that their sends are stored. */
 export interface Conversation {
@@ -79,10 +80,11 @@ export function follow(
   connection: Connection,
   conversation: Conversation,
   delivered?: (number: number) => void,
+  stream: Stream = 'events',
 ): Follower {
   const follower: Follower = { conversation, last: 0, sum: delivered ? 0 : null };
   connection.subscribe(
-    (id) => dialect.subscribe(id, conversation.id, conversation.last),
+    (id) => dialect.subscribe(id, conversation.id, conversation.last, stream),
     (bytes, start, end) => {
       const seq = seqOf(bytes, start, end);
       if (seq === -1) return; // where the conversation stands, or how far a member has read
@@ -99,17 +101,64 @@ export function follow(
   return follower;
 }
 
+/** A conversation whose first member sends, and whose other members follow it. */
+export interface Group {
+  readonly sender: Connection;
+  readonly conversation: Conversation;
+  readonly followers: readonly Follower[];
+}
+
+interface GroupOptions {
+  /** Messages in the conversation before. */
+  readonly history?: number;
+  readonly stream?: Stream;
+  /** Gets the number of each message that is delivered. Without it the first follower alone looks at texts. */
+  readonly delivered?: (number: number) => void;
+}
+
+/** Opens a conversation of new users, and resolves when all but the first follow it. With two instances those are on the second. */
+export async function openGroup(
+  connections: Connections,
+  followers: number,
+  { history, stream, delivered }: GroupOptions = {},
+): Promise<Group> {
+  const sender = await connections.open(0);
+  const others = await connections.openMany(followers, 1);
+  const users = others.map(({ user }) => user);
+  const conversation = await openConversation(connections, sender, users, history);
+  const following = others.map((other, index) =>
+    follow(connections, other, conversation, delivered ?? (index === 0 ? () => {} : undefined), stream),
+  );
+  await probe(connections, sender, conversation, following);
+  return { sender, conversation, followers: following };
+}
+
+/** Opens several groups, some at a time. */
+export async function openGroups(
+  connections: Connections,
+  count: number,
+  followers: number,
+  history = 1,
+): Promise<Group[]> {
+  return inTurn(count, Math.ceil(AT_ONCE / followers), () => openGroup(connections, followers, { history }));
+}
+
+/** Sends a message, and resolves when it is stored. */
+export async function say({ dialect }: Connections, sender: Connection, conversation: Conversation): Promise<void> {
+  const message = newMessage(conversation);
+  await sender.ask((id) => dialect.send(id, message));
+  stored(conversation, message.number);
+}
+
 /** Sends until all followers of a conversation receive: no reference says that they do. */
-export async function probe(
-  { dialect }: Connections,
+async function probe(
+  connections: Connections,
   sender: Connection,
   conversation: Conversation,
   followers: readonly Follower[],
 ): Promise<void> {
   do {
-    const message = newMessage(conversation);
-    await sender.ask((id) => dialect.send(id, message));
-    stored(conversation, message.number);
+    await say(connections, sender, conversation);
     await sleep(PROBE_MS);
   } while (followers.some(({ last }) => last === 0));
   await received(followers);

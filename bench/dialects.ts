@@ -29,9 +29,17 @@ export interface Dialect {
   /** Messages that one frame of `fill` holds. */
   readonly fillSize: number;
   fill(id: string, conversation: string, texts: readonly string[]): string;
+  /** Asks for the newest `size` messages. */
+  page(id: string, conversation: string, size: number): string;
   /** Deliveries begin some time after this frame, with message `last + 1` at the latest; nothing says when. */
-  subscribe(id: string, conversation: string, last: number): string;
+  subscribe(id: string, conversation: string, last: number, stream: Stream): string;
 }
+
+/**
+ * What is followed where there is a choice: all events, as the page does, or messages alone. The former begins with an event for
+ * each member: in a conversation of many that is a load of its own.
+ */
+export type Stream = 'events' | 'messages';
 
 /** Beside a number, what a message says. */
 export const WORDS = 'the quick brown fox jumps over the lazy dog and comes back for the second invoice of the month';
@@ -53,6 +61,7 @@ const bareWs: Dialect = {
   send: (id, { conversation, text, clientId }) =>
     `{"type":"send","id":"${id}","room":"${conversation}","text":"${text}","clientId":"${clientId}"}`,
   fill: (id, room, texts) => JSON.stringify({ type: 'fill', id, room, texts }),
+  page: (id, room, n) => `{"type":"page","id":"${id}","room":"${room}","n":${n}}`,
   subscribe: (_id, room) => `{"type":"join","room":"${room}"}`,
 };
 
@@ -68,6 +77,7 @@ const TEXTBOOK = {
     `mutation($id: ID!, $text: String!, $clientId: ID) { sendMessage(conversationId: $id, text: $text, clientId: $clientId) ${MESSAGE} }`,
   ),
   fill: graphqlOperation('mutation($id: ID!, $texts: [String!]!) { fill(conversationId: $id, texts: $texts) }'),
+  page: graphqlOperation(`query($id: ID!, $last: Int) { messages(conversationId: $id, last: $last) ${MESSAGE} }`),
   subscribe: graphqlOperation(`subscription($id: ID!) { messageAdded(conversationId: $id) ${MESSAGE} }`),
 };
 
@@ -77,6 +87,7 @@ const textbook: Dialect = {
   send: (id, { conversation, text, clientId }) =>
     TEXTBOOK.send(id, `"id":"${conversation}","text":"${text}","clientId":"${clientId}"`),
   fill: (id, conversation, texts) => TEXTBOOK.fill(id, `"id":"${conversation}","texts":${JSON.stringify(texts)}`),
+  page: (id, conversation, last) => TEXTBOOK.page(id, `"id":"${conversation}","last":${last}`),
   subscribe: (id, conversation) => TEXTBOOK.subscribe(id, `"id":"${conversation}"`),
 };
 
@@ -84,7 +95,9 @@ const KREDICHAT = {
   open: pageOperation('StartConversation'),
   send: pageOperation('SendMessage'),
   fill: pageOperation('FillConversation'),
-  subscribe: pageOperation('ConversationEvents'),
+  page: pageOperation('Messages'),
+  events: pageOperation('ConversationEvents'),
+  messages: pageOperation('MessageAdded'),
 };
 
 const kredichat: Dialect = {
@@ -101,9 +114,13 @@ const kredichat: Dialect = {
     const messages = texts.map((text) => `{"text":"${text}"}`).join();
     return KREDICHAT.fill(id, `"input":{"to":{"id":"${conversation}"},"messages":[${messages}]}`);
   },
-  // Positions count messages here: nothing else is done to these conversations that would count.
-  subscribe: (id, conversation, last) =>
-    KREDICHAT.subscribe(id, `"conversationId":"${conversation}","afterRev":${last}`),
+  page: (id, conversation, last) => KREDICHAT.page(id, `"id":"${conversation}","last":${last}`),
+  // Revisions count messages here: nothing else is done to these conversations that would count.
+  subscribe: (id, conversation, last, stream) =>
+    KREDICHAT[stream](
+      id,
+      `"conversationId":"${conversation}","${stream === 'events' ? 'afterRev' : 'afterSeq'}":${last}`,
+    ),
 };
 
 /** All of them by name. */

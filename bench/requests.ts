@@ -31,3 +31,21 @@ export function keepBusy(connection: Connection, window: number, { next, latenci
     for (let n = 0; n < window; n++) send();
   });
 }
+
+/** Does something `count` times, `atOnce` at a time. */
+export async function inTurn<Result>(
+  count: number,
+  atOnce: number,
+  work: (index: number) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  let begun = 0;
+  const go = async () => {
+    while (begun < count) {
+      const index = begun++;
+      results[index] = await work(index);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, count) }, go));
+  return results;
+}

@@ -4,7 +4,7 @@
  *
  *     npm run bench -- [--quick] [--store mongo] [--only PART] [--beside FOLDER]
  *
- * PART is the first word of a table's title, in small letters, or `search`. FOLDER is another checkout, built, to be compared with.
+ * PART is one of those in settings.ts, or `search`. FOLDER is another checkout, built, to be compared with.
  * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine:
  * where clients take what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
  */

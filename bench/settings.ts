@@ -45,26 +45,35 @@ const column = (value: string, title: string, digits: number, compared = false) 
 const p50 = column('p50', 'p50 ms', 1);
 const p99 = column('p99', 'p99 ms', 1);
 
-const SENDS = { kind: 'sends', connections: 50, window: 4, history: 300 } as const;
-const LASTING = { kind: 'lasting', connections: 10, window: 4, history: 300, long: 10_000 } as const;
+const ALL: readonly ServerName[] = ['bare ws', 'joined ws', 'textbook', 'Kredichat'];
+const UNJOINED: readonly ServerName[] = ['bare ws', 'textbook', 'Kredichat'];
+const ALONE: readonly ServerName[] = ['Kredichat'];
+
+const WINDOW = 4;
+const HISTORY = 300;
 const RATES = [100, 200, 400, 700, 1000, 1400, 2000, 2800];
 /** Of MongoDB, on which an instance serves less. */
 const MONGO_RATES = [20, 50, 100, 200, 300, 400, 500, 700, 1000, 1400];
-const INBOX = { kind: 'inbox', users: 1000, history: 60, opensPerSecond: 30, rates: RATES, reported: 1000 } as const;
+const INBOX = { kind: 'inbox', users: 1000, history: 60, opensPerSecond: 30, reported: 1000 } as const;
+const PER_SECOND = 20;
+/** Messages in a conversation of which a page is read. */
+const PAGE_HISTORY = 60;
 
 /** Everything that is measured, in this order; `quick` is enough to see that everything works, and to compare roughly. */
 export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonly Measurement[] {
   const often = quick ? { rounds: 1, warmUpMs: 500 } : { rounds: 3, warmUpMs: 1000 };
   const once = { rounds: 1, warmUpMs: 0 };
+  const ms = quick ? 500 : 2000;
 
   const sends = (servers: readonly ServerName[], goal: Goal): Measurement => ({
-    ...{ part: 'sends', per: 'send', load: SENDS, servers, ...often, ms: quick ? 5000 : 20_000, referenceMs: 5000 },
-    title: `Sends: ${SENDS.connections} users, each with a conversation of ${SENDS.history} messages that one other follows, ${SENDS.window} outstanding`,
+    ...{ part: 'sends', per: 'send', servers, ...often, ms: quick ? 5000 : 20_000, referenceMs: 5000 },
+    load: { kind: 'sends', connections: 50, window: WINDOW, history: HISTORY },
+    title: `Sends: 50 users, each in a conversation of ${HISTORY} messages that another user follows, ${WINDOW} outstanding`,
     columns: [column('rate', 'sends/s', 0, true), p50, p99, column('lag', 'not indexed', 0)],
     goals: [goal],
   });
-  const inbox = (rates: readonly number[], servers: readonly ServerName[], goals: readonly Goal[]): Measurement => ({
-    ...{ part: 'inbox', per: 'message', load: { ...INBOX, rates }, servers, ...once, ms: quick ? 3000 : 6000 },
+  const inbox = (rates: readonly number[], servers: readonly ServerName[], ...goals: readonly Goal[]): Measurement => ({
+    ...{ part: 'inbox', per: 'message', load: { ...INBOX, rates }, servers, ...once, ms: quick ? 3000 : 6000, goals },
     title: `Inbox: ${INBOX.users} users with list and conversation open, ${INBOX.opensPerSecond} opens/s; messages/s at p99 < 100 ms`,
     columns: [
       ...[
@@ -76,32 +85,129 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
       ],
       ...[column('rate', 'CPU at', 0), column('rss', 'RSS MB', 0)],
     ],
-    goals,
+  });
+  const paced = (
+    part: string,
+    members: number,
+    servers: readonly ServerName[],
+    ...goals: readonly Goal[]
+  ): Measurement => ({
+    ...{ part, per: 'message', load: { kind: 'paced', members, perSecond: PER_SECOND }, servers, ...often, goals },
+    ms: quick ? 2000 : 6000,
+    title: `Delivery: ${PER_SECOND} messages a second to ${members === 1 ? 'one member' : `${members} members`}`,
+    columns: [p50, { ...p99, compared: servers.length > 1 }],
+  });
+  const quiet = (users: number, conversationsEach: number, ...goals: readonly Goal[]): Measurement => ({
+    ...{ part: 'quiet', per: 's', servers: ALONE, ...once, ms: quick ? 3000 : 10_000, goals },
+    load: { kind: 'quiet', users, conversationsEach, perSecond: PER_SECOND },
+    title: `Quiet: ${users * conversationsEach} conversations followed by ${users} users; then ${PER_SECOND} messages a second`,
+    columns: [
+      ...(store === 'mongo' ? [column('queries', 'operations/s', 1)] : []),
+      ...[p50, p99, column('rss', 'RSS MB', 0)],
+    ],
   });
 
   if (store === 'mongo') {
     return [
       sends(['textbook', 'Kredichat'], { value: 'rate', beside: 'textbook', atLeast: 4 }),
-      inbox(MONGO_RATES, ['two instances', 'Kredichat'], [{ value: 'held', atLeast: 700 }]),
+      inbox(
+        MONGO_RATES,
+        ['two instances', 'Kredichat'],
+        { value: 'held', atLeast: 700 },
+        { value: 'cpuUs', atMost: 900 },
+        { value: 'mongodUs', atMost: 1500 },
+      ),
+      paced('delivery', 1, ['two instances', 'Kredichat']),
+      quiet(500, 1, { value: 'queries', atMost: 5 }),
     ];
   }
+
+  const fanOut = (members: number, ...goals: readonly Goal[]): Measurement => ({
+    ...{
+      part: 'fanout',
+      per: 'delivery',
+      load: { kind: 'fanOut', members, window: 8 },
+      servers: ALL,
+      ...often,
+      ms,
+      goals,
+    },
+    title: `Fan-out: ${members} members follow a conversation, one sends, 8 outstanding`,
+    columns: [column('rate', 'deliveries/s', 0, true)],
+  });
+  const pages = (what: 'page' | 'open', servers: readonly ServerName[], title: string, goal: Goal): Measurement => ({
+    ...{ part: 'reads', per: what, servers, ...often, ms, title, goals: [goal] },
+    load: { kind: 'pages', conversations: quick ? 1000 : 1500, size: PAGE_HISTORY, what },
+    columns: [column('rate', `${what}s/s`, 0, servers.length > 1), p50, p99],
+  });
+  const lists = (unread: boolean): Measurement => ({
+    ...{ part: 'reads', per: 'list', servers: ALONE, ...often, ms },
+    load: { kind: 'lists', conversations: 20, size: 500, unread },
+    title: `Chat list: the first 20 conversations, ${unread ? 500 : 'no'} messages unread in each`,
+    columns: [column('rate', 'lists/s', 0), p50, p99],
+    goals: [{ value: 'mainUs', atMost: 1000 }],
+  });
+  const long = 10_000;
+  const deep = quick ? 10_000 : 100_000;
+  const returning = quick ? 1000 : 5000;
+  const idlers = quick ? 10 : 50;
   return [
-    sends(['bare ws', 'textbook', 'Kredichat'], { value: 'rate', beside: 'bare ws', atLeast: 0.35 }),
+    sends(UNJOINED, { value: 'rate', beside: 'bare ws', atLeast: 0.35 }),
     {
-      ...{ part: 'sends', per: 'send', servers: ['Kredichat'], ...once, ms: quick ? 5000 : 12_000 },
-      load: { ...LASTING, turns: quick ? 2 : 5 },
-      title: `Long conversations: the same with ${LASTING.connections} users, and with ${LASTING.long} messages in each`,
+      ...{ part: 'sends', per: 'send', servers: ALONE, ...once, ms: quick ? 5000 : 12_000 },
+      load: { kind: 'lasting', connections: 10, window: WINDOW, history: HISTORY, long, turns: quick ? 2 : 5 },
+      title: `Long conversations: the same with 10 users, with ${HISTORY} and with ${long} messages in each, in turn`,
       columns: [column('short', 'sends/s', 0), column('long', 'sends/s, long', 0), column('ratio', 'long/short', 2)],
       goals: [{ value: 'ratio', atLeast: 0.95 }],
     },
     inbox(
       RATES,
-      ['Kredichat'],
-      [
-        { value: 'held', atLeast: 1500 },
-        { value: 'cpuUs', atMost: 500 },
-        { value: 'rss', atMost: 250 },
-      ],
+      ALONE,
+      { value: 'held', atLeast: 1500 },
+      { value: 'cpuUs', atMost: 500 },
+      { value: 'rss', atMost: 250 },
     ),
+    fanOut(100),
+    fanOut(500, { value: 'rate', beside: 'bare ws', atLeast: 4 }),
+    fanOut(1000),
+    paced('fanout', 100, ALL, { value: 'p99', beside: 'bare ws', atMost: 1.8 }),
+    pages('page', UNJOINED, 'Pages: the newest 50 messages, of more conversations than are kept', {
+      ...{ value: 'rate', beside: 'textbook', atLeast: 1.5 },
+    }),
+    pages('open', ALONE, 'Opens: the same with the conversation and its members', { value: 'mainUs', atMost: 300 }),
+    {
+      ...{ part: 'reads', per: 'page', servers: ALONE, ...often, ms: 2 * ms, load: { kind: 'deep', messages: deep } },
+      title: `Deep pages: 50 messages at the end of ${deep}, and in the middle`,
+      columns: [column('newest', 'newest/s', 0), column('deep', 'deep/s', 0), column('ratio', 'deep/newest ms', 2)],
+      goals: [{ value: 'ratio', atMost: 1.2 }],
+    },
+    ...[lists(false), lists(true)],
+    {
+      ...{ part: 'storm', per: 'user', servers: ALONE, ...once, ms: 0 },
+      load: { kind: 'storm', users: returning, atOnce: 200, missed: 2 },
+      title: `Storm: ${returning} users come back, 200 at a time`,
+      columns: [column('seconds', 'seconds', 1), p50, p99],
+      goals: [{ value: 'seconds', atMost: returning / 1000 }],
+    },
+    {
+      ...{
+        part: 'cold',
+        per: 'operation',
+        load: { kind: 'cold', operations: 1000, users: 8 },
+        servers: ALONE,
+        ...once,
+        ms: 0,
+      },
+      title: 'Cold: the first 1000 operations of a process, of 8 users',
+      columns: [p50, p99, column('max', 'max ms', 1)],
+    },
+    quiet(20, quick ? 200 : 1000),
+    {
+      ...{ part: 'idle', per: 's', servers: UNJOINED, ...once, ms: quick ? 1000 : 12_000 },
+      load: { kind: 'idle', conversations: idlers, members: 100 },
+      title: `Idle: ${idlers * 100} connections that follow ${idlers} conversations`,
+      columns: [column('kilobytes', 'kB/connection', 1, true)],
+      goals: [{ value: 'kilobytes', beside: 'bare ws', atMost: 1.5 }],
+    },
   ];
 }

@@ -27,7 +27,7 @@ export function table({ title, columns, per }: Measurement, rows: readonly Row[]
         const ratio = row === own ? '' : fixed(valueIn(own, value) / valueIn(row, value), 2);
         return [fixed(valueIn(row, value), digits), ...(compared ? [ratio] : [])];
       }),
-      ...cpu.map(([value]) => fixed(valueIn(row, value), 0)),
+      ...cpu.map(([value]) => microseconds(valueIn(row, value))),
       `${fixed(valueIn(row, 'clientsCpu'), 0)} %`,
     ]),
   ]);
@@ -67,4 +67,8 @@ function valueIn(row: Row | undefined, value: string): number {
 
 function fixed(value: number, digits: number): string {
   return Number.isNaN(value) ? 'n/a' : value.toFixed(digits);
+}
+
+function microseconds(value: number): string {
+  return fixed(value, value < 20 ? 1 : 0);
 }

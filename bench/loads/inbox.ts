@@ -13,6 +13,7 @@ import {
 import { lastSeqOf } from '../frames.ts';
 import { percentiles, perOperation, residentMb, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
+import { inTurn } from '../requests.ts';
 
 /**
  * Users with the inbox page open: each follows the chat list and a conversation of two. They send at a fixed rate, whatever
@@ -158,7 +159,6 @@ async function until(holds: () => boolean, ms: number): Promise<boolean> {
 }
 
 async function openUsers(connections: Connections, load: Inbox, delivered: (number: number) => void): Promise<User[]> {
-  const users: User[] = [];
   const openUser = async (connection: Connection, conversation: Conversation): Promise<User> => {
     const follower = follow(connections, connection, conversation, delivered);
     // It has what came before from the page.
@@ -178,10 +178,7 @@ async function openUsers(connections: Connections, load: Inbox, delivered: (numb
     const conversation = await openConversation(connections, pair[0], [pair[1].user], load.history);
     return Promise.all(pair.map((connection) => openUser(connection, conversation)));
   };
-  while (users.length < load.users) {
-    users.push(...(await Promise.all(Array.from({ length: AT_ONCE / 2 }, openPair))).flat());
-  }
-  return users;
+  return (await inTurn(load.users / 2, AT_ONCE / 2, openPair)).flat();
 }
 
 /** What the page asks for when its user comes to a conversation. */
