@@ -64,8 +64,7 @@ export interface Target {
   readonly urls: readonly string[];
   /** The processes that are the server. */
   readonly pids: readonly number[];
-  /** Its SQLite file, or its MongoDB and the process that is that; null where there is none. */
-  readonly file: string | null;
+  /** Its MongoDB, and the process that is that; null where there is none. */
   readonly mongoUrl: string | null;
   readonly mongodPid: number | null;
 }
@@ -127,14 +126,13 @@ export async function startServer(
 ): Promise<RunningServer> {
   const kind = kindOf(name, anotherBuild);
   const folder = makeFolder();
-  const file = mongo || kind.dialect !== 'kredichat' ? null : join(folder, 'bench.db');
   const mongoUrl = mongo?.url(`server${++databases}`) ?? null;
-  const env = kind.env(mongoUrl ?? `sqlite:${file}`);
+  const env = kind.env(mongoUrl ?? `sqlite:${join(folder, 'bench.db')}`);
   const starting = Array.from({ length: kind.instances }, () => startProcess(name, kind.command, env, died));
   const processes = await Promise.all(starting);
   return {
     target: {
-      ...{ name, dialect: kind.dialect, file, mongoUrl, mongodPid: mongo?.pid ?? null },
+      ...{ name, dialect: kind.dialect, mongoUrl, mongodPid: mongo?.pid ?? null },
       ...{ urls: processes.map(({ url }) => url), pids: processes.map(({ pid }) => pid) },
     },
     async stop() {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Load } from './clients.ts';
 import type { ServerName } from './servers.ts';
 
@@ -44,6 +45,10 @@ export interface Measurement {
 const column = (value: string, title: string, digits: number, compared = false) => ({ value, title, digits, compared });
 const p50 = column('p50', 'p50 ms', 1);
 const p99 = column('p99', 'p99 ms', 1);
+
+/** What of the limit of open files a process needs for itself. */
+const OWN_FILES = 200;
+const MAX_CONNECTIONS = openFiles() - OWN_FILES;
 
 const ALL: readonly ServerName[] = ['bare ws', 'joined ws', 'textbook', 'Kredichat'];
 const UNJOINED: readonly ServerName[] = ['bare ws', 'textbook', 'Kredichat'];
@@ -149,8 +154,9 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
   });
   const long = 10_000;
   const deep = quick ? 10_000 : 100_000;
-  const returning = quick ? 1000 : 5000;
-  const idlers = quick ? 10 : 50;
+  // Fewer where so many connections cannot be open.
+  const returning = Math.min(quick ? 1000 : 5000, 2 * Math.floor(MAX_CONNECTIONS / 2));
+  const idlers = Math.min(quick ? 10 : 50, Math.floor(MAX_CONNECTIONS / 101));
   return [
     sends(UNJOINED, { value: 'rate', beside: 'bare ws', atLeast: 0.35 }),
     {
@@ -210,4 +216,12 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
       goals: [{ value: 'kilobytes', beside: 'bare ws', atMost: 1.5 }],
     },
   ];
+}
+
+/** How many files a process may have open; its connections are among them. */
+function openFiles(): number {
+  if (process.platform !== 'linux') return Number.POSITIVE_INFINITY;
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  // What is not a number is no limit.
+  return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
 }

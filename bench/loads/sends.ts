@@ -2,9 +2,9 @@ import type { Values } from '../clients.ts';
 import type { Connections } from '../connection.ts';
 import { type Group, newMessage, openGroups, received, stored, verify } from '../conversations.ts';
 import { seqOf } from '../frames.ts';
-import { indexLag } from '../lag.ts';
 import { median, percentiles, perOperation, startMeter } from '../meter.ts';
 import { keepBusy } from '../requests.ts';
+import type { Target } from '../servers.ts';
 
 /** Each connection is another user who sends to a conversation with one other member, who follows it. */
 export interface Sends {
@@ -20,7 +20,7 @@ export async function sends(connections: Connections, load: Sends, ms: number): 
   const stop = startMeter(connections.target);
   const { latencies, rate } = await sendToAll(connections, groups, load.window, ms);
   const usage = perOperation(stop(), latencies.length);
-  return { ...usage, rate, ...percentiles(latencies), lag: await indexLag(connections.target) };
+  return { ...usage, rate, ...percentiles(latencies), lag: await searchLag(connections.target) };
 }
 
 /** The same in turn in new conversations of `history` messages, and in some that have `long` of them. */
@@ -32,14 +32,15 @@ export interface Lasting extends Sends {
 /** Values: short, long (sends per second), ratio (of long to short). */
 export async function lasting(connections: Connections, load: Lasting, ms: number): Promise<Values> {
   const long = await openGroups(connections, load.connections, 1, load.long);
+  const turns: Group[][] = [];
+  while (turns.length < load.turns) turns.push(await openGroups(connections, load.connections, 1, load.history));
   const rates = { short: [] as number[], long: [] as number[] };
   let count = 0;
   const stop = startMeter(connections.target);
-  for (let turn = 0; turn < load.turns; turn++) {
-    for (const length of ['short', 'long'] as const) {
-      const groups = length === 'long' ? long : await openGroups(connections, load.connections, 1, load.history);
+  for (const short of turns) {
+    for (const [length, groups] of Object.entries({ short, long })) {
       const { latencies, rate } = await sendToAll(connections, groups, load.window, ms / load.turns / 2);
-      rates[length].push(rate);
+      rates[length as keyof typeof rates].push(rate);
       count += latencies.length;
     }
   }
@@ -80,4 +81,13 @@ async function sendToAll({ dialect, fail }: Connections, groups: readonly Group[
   await received(followers);
   await verify(followers);
   return { latencies, rate };
+}
+
+const LAG = /^kredichat_search_lag_messages (\d+)$/m;
+
+/** Messages of a server that are not in its search index yet; NaN where it does not tell. */
+async function searchLag({ urls, dialect }: Target): Promise<number> {
+  if (dialect !== 'kredichat') return Number.NaN;
+  const metrics = await (await fetch(`${urls[0]}/metrics`)).text();
+  return Number(LAG.exec(metrics)?.[1] ?? Number.NaN);
 }
