@@ -16,6 +16,7 @@ interface Reading {
   readonly threads: readonly ReadonlyMap<number, number>[];
   readonly mongod: number;
   readonly clients: number;
+  readonly machine: number;
 }
 
 /** What was spent while it was measured, in milliseconds. */
@@ -28,6 +29,8 @@ export interface Usage {
   /** NaN where there is none. */
   readonly mongod: number;
   readonly clients: number;
+  /** All other processes of the machine. */
+  readonly elsewhere: number;
 }
 
 /** Starts to measure; what it returns says what was spent since. */
@@ -47,15 +50,20 @@ export function startMeter(target: Target): () => Usage {
       usage.second += second;
       usage.others += sum(others);
     });
-    return { ...usage, mongod: to.mongod - from.mongod, clients: to.clients - from.clients };
+    const [mongod, clients] = [to.mongod - from.mongod, to.clients - from.clients];
+    const ours = usage.main + usage.second + usage.others + (mongod || 0) + clients;
+    return { ...usage, mongod, clients, elsewhere: Math.max(0, to.machine - from.machine - ours) };
   };
 }
 
-/** CPU microseconds for each of so many operations, and how busy this process was, in percent of one core. */
-export function perOperation({ ms, main, second, others, mongod, clients }: Usage, operations: number): Values {
+/** CPU microseconds for each of so many operations, and how busy this process and others were, in percent of one core. */
+export function perOperation(
+  { ms, main, second, others, mongod, clients, elsewhere }: Usage,
+  operations: number,
+): Values {
   const us = (cpu: number) => (cpu * 1000) / operations;
   const cpu = { cpuUs: us(main + second + others), mainUs: us(main), secondUs: us(second), othersUs: us(others) };
-  return { ...cpu, mongodUs: us(mongod), clientsCpu: (clients / ms) * 100 };
+  return { ...cpu, mongodUs: us(mongod), clientsCpu: (clients / ms) * 100, elsewhereCpu: (elsewhere / ms) * 100 };
 }
 
 function read({ pids, mongodPid }: Target): Reading {
@@ -65,6 +73,7 @@ function read({ pids, mongodPid }: Target): Reading {
     threads: pids.map(threadsOf),
     mongod: mongodPid === null ? Number.NaN : sum(threadsOf(mongodPid).values()),
     clients: (user + system) / 1000,
+    machine: machineCpu(),
   };
 }
 
@@ -84,6 +93,15 @@ function cpuOf(path: string): number {
     .slice(11, 13)
     .map(Number);
   return (utime + stime) * TICK_MS;
+}
+
+/** What all processes have spent: the first line of /proc/stat, but for what is idle or waits. */
+function machineCpu(): number {
+  const [user = Number.NaN, nice = 0, system = 0, , , irq = 0, softirq = 0] = readProc('stat')
+    .split(/\s+/, 8)
+    .slice(1)
+    .map(Number);
+  return (user + nice + system + irq + softirq) * TICK_MS;
 }
 
 /** Resident memory of a server, in megabytes. */

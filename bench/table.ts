@@ -20,6 +20,7 @@ export function table({ title, columns, per }: Measurement, rows: readonly Row[]
       ...columns.flatMap(({ title, compared }) => [title, ...(compared ? ['ratio'] : [])]),
       ...cpu.map(([, name], index) => (index === 0 ? `µs/${per}: ${name}` : name)),
       'clients',
+      'elsewhere',
     ],
     ...rows.map((row) => [
       row.name,
@@ -29,6 +30,7 @@ export function table({ title, columns, per }: Measurement, rows: readonly Row[]
       }),
       ...cpu.map(([value]) => microseconds(valueIn(row, value))),
       `${fixed(valueIn(row, 'clientsCpu'), 0)} %`,
+      `${fixed(valueIn(row, 'elsewhereCpu'), 0)} %`,
     ]),
   ]);
 }

@@ -24,7 +24,7 @@ export interface Inbox {
   /** Messages in each conversation before. */
   readonly history: number;
   readonly opensPerSecond: number;
-  /** Messages per second, ascending: each for as long as the job says, up to the first that does not hold. */
+  /** Messages per second, ascending: each for as long as the job says, until they are far from holding. */
   readonly rates: readonly number[];
   /** The rate whose CPU time is reported, where it holds; else the highest that holds. */
   readonly reported: number;
@@ -35,8 +35,9 @@ const HOLDS_MS = 100;
 /** How long what is under way at the end of a rate may take, in milliseconds. */
 const SETTLE_MS = 15_000;
 const LOOK_MS = 10;
-/** How often a rate is tried before it is said not to hold: the machine may have been busy otherwise. */
+/** How often a rate is tried, and at which p99 in milliseconds no higher one is: the machine may have been busy otherwise. */
 const ATTEMPTS = 2;
+const HOPELESS_MS = 400;
 /** Messages per second, and for how long, before the first rate. */
 const WARM_UP = { rate: 40, ms: 3000 };
 const PAGE_SIZE = 50;
@@ -131,15 +132,17 @@ export async function inbox(connections: Connections, load: Inbox, ms: number): 
   let held = 0;
   /** What is felt is of the highest rate that holds, what it costs of the reported one, or else of the lowest. */
   let [felt, cost]: [Values, Values] = [{}, {}];
+  let missed = 0;
   for (const rate of load.rates) {
-    for (let attempt = 1; attempt <= ATTEMPTS && refused === 0 && held < rate; attempt++) {
+    for (let attempt = 1; attempt <= ATTEMPTS && held < rate && missed < HOPELESS_MS; attempt++) {
       const { holds, values } = await run(rate, ms);
       console.log(line(connections.target.name, values, holds));
       if (holds) held = rate;
-      if (holds || held === 0) felt = values;
-      if ((holds && rate <= load.reported) || held === 0) cost = values;
+      if (holds || felt.rate === undefined) felt = values;
+      if ((holds && rate <= load.reported) || cost.rate === undefined) cost = values;
+      missed = holds ? 0 : settled() && refused === 0 ? (values.p99 ?? HOPELESS_MS) : HOPELESS_MS;
     }
-    if (held < rate) break;
+    if (missed >= HOPELESS_MS) break;
   }
   const rss = residentMb(connections.target);
   // What was too slow is still to come, each message once; of those that were refused it is not known.
@@ -196,6 +199,6 @@ function line(name: string, values: Values, holds: boolean): string {
   const cpu = `${of('mainUs')} + ${of('secondUs')} + ${of('othersUs')}${mongod}`;
   return (
     `  ${name}, ${values.rate}/s ${holds ? 'holds' : 'does not hold'}: deliveries p50 ${of('p50', 1)}, p99 ${of('p99', 1)} ms, ` +
-    `opens p99 ${of('openp99', 1)} ms, ${of('refused')} refused; ${cpu} µs a message; clients ${of('clientsCpu')} %`
+    `opens p99 ${of('openp99', 1)} ms, ${of('refused')} refused; ${cpu} µs a message; clients ${of('clientsCpu')} %, elsewhere ${of('elsewhereCpu')} %`
   );
 }
