@@ -9,8 +9,6 @@ const MAX_WAITING = 16;
 /** When a large answer that was refused may be asked for again, in milliseconds. */
 const RETRY_MS = 1000;
 
-export type Hold = ReturnType<typeof createHold>;
-
 /**
  * The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read.
  */
