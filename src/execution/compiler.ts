@@ -153,8 +153,8 @@ function compileVariant(
             : writeSettled(value, run, path);
         if (typeof text === 'string') return text;
         const later = text.then(undefined, (error) => run.fail(error, info.fieldNodes, path, nullable));
-        // What holds it may fail before, and not wait for it.
-        if (!nullable) later.catch(() => {});
+        // What holds it may fail before, and not wait for it: a field beside it did, or the result became too large.
+        later.catch(() => {});
         return later;
       } catch (error) {
         return run.fail(error, info.fieldNodes, path, nullable);

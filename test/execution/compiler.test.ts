@@ -274,6 +274,19 @@ test('a result that becomes too large ends early, wherever null is allowed', asy
   await expect(Promise.resolve(run()).then(({ data }) => data.length)).resolves.toBeGreaterThan(100_000);
 });
 
+test('a promise that is waited for no more, as the result became too large, is no fault of the process', async () => {
+  const unhandled: unknown[] = [];
+  onUnhandled((error) => unhandled.push(error));
+  const run = runWith(
+    'type Query { later: [String] long: String }',
+    { Query: { later: async () => ['x'], long: () => 'x'.repeat(1000) } },
+    '{ later long }',
+  );
+  expect(() => run({ max: 100 })).toThrow('larger than 100 bytes');
+  await setImmediate();
+  expect(unhandled).toEqual([]);
+});
+
 test('turns are left between the pieces of a long list, and before what resolvers work for where that is costly', async () => {
   let slices = 0;
   const slice = () => {
