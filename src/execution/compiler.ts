@@ -122,12 +122,12 @@ function compileVariant(
     const { resolve = defaultFieldResolver } = field;
     const argumentsFor = compileArguments(field, node);
     const write = compileValue(field.type, info);
-    const sliced = isWorkedFor(type, field);
+    const isLong = isWorkedFor(type, field);
     const call = (source: unknown, { options: { variables, context } }: Run) =>
       resolve(source, argumentsFor(variables), context, info);
     return (source, run, outer) => {
       const path = { outer, key };
-      const turn = sliced && run.options.costly ? run.options.slice() : null;
+      const turn = isLong && run.options.sliceFields ? run.options.slice() : null;
       try {
         return write(turn ? turn.then(() => call(source, run)) : call(source, run), run, path);
       } catch (error) {

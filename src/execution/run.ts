@@ -21,7 +21,7 @@ export interface RunOptions {
   /** Asked before each piece of long work: null where it may begin at once; else resolves when it may. */
   readonly slice: () => Promise<void> | null;
   /** Whether `slice` is asked before every field that a resolver works for, too. */
-  readonly costly?: boolean;
+  readonly sliceFields?: boolean;
 }
 
 /** What came of a run. */

@@ -70,7 +70,7 @@ async function payloadNow(args: Naming, context: Context): Promise<object | null
   return { conversation, message, messages, deduplicated: false };
 }
 
-/** Resolves when the next multiple of the time, counted from `since`, has passed: how much has by now is not told. */
+/** Resolves at the next multiple of a time that is counted from `since`: counted from now, it would tell what has passed. */
 async function nextMultiple(milliseconds: number, since: number): Promise<void> {
   const passed = performance.now() - since;
   const end = since + (Math.floor(passed / milliseconds) + 1) * milliseconds;

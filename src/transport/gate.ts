@@ -234,7 +234,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         if (sliced) await hold.slice();
         const { slice } = hold;
         const run = (context: Context, max: number) =>
-          compile(schema, document, operation)({ context, variables: coerced, max, slice, costly: sliced });
+          compile(schema, document, operation)({ context, variables: coerced, max, slice, sliceFields: sliced });
         const encoded = async ({ data, errors }: Written, max: number): Promise<Answer> => {
           const shown = errors.map(mask);
           return { json: await encode(jsonOf(data, shown), max, slice), errors: shown, ran: true };

@@ -17,6 +17,7 @@ import type { Room } from '../chat/feed.ts';
 import { compile } from '../execution/compiler.ts';
 import type { Written } from '../execution/run.ts';
 import type { Context } from '../operations/context.ts';
+import { getOrMake, Kept, Memo } from './memo.ts';
 import { encode, jsonOf, LARGE_BYTES } from './response-writer.ts';
 import { isMarked, type Part, type Split, splitSubscription } from './split-selection.ts';
 
@@ -60,47 +61,6 @@ type Values = ExecutionArgs['variableValues'];
 
 /** The fields of an event in parts of a split, as JSON; null where there are errors, or it is too large. */
 type Fields = readonly Buffer[] | null;
-
-/**
- * Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and
- * large.
- */
-class Memo<Value> {
-  readonly #make: (event: object) => Value | Promise<Value>;
-  readonly #later: (forget: () => void) => unknown;
-  readonly #made = new Map<object, Value | Promise<Value>>();
-
-  /** @param later calls back when what was made until then is to be forgotten */
-  constructor(make: (event: object) => Value | Promise<Value>, later: (forget: () => void) => unknown) {
-    this.#make = make;
-    this.#later = later;
-  }
-
-  get(event: object): Value | Promise<Value> {
-    if (this.#made.size === 0) this.#later(() => this.#made.clear());
-    return getOrMake(this.#made, event, () => this.#make(event));
-  }
-
-  /** Forgets what was made for an event when this turn of the event loop is over. */
-  forget(event: object): void {
-    setImmediate(() => this.#made.delete(event));
-  }
-}
-
-/** What is kept for each key as long as it is used. */
-class Kept<Value> {
-  readonly #entries = new Map<string, { readonly value: Value; users: number }>();
-
-  /** The value of the key, made unless it is kept, and what gives it back. */
-  use(key: string, make: () => Value): { readonly value: Value; leave(): void } {
-    const entry = getOrMake(this.#entries, key, () => ({ value: make(), users: 0 }));
-    entry.users++;
-    const leave = () => {
-      if (--entry.users === 0) this.#entries.delete(key);
-    };
-    return { value: entry.value, leave };
-  }
-}
 
 /** What is known, and kept, of one operation of a document. */
 interface Operation extends Dependencies {
@@ -162,21 +122,26 @@ export function createSharing({ schema, masked, responseBytes, slice }: SharingO
   /** The fields of an event in parts of the operation. */
   function fields({ variableValues }: ExecutionArgs, root: string, parts: readonly Part[], context: Context) {
     const runs = parts.map(({ document, operation }) => runner(document, operation, variableValues, context));
-    const start = `{${JSON.stringify(root)}:{`.length;
-    const memo: Memo<Fields> = new Memo(
-      (event) => {
-        const encodeAll = (all: readonly Written[]): Fields | Promise<Fields> => {
-          if (all.some(({ data, errors }) => errors.length > 0 || data.length < start + '}}'.length)) return null;
-          if (all.reduce((sum, { data }) => sum + data.length, 0) > LARGE_BYTES) memo.forget(event);
-          return together(all.map(({ data }) => encode(data.slice(start, -2), responseBytes, sliceForAll)));
-        };
-        return rescued(
-          () => then(together(runs.map((run) => run(event))), encodeAll),
+    const head = `{${JSON.stringify(root)}:{`;
+    const make = (event: object): Fields | Promise<Fields> => {
+      const write = (all: readonly (Written | null)[]): Fields | Promise<Fields> => {
+        const texts = all.flatMap((one) => (one && one.errors.length === 0 ? one.data : []));
+        if (texts.length < parts.length || !texts.every((text) => text.startsWith(head))) return null;
+        if (texts.reduce((sum, text) => sum + text.length, 0) > LARGE_BYTES) memo.forget(event);
+        return together(texts.map((text) => encode(text.slice(head.length, -'}}'.length), responseBytes, sliceForAll)));
+      };
+      const made = runs.map((run) =>
+        rescued<Written | null>(
+          () => run(event),
           () => null,
-        );
-      },
-      (forget) => setTimeout(forget, FIELDS_MS).unref(),
-    );
+        ),
+      );
+      return rescued(
+        () => then(together(made), write),
+        () => null,
+      );
+    };
+    const memo: Memo<Fields> = new Memo(make, (forget) => setTimeout(forget, FIELDS_MS).unref());
     return memo;
   }
 
@@ -258,19 +223,6 @@ function rescued<Value>(
 /** All values, at once where none is a promise. */
 function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
   return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
-}
-
-function getOrMake<Key, Value>(
-  map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
-  key: Key,
-  make: () => Value,
-): Value {
-  let value = map.get(key);
-  if (value === undefined) {
-    value = make();
-    map.set(key, value);
-  }
-  return value;
 }
 
 /** What the result of an operation depends on, as the schema marks it. */

@@ -94,7 +94,10 @@ export function splitSubscription(
       ...set,
       selections: set.selections.flatMap((node): SelectionNode[] => {
         if (node.kind === Kind.FIELD) return keys.has(keyOf(node)) ? [node] : [];
-        if (node.kind === Kind.INLINE_FRAGMENT) return [{ ...node, selectionSet: filter(node.selectionSet) }];
+        if (node.kind === Kind.INLINE_FRAGMENT) {
+          const selectionSet = filter(node.selectionSet);
+          return selectionSet.selections.length > 0 ? [{ ...node, selectionSet }] : [];
+        }
         const copy = copyOf(node.name.value);
         return copy ? [{ ...node, name: copy.name }] : [];
       }),

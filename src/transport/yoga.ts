@@ -98,6 +98,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
           { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
         );
         if ('deliver' in result) throw new Error('only subscriptions have events');
+        // Its JSON goes past yoga: see the result processor.
         return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
       });
     },

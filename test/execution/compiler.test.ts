@@ -302,7 +302,7 @@ test('turns are left between the pieces of a long list, and before what resolver
   );
   expect((await run()).data).toBe(JSON.stringify({ list }));
   expect(slices).toBe(14);
-  expect((await run({ costly: true })).data).toBe(JSON.stringify({ list }));
+  expect((await run({ sliceFields: true })).data).toBe(JSON.stringify({ list }));
   expect(slices).toBe(29);
 });
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import {
   type GraphQLNamedType,
   isEnumType,
@@ -10,6 +11,7 @@ import {
   isUnionType,
 } from 'graphql';
 import { expect, test } from 'vitest';
+import { scalars } from '../../src/operations/scalars.ts';
 import { createSchema } from '../../src/operations/schema.ts';
 
 const schema = createSchema();
@@ -82,4 +84,11 @@ test('the types of the contract are there from the start', () => {
   expect(types.filter(isUnionType).flatMap((union) => union.getTypes().map(({ name }) => name))).toEqual([
     ...['MessageAdded', 'MessageChanged', 'ReadMoved', 'Typing', 'CaughtUp'],
   ]);
+});
+
+test('instants are written as JavaScript writes them', () => {
+  const write = (time: number) => void expect(scalars.DateTime.serialize(time)).toBe(new Date(time).toISOString());
+  for (const time of [0, -1, 86_399_999, 86_400_000, -86_400_000, -86_400_001, 8.64e15, -8.64e15]) write(time);
+  fc.assert(fc.property(fc.date({ noInvalidDate: true }), (date) => write(date.getTime())));
+  expect(() => scalars.DateTime.serialize(Number.NaN)).toThrow(RangeError);
 });
