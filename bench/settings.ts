@@ -173,7 +173,6 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
       { value: 'cpuUs', atMost: 500 },
       { value: 'rss', atMost: 250 },
     ),
-    fanOut(100),
     fanOut(500, { value: 'rate', beside: 'bare ws', atLeast: 4 }),
     fanOut(1000),
     paced('fanout', 100, ALL, { value: 'p99', beside: 'bare ws', atMost: 1.8 }),
