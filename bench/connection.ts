@@ -43,7 +43,7 @@ export function createConnections(target: Target): Connections {
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
   });
-  failed.catch(() => {}); // whoever races it hears of it
+  failed.catch(() => {}); // rejections reach those that race it
 
   async function open(instance = 0, user = `user${++users}@example.com`): Promise<Connection> {
     let listener: Listener = () => {};

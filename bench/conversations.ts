@@ -2,18 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AT_ONCE, type Connection, type Connections } from './connection.ts';
 import { type Outgoing, type Stream, WORDS } from './dialects.ts';
 import { excerpt, seqOf, textNumberOf } from './frames.ts';
-import { inTurn } from './requests.ts';
+import { concurrently } from './requests.ts';
 
-/** A conversation, as those know it who were told that their sends are stored. */
+/** A conversation, and what was acknowledged in it. */
 export interface Conversation {
   readonly id: string;
   /** The number of the newest message. */
   last: number;
-  /** The sum of what `message` has numbered since all followers receive: to see whether they got these very messages. */
+  /** Sum of the numbers in the texts of acknowledged messages, since all followers receive: tells mixed-up texts. */
   sum: number;
 }
 
-/** Somebody who follows a conversation: each message is to come once and in order. */
+/** A subscription to a conversation: each message must come once and in order. */
 export interface Follower {
   readonly conversation: Conversation;
   /** The number of the newest message that came; 0 before the first. */
@@ -140,7 +140,7 @@ export async function openGroups(
   followers: number,
   history = 1,
 ): Promise<Group[]> {
-  return inTurn(count, Math.ceil(AT_ONCE / followers), () => openGroup(connections, followers, { history }));
+  return concurrently(count, Math.ceil(AT_ONCE / followers), () => openGroup(connections, followers, { history }));
 }
 
 /** Sends a message, and resolves when it is stored. */
@@ -150,7 +150,7 @@ export async function say({ dialect }: Connections, sender: Connection, conversa
   stored(conversation, message.number);
 }
 
-/** Sends until all followers of a conversation receive: no reference says that they do. */
+/** Sends until all followers of a conversation receive: the references do not acknowledge a subscription. */
 async function probe(
   connections: Connections,
   sender: Connection,
@@ -179,7 +179,7 @@ export async function received(followers: readonly Follower[]): Promise<void> {
   }
 }
 
-/** Looks whether anything came that should not, once all is received. */
+/** Throws when more came than was sent, or other texts; for use after `received`. */
 export async function verify(followers: readonly Follower[]): Promise<void> {
   await sleep(QUIET_MS);
   for (const { last, sum, conversation } of followers) {

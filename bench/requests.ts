@@ -32,8 +32,8 @@ export function keepBusy(connection: Connection, window: number, { next, latenci
   });
 }
 
-/** Does something `count` times, `atOnce` at a time. */
-export async function inTurn<Result>(
+/** Calls `work` with 0 to `count - 1`, at most `atOnce` calls running; resolves with the results in that order. */
+export async function concurrently<Result>(
   count: number,
   atOnce: number,
   work: (index: number) => Promise<Result>,

@@ -4,7 +4,7 @@ import type { ServerName } from './servers.ts';
 
 /** What Kredichat is to be like. A goal that is missed is only reported. */
 interface Goal {
-  /** A value of the load's result. */
+  /** Key in the load's result. */
   readonly value: string;
   /** The server that the value is divided by; absent where the value itself is to be so. */
   readonly beside?: ServerName;
@@ -14,21 +14,21 @@ interface Goal {
 
 /** A column of a table. */
 interface Column {
-  /** The value of the load's result that it shows. */
+  /** Key in the load's result. */
   readonly value: string;
   readonly title: string;
   readonly digits: number;
-  /** Whether the ratio of the last server's to each other's stands beside it. */
+  /** Whether the ratio of the last server's value to each other's is shown, too. */
   readonly compared: boolean;
 }
 
 /** A table of the output. */
 export interface Measurement {
-  /** What `--only` can name; one part has the same servers. */
+  /** Name for `--only`; the measurements of a part share their servers. */
   readonly part: string;
   readonly title: string;
   readonly load: Load;
-  /** What the CPU times are for one of. */
+  /** Unit of the CPU times. */
   readonly per: string;
   readonly columns: readonly Column[];
   readonly goals?: readonly Goal[];
@@ -46,7 +46,7 @@ const column = (value: string, title: string, digits: number, compared = false) 
 const p50 = column('p50', 'p50 ms', 1);
 const p99 = column('p99', 'p99 ms', 1);
 
-/** What of the limit of open files a process needs for itself. */
+/** Open files of a process beside its connections. */
 const OWN_FILES = 200;
 const MAX_CONNECTIONS = openFiles() - OWN_FILES;
 
@@ -56,7 +56,7 @@ const ALONE: readonly ServerName[] = ['Kredichat'];
 
 const WINDOW = 4;
 const HISTORY = 300;
-const RATES = [100, 200, 400, 700, 1000, 1400, 2000, 2800];
+const RATES = [100, 200, 400, 700, 1000, 1500, 2000, 2800];
 /** Of MongoDB, on which an instance serves less. */
 const MONGO_RATES = [20, 50, 100, 200, 300, 400, 500, 700, 1000, 1400];
 const INBOX = { kind: 'inbox', users: 1000, history: 60, opensPerSecond: 30, reported: 1000 } as const;
@@ -81,13 +81,8 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
     ...{ part: 'inbox', per: 'message', load: { ...INBOX, rates }, servers, ...once, ms: quick ? 3000 : 6000, goals },
     title: `Inbox: ${INBOX.users} users with list and conversation open, ${INBOX.opensPerSecond} opens/s; messages/s at p99 < 100 ms`,
     columns: [
-      ...[
-        column('held', 'messages/s', 0),
-        p50,
-        p99,
-        column('openp50', 'open p50', 1),
-        column('openp99', 'open p99', 1),
-      ],
+      ...[column('held', 'messages/s', 0), p50, p99],
+      ...[column('openp50', 'open p50', 1), column('openp99', 'open p99', 1)],
       ...[column('rate', 'CPU at', 0), column('rss', 'RSS MB', 0)],
     ],
   });
@@ -128,15 +123,8 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
   }
 
   const fanOut = (members: number, ...goals: readonly Goal[]): Measurement => ({
-    ...{
-      part: 'fanout',
-      per: 'delivery',
-      load: { kind: 'fanOut', members, window: 8 },
-      servers: ALL,
-      ...often,
-      ms,
-      goals,
-    },
+    ...{ part: 'fanout', per: 'delivery', servers: ALL, ...often, ms, goals },
+    load: { kind: 'fanOut', members, window: 8 },
     title: `Fan-out: ${members} members follow a conversation, one sends, 8 outstanding`,
     columns: [column('rate', 'deliveries/s', 0, true)],
   });
@@ -195,14 +183,8 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
       goals: [{ value: 'seconds', atMost: returning / 1000 }],
     },
     {
-      ...{
-        part: 'cold',
-        per: 'operation',
-        load: { kind: 'cold', operations: 1000, users: 8 },
-        servers: ALONE,
-        ...once,
-        ms: 0,
-      },
+      ...{ part: 'cold', per: 'operation', servers: ALONE, ...once, ms: 0 },
+      load: { kind: 'cold', operations: 1000, users: 8 },
       title: 'Cold: the first 1000 operations of a process, of 8 users',
       columns: [p50, p99, column('max', 'max ms', 1)],
     },

@@ -3,7 +3,7 @@ import type { Connection, Connections } from '../connection.ts';
 import { openConversation, say } from '../conversations.ts';
 import { percentiles, perOperation, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
-import { inTurn } from '../requests.ts';
+import { concurrently } from '../requests.ts';
 
 /** The first operations of a process: users open conversations, and send, read, mark as read, and list in turn. */
 export interface Cold {
@@ -28,7 +28,7 @@ export async function cold(connections: Connections, { operations, users }: Cold
   }
   const stop = startMeter(connections.target);
   const senders = await connections.openMany(users);
-  await inTurn(users, users, async (index) => {
+  await concurrently(users, users, async (index) => {
     const sender = senders[index] as Connection;
     const conversation = await timed(openConversation(connections, sender, [`other-of-${sender.user}`]));
     const turn = [

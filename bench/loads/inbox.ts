@@ -13,7 +13,7 @@ import {
 import { lastSeqOf } from '../frames.ts';
 import { percentiles, perOperation, residentMb, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
-import { inTurn } from '../requests.ts';
+import { concurrently } from '../requests.ts';
 
 /**
  * Users with the inbox page open: each follows the chat list and a conversation of two. They send at a fixed rate, whatever
@@ -24,7 +24,7 @@ export interface Inbox {
   /** Messages in each conversation before. */
   readonly history: number;
   readonly opensPerSecond: number;
-  /** Messages per second, ascending: each for as long as the job says, until they are far from holding. */
+  /** Messages per second, ascending; each is measured for the time of the job, up to the first that is far from holding. */
   readonly rates: readonly number[];
   /** The rate whose CPU time is reported, where it holds; else the highest that holds. */
   readonly reported: number;
@@ -35,14 +35,15 @@ const HOLDS_MS = 100;
 /** How long what is under way at the end of a rate may take, in milliseconds. */
 const SETTLE_MS = 15_000;
 const LOOK_MS = 10;
-/** How often a rate is tried, and at which p99 in milliseconds no higher one is: the machine may have been busy otherwise. */
+/** How often a rate is tried before it counts as missed: the machine may be busy otherwise. */
 const ATTEMPTS = 2;
+/** The ramp ends at a rate that is missed with this p99, in milliseconds. */
 const HOPELESS_MS = 400;
 /** Messages per second, and for how long, before the first rate. */
 const WARM_UP = { rate: 40, ms: 3000 };
 const PAGE_SIZE = 50;
 const LIST_SIZE = 20;
-/** So many users on is who comes next, so that the members of a conversation do not follow each other. */
+/** Distance between successive senders, without a common divisor with the number of users: neighbours share a conversation. */
 const STRIDE = 379;
 
 const PAGE = {
@@ -60,7 +61,7 @@ interface User {
   listed: number;
 }
 
-/** What came of a rate. */
+/** Outcome of one rate. */
 interface Step {
   readonly holds: boolean;
   readonly values: Values;
@@ -130,11 +131,11 @@ export async function inbox(connections: Connections, load: Inbox, ms: number): 
 
   await run(WARM_UP.rate, WARM_UP.ms);
   let held = 0;
-  /** What is felt is of the highest rate that holds, what it costs of the reported one, or else of the lowest. */
+  /** Latencies are those of the highest rate that holds, CPU times those of the reported rate; both of the lowest where none holds. */
   let [felt, cost]: [Values, Values] = [{}, {}];
   let missed = 0;
   for (const rate of load.rates) {
-    for (let attempt = 1; attempt <= ATTEMPTS && held < rate && missed < HOPELESS_MS; attempt++) {
+    for (let attempt = 1; attempt <= ATTEMPTS && held < rate && refused === 0; attempt++) {
       const { holds, values } = await run(rate, ms);
       console.log(line(connections.target.name, values, holds));
       if (holds) held = rate;
@@ -145,7 +146,7 @@ export async function inbox(connections: Connections, load: Inbox, ms: number): 
     if (missed >= HOPELESS_MS) break;
   }
   const rss = residentMb(connections.target);
-  // What was too slow is still to come, each message once; of those that were refused it is not known.
+  // Slow deliveries must still come, each once. After a refusal the expected ones are unknown: it may have been stored.
   if (refused === 0) {
     if (!(await until(settled, SETTLE_MS))) throw new Error('messages were not acknowledged, delivered or listed');
     await verify(followers);
@@ -181,7 +182,7 @@ async function openUsers(connections: Connections, load: Inbox, delivered: (numb
     const conversation = await openConversation(connections, pair[0], [pair[1].user], load.history);
     return Promise.all(pair.map((connection) => openUser(connection, conversation)));
   };
-  return (await inTurn(load.users / 2, AT_ONCE / 2, openPair)).flat();
+  return (await concurrently(load.users / 2, AT_ONCE / 2, openPair)).flat();
 }
 
 /** What the page asks for when its user comes to a conversation. */

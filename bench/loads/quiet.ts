@@ -5,7 +5,7 @@ import type { Connection, Connections } from '../connection.ts';
 import { type Conversation, type Follower, follow, openConversation, say, verify } from '../conversations.ts';
 import { percentiles, perOperation, residentMb, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
-import { inTurn } from '../requests.ts';
+import { concurrently } from '../requests.ts';
 import type { Target } from '../servers.ts';
 
 /** Users follow their chat list and many conversations in which next to nothing happens. */
@@ -30,13 +30,13 @@ export async function quiet(connections: Connections, load: Quiet, ms: number): 
   let sentAt = 0;
   const delivered = () => latencies.push(performance.now() - sentAt);
   const users = await connections.openMany(load.users);
-  const all = await inTurn(users.length, users.length, async (index) => {
+  const all = await concurrently(users.length, users.length, async (index) => {
     const user = users[index] as Connection;
     user.subscribe(
       (id) => LIST_CHANGED(id, ''),
       () => {},
     );
-    return inTurn(load.conversationsEach, AT_ONCE, async () => {
+    return concurrently(load.conversationsEach, AT_ONCE, async () => {
       const conversation = await openConversation(connections, user, [`other-of-${user.user}`]);
       const follower: Follower = follow(connections, user, conversation, delivered);
       follower.last = conversation.last;

@@ -5,7 +5,7 @@ import type { MakeFrame } from '../dialects.ts';
 import { seqOf } from '../frames.ts';
 import { percentiles, perOperation, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
-import { inTurn, keepBusy } from '../requests.ts';
+import { concurrently, keepBusy } from '../requests.ts';
 
 const PAGE_SIZE = 50;
 /** Requests outstanding on the one connection that reads. */
@@ -21,42 +21,34 @@ const PAGE = {
   markRead: pageOperation('MarkRead'),
 };
 
-/** Who reads, and what. */
+/** A user, and conversations of that user with another. */
 interface Library {
   readonly reader: string;
   readonly conversations: readonly string[];
 }
 
-/** What is prepared once for all rounds. Everything is read, unless it is to be unread. */
-const libraries = new Map<string, Promise<Library>>();
+/** Libraries by server and name: each is made once for all rounds. */
+const libraries = new Map<string, Library>();
 
-function prepare(
-  connections: Connections,
-  name: string,
-  count: number,
-  size: number,
-  unread = false,
-): Promise<Library> {
+/** Makes `count` conversations of `size` messages, which the reader has read, or not. */
+async function prepare(connections: Connections, name: string, count: number, size: number, unread = false) {
   const key = `${connections.target.urls[0]} ${name}`;
   const known = libraries.get(key);
   if (known) return known;
-  const made = (async () => {
-    const [reader, sender] = [await connections.open(), await connections.open()];
-    const made = await inTurn(count, AT_ONCE, async () => {
-      const conversation = await openConversation(connections, sender, [reader.user], size);
-      if (!unread && connections.target.dialect === 'kredichat') {
-        const input = `"input":{"conversationId":"${conversation.id}","seq":${size}}`;
-        await reader.ask((id) => PAGE.markRead(id, input));
-      }
-      return conversation;
-    });
-    return { reader: reader.user, conversations: made.map(({ id }) => id) };
-  })();
-  libraries.set(key, made);
-  return made;
+  const [reader, sender] = [await connections.open(), await connections.open()];
+  const conversations = await concurrently(count, AT_ONCE, async () => {
+    const { id: conversation } = await openConversation(connections, sender, [reader.user], size);
+    if (!unread && connections.target.dialect === 'kredichat') {
+      await reader.ask((id) => PAGE.markRead(id, `"input":{"conversationId":"${conversation}","seq":${size}}`));
+    }
+    return conversation;
+  });
+  const library: Library = { reader: reader.user, conversations };
+  libraries.set(key, library);
+  return library;
 }
 
-/** The newest page of one conversation after the other: of so many that none is kept until its turn comes again. */
+/** The newest page of one conversation after the other: of more of them than a server may keep pages of. */
 export interface Pages {
   readonly conversations: number;
   /** Messages in each. */

@@ -4,7 +4,7 @@ import { openConversation } from '../conversations.ts';
 import { seqOf } from '../frames.ts';
 import { percentiles, perOperation, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
-import { inTurn } from '../requests.ts';
+import { concurrently } from '../requests.ts';
 
 /** Users of pairs come back, as after a restart: each connects, goes on with list and conversation, and asks for the list. */
 export interface Storm {
@@ -20,7 +20,7 @@ const PAGE = { list: pageOperation('ChatList'), listChanged: pageOperation('Chat
 
 /** Values: seconds (until the last has everything), p50, p99 of what each of them waits, in milliseconds. */
 export async function storm(connections: Connections, { users, atOnce, missed }: Storm): Promise<Values> {
-  const pairs = await inTurn(users / 2, AT_ONCE, async () => {
+  const pairs = await concurrently(users / 2, AT_ONCE, async () => {
     const [sender, other] = [await connections.open(), await connections.open()];
     const { id } = await openConversation(connections, sender, [other.user], missed + 1);
     await Promise.all([sender.close(), other.close()]);
@@ -28,7 +28,7 @@ export async function storm(connections: Connections, { users, atOnce, missed }:
   });
   const latencies: number[] = [];
   const stop = startMeter(connections.target);
-  await inTurn(users, atOnce, async (index) => {
+  await concurrently(users, atOnce, async (index) => {
     const { id: conversation, users: pair } = pairs[index % pairs.length] as (typeof pairs)[number];
     const from = performance.now();
     const connection = await connections.open(0, pair[Math.floor(index / pairs.length)]);
