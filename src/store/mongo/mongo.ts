@@ -74,7 +74,12 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
     for (const listener of listeners) listener(null);
   };
   const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
-  const stream = watchConversations(conversations, wake, writer.learn, lost, onError);
+  const learn: Parameters<typeof watchConversations>[2] = (id, document, since) => {
+    // What left its document before is read in `messages`, by a new primary too.
+    if (since) session.advanceOperationTime(since);
+    writer.learn(id, document);
+  };
+  const stream = watchConversations(conversations, wake, learn, lost, onError);
 
   let closing = false;
   const filling = backfillWords(all, () => closing).catch(onError);

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import type { ChangeStream, ChangeStreamDocument, Collection } from 'mongodb';
+import type { ChangeStream, ChangeStreamDocument, Collection, Timestamp } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { logChanged, type WakeUp } from '../store.ts';
 import { type ConversationDocument, lastWriteOf, toWrite } from './documents.ts';
@@ -16,12 +16,12 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
  * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
  * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
- * the stream says.
+ * the stream says, and since when.
  */
 export function watchConversations(
   conversations: Collection<ConversationDocument>,
   wake: (wakeUp: WakeUp, position: string) => void,
-  learn: (id: ConversationId, document: Partial<ConversationDocument>) => void,
+  learn: (id: ConversationId, document: Partial<ConversationDocument>, since: Timestamp | undefined) => void,
   lost: () => void,
   onError: (error: unknown) => void,
 ) {
@@ -30,7 +30,7 @@ export function watchConversations(
 
   function tell(change: ChangeStreamDocument<ConversationDocument>): void {
     if (change.operationType === 'insert' || change.operationType === 'replace') {
-      tellOfLog(change.documentKey._id, change.fullDocument);
+      tellOfLog(change.documentKey._id, change.fullDocument, change.clusterTime);
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
       const fields = change.updateDescription.updatedFields ?? {};
@@ -41,12 +41,16 @@ export function watchConversations(
       }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
-      if (fields.lastRev) tellOfLog(conversation, fields);
+      if (fields.lastRev) tellOfLog(conversation, fields, change.clusterTime);
     }
   }
 
-  function tellOfLog(conversation: ConversationId, document: Partial<ConversationDocument>): void {
-    learn(conversation, document);
+  function tellOfLog(
+    conversation: ConversationId,
+    document: Partial<ConversationDocument>,
+    since: Timestamp | undefined,
+  ): void {
+    learn(conversation, document, since);
     const last = lastWriteOf(document);
     const write = last && toWrite(conversation, last, document);
     wake(logChanged(conversation, write, last?.members), String(document.lastRev));
@@ -61,8 +65,7 @@ export function watchConversations(
             { $match: { operationType: { $in: ['insert', 'update', 'replace'] } } },
             {
               $project: {
-                documentKey: 1,
-                operationType: 1,
+                ...{ documentKey: 1, operationType: 1, clusterTime: 1 },
                 ...told('fullDocument', LOG),
                 ...told('updateDescription.updatedFields', [...LOG, 'read', 'view', 'typing']),
               },
