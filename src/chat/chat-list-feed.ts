@@ -90,6 +90,8 @@ class ListFollower implements Follower<Conversation> {
       this.#changed.delete(id);
       try {
         const conversation = state ?? (await this.#lists.states.read(id));
+        // Marked meanwhile, it is told of in its turn: what was read may be newer than that.
+        if (!state && this.#changed.has(id)) continue;
         const told = conversation && this.#toldOf(conversation);
         if (told) return { done: false, value: told };
       } catch (error) {
@@ -172,10 +174,11 @@ export function createChatListFeeds(
   async function wake(wakeUp: Exclude<WakeUp, Typing>, state: Conversation | null): Promise<void> {
     if (followers.size === 0) return;
     const { conversation: id } = wakeUp;
+    if (reading.has(id)) reading.set(id, true);
     if (wakeUp.kind !== 'log') return mark(wakeUp.member, id, state);
     for (const email of wakeUp.left ?? []) markLeft(email, id);
-    if (reading.has(id)) reading.set(id, true);
-    else if (state) for (const email of state.members.keys()) mark(email, id, state);
+    if (reading.has(id)) return;
+    if (state) for (const email of state.members.keys()) mark(email, id, state);
     else await readAndMark(id);
   }
 

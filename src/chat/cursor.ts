@@ -15,7 +15,8 @@ export class Cursor extends Place<MessageView> {
   take(): MessageView | undefined {
     const { head, tail } = this.feed;
     if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
-    return this.#advance(tail.at(this.seq + 1 - (tail.at(0)?.seq ?? Number.POSITIVE_INFINITY)));
+    const message = tail.at(this.seq + 1 - (tail.at(0)?.seq ?? Number.POSITIVE_INFINITY));
+    return message?.seq === this.seq + 1 ? this.#advance(message) : undefined;
   }
 
   onNews(listener: () => void): boolean {

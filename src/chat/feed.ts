@@ -105,7 +105,10 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
         feed.again = false;
         const head = await states.read(feed.id);
         // A store that was away may show an older state for a moment.
-        if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) continue;
+        if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) {
+          doubted.add(feed.id);
+          continue;
+        }
         const news = feed.head && (await newsBetween(feed.head, head));
         // What was changed again meanwhile belongs to a later state: then that is read.
         if (news?.some(({ rev }) => rev > head.lastRev) && ++looks < LOOKS) {

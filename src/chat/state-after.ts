@@ -34,7 +34,7 @@ export function afterRead(
   { member, readSeq, seen, changes, role }: ReadMoved,
 ): Conversation | null {
   const known = before.members.get(member);
-  if (!known || changes !== changesOf(before)) return null;
+  if (!known || changes !== changesOf(before) || readSeq > before.lastSeq) return null;
   if (readSeq < known.readSeq) return before;
   const moved = { ...known, readSeq, seen, role: role ?? known.role };
   return { ...before, members: new Map(before.members).set(member, moved) };

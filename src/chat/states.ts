@@ -72,8 +72,15 @@ export function createStates(store: Store) {
     },
 
     /** What is kept may not be the newest, or not be true: it is to be read. */
-    forget: (id: ConversationId): void => void kept.delete(id),
+    forget(id: ConversationId): void {
+      kept.delete(id);
+      const current = reading.get(id);
+      if (current) current.wakeUps++;
+    },
     /** Wake-ups were lost: nothing that is kept is relied on. */
-    forgetAll: (): void => kept.clear(),
+    forgetAll(): void {
+      kept.clear();
+      for (const current of reading.values()) current.wakeUps++;
+    },
   };
 }

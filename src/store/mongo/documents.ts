@@ -49,6 +49,8 @@ export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
   readonly afterRev: number;
   /** The `lastRev` that it left. */
   readonly rev: number;
+  /** Whether what it set was computed: newer servers tell of the lists then by what is different in them. */
+  readonly computed?: true;
   readonly roles?: readonly (readonly [EmailAddress, Role])[];
 }
 
@@ -152,10 +154,11 @@ export function toMessage(document: MessageDocument): Message {
 }
 
 /** What the change stream is to tell of a write; what it leaves as it was is left out. */
-export function toWritten(write: Write): string {
+export function toWritten(write: Write, computed: boolean): string {
   const { afterRev, state, members, roles } = write;
   const last: LastWrite = {
     ...{ afterRev, rev: revAfter(write) },
+    ...(computed && { computed }),
     ...(state && { state }),
     ...(members.length > 0 && { members }),
     ...(roles.size > 0 && { roles: [...roles] }),

@@ -23,9 +23,11 @@ export function operation({
 }: Written): AnyBulkWriteOperation<ConversationDocument> {
   const { conversation: _id, afterRev, opening, roles, state, members } = write;
   const newest = documents.at(-1);
+  const { counted, sent, redacted } = countsOf(write);
+  const isComputed = members.length > 0 || redacted.length > 0;
   const log = {
     lastRev: revAfter(write),
-    written: toWritten(write),
+    written: toWritten(write, isComputed),
     tail: [...carried.tail, ...documents],
     changed: [...carried.changed, ...changed],
   };
@@ -37,9 +39,8 @@ export function operation({
   };
   const filter = { _id, lastRev: afterRev };
   const spoken = documents.some(({ counts }) => counts);
-  const { counted, sent, redacted } = countsOf(write);
   // Only here is what is set computed from what is there: it costs the whole document in the oplog.
-  if (members.length > 0 || redacted.length > 0) {
+  if (isComputed) {
     const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, spoken) };
     return { updateOne: { filter, update: [{ $set: { ...literal(set), ...computed } }] } };
   }

@@ -41,7 +41,9 @@ export function watchConversations(
       }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
-      if (fields.lastRev) tellOfLog(conversation, fields, change.clusterTime);
+      const { lastRev, written } = fields;
+      const whole = lastWriteOf(fields)?.computed ? { lastRev, written } : fields;
+      if (lastRev) tellOfLog(conversation, whole as typeof fields, change.clusterTime);
     }
   }
 

@@ -7,6 +7,7 @@ import {
   type Collections,
   type ConversationDocument,
   isBy,
+  lastWriteOf,
   type MessageDocument,
   searchable,
   toDocument,
@@ -290,8 +291,13 @@ export function createWriter(
       return log?.rev === lastRev ? log : null;
     },
     /** Takes up what a conversation's document holds after a write, of whatever process. */
-    learn(id: ConversationId, { lastRev, tail, changed = [] }: Partial<ConversationDocument>): void {
-      const { rev = 0, movedRev = 0 } = logs.get(id) ?? {};
+    learn(id: ConversationId, document: Partial<ConversationDocument>): void {
+      const known = logs.get(id);
+      const { rev = 0, movedRev = 0 } = known ?? {};
+      const { lastRev, tail } = document;
+      // The stream does not tell of what a write leaves as it was.
+      const asBefore = rev === lastWriteOf(document)?.afterRev ? known?.changed : undefined;
+      const changed = document.changed ?? asBefore;
       if (lastRev === undefined || lastRev <= rev || !Array.isArray(tail) || !Array.isArray(changed)) return;
       const log = { rev: lastRev, ...after(movedRev, { tail, changed }), movedRev };
       if (lengthOf(log) > MAX_KEPT) logs.delete(id);

@@ -99,6 +99,9 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
     db.exec('COMMIT');
     const before = lag;
     for (const [pk, count] of left) set(pk, count);
+    // Of an opening that was undone there is no row.
+    const known = new Set(read<[number]>(states, pks).map(([pk]) => pk));
+    for (const pk of pks) if (!known.has(pk)) set(pk, 0);
     added = Math.min(lag, Math.max(0, added - (before - lag)));
   }
 
@@ -114,7 +117,10 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
       return left.length < pks.length || left.some(([, count]) => count > 0);
     },
     keepUp() {
-      while (added >= STEP_MESSAGES) step();
+      for (let before = Number.POSITIVE_INFINITY; added >= STEP_MESSAGES && lag < before; ) {
+        before = lag;
+        step();
+      }
     },
     step,
   };
