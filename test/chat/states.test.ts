@@ -62,6 +62,17 @@ test('what was written and read is known without asking the store', async () => 
   await store.close();
 });
 
+test('a read position in a part of the log that is not known yet takes no state on', async () => {
+  const store = await openSqlite(':memory:');
+  const { states, send, read } = instance(store);
+  await send(ANN);
+  await read(BOB);
+  const wakeUp = { kind: 'read', conversation: ID, member: BOB, readSeq: 2, seen: 2, changes: 0, role: null } as const;
+  expect(states.wake(wakeUp)).toBeNull();
+  expect(states.known(ID)).toBeNull();
+  await store.close();
+});
+
 describe.runIf(replicaSet)('on a replica set', () => {
   test('what one of two instances writes and reads the other knows as the store has it', async () => {
     const url = String(replicaSet).replace(/\/(?=\?|$)/, `/states-${randomUUID()}`);

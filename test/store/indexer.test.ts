@@ -135,3 +135,12 @@ test('writes that come while one is under way go into one transaction', async ()
   await expect.poll(taken).toBe(2);
   await store.close();
 });
+
+test('conversations whose opening was undone are forgotten, and hold up no write', () => {
+  const indexer = logs(1).start();
+  // Noted by a transaction that then fails: there are no such conversations.
+  for (let pk = 2; pk <= 7; pk++) indexer.note(pk, 100);
+  expect(indexer.lag()).toBe(600);
+  indexer.keepUp();
+  expect(indexer.lag()).toBe(0);
+});

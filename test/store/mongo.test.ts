@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { MongoClient } from 'mongodb';
+import { MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { type Message, unreadOf } from '../../src/model.ts';
 import { backfillWords } from '../../src/store/mongo/backfill.ts';
-import { collections, type MessageDocument } from '../../src/store/mongo/documents.ts';
+import { collections, type MessageDocument, toDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
+import { createWriter } from '../../src/store/mongo/writer.ts';
 import { type Store, StoreUnavailable, type WakeUp, type Write } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
@@ -505,14 +506,21 @@ describe.runIf(replicaSet)('on a replica set', () => {
   test('client ids are looked up without the conversation in a state that this process wrote or heard of', async () => {
     const url = freshUrl();
     const [one, two] = [await openMongo(url), await openMongo(url)];
-    const told: number[] = [];
-    two.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.write?.messages.at(-1)?.seq ?? 0));
+    const told: string[] = [];
+    two.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.conversation));
+    // Until the stream is open it tells nothing.
+    let others = 0;
+    await expect
+      .poll(async () => {
+        await one.write(writeOf(`other ${others++}`, [ANN, BOB], 0));
+        return told.length;
+      })
+      .toBeGreaterThan(0);
     const { conversation: id } = writeOf('c', [ANN, BOB], 0);
-    for (let after = 0; after < 4 || told.at(-1) !== after; after++) {
+    const lastRev = 4;
+    for (let after = 0; after < lastRev; after++)
       await one.write(writeOf('c', [ANN, BOB], after, 1, { clientId: `id ${after}` }));
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    const lastRev = told.at(-1) ?? 0;
+    await expect.poll(() => told.filter((conversation) => conversation === id).length).toBe(lastRev);
     const client = await MongoClient.connect(url);
     const db = client.db(new URL(url).pathname.slice(1));
     await db.command({ profile: 2 });
@@ -524,6 +532,22 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const queries = db.collection('system.profile').find({ op: 'query', ns: /(conversations|messages)$/ });
     expect((await queries.toArray()).map(({ ns }) => String(ns).split('.').at(-1))).toEqual(['messages', 'messages']);
     await Promise.all([one.close(), two.close(), client.close()]);
+  });
+
+  test('what the stream says nothing of is as it was before, or not known', async () => {
+    const { conversation: id } = writeOf('c', [ANN, BOB], 0);
+    const document = (seq: number, rev = seq) => toDocument(message(id, seq, { rev }), new ObjectId());
+    const nothing = {} as never;
+    const { learn, pendingAt } = createWriter(nothing, nothing, nothing, nothing, () => {});
+    const written = (rev: number) => ({ lastRev: rev, written: JSON.stringify({ afterRev: rev - 1, rev }) });
+    const changed = [document(1, 2)];
+    learn(id, { ...written(2), tail: [], changed });
+    // The next write carries the change on, which the stream does not repeat.
+    learn(id, { ...written(3), tail: [document(2, 3)] });
+    expect(pendingAt(id, 3)?.changed).toEqual(changed);
+    learn(id, { ...written(5), tail: [document(4, 5)] });
+    expect(pendingAt(id, 5)).toBeNull();
+    expect(pendingAt(id, 3)?.changed).toEqual(changed);
   });
 
   test('what is written counts as not searchable until it is moved', async () => {

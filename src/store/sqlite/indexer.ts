@@ -88,7 +88,10 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
           .map((stretch) => (stretch.pk === end[0] ? { ...stretch, to: end[1] } : stretch))
       : stretches;
     advance.run([JSON.stringify(done.filter(({ from, to }) => from <= to).map(({ pk, to }) => [pk, to]))]);
-    return done.map(({ pk, to, last }) => [pk, last - to]);
+    const found = new Set(stretches.map(({ pk }) => pk));
+    // Of an opening that was undone there is no conversation.
+    const undone = pks.filter((pk) => !found.has(pk)).map((pk): [number, number] => [pk, 0]);
+    return [...undone, ...done.map(({ pk, to, last }): [number, number] => [pk, last - to])];
   }
 
   function step(): void {
@@ -99,9 +102,6 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
     db.exec('COMMIT');
     const before = lag;
     for (const [pk, count] of left) set(pk, count);
-    // Of an opening that was undone there is no row.
-    const known = new Set(read<[number]>(states, pks).map(([pk]) => pk));
-    for (const pk of pks) if (!known.has(pk)) set(pk, 0);
     added = Math.min(lag, Math.max(0, added - (before - lag)));
   }
 
