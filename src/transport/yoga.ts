@@ -55,10 +55,12 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     }
   }
 
-  const page = graphiql ? graphiqlPage() : null;
   const gated: Plugin<Record<never, never>, Client> = {
-    onRequestParse({ request, serverContext: { type }, setRequestParser, endResponse, fetchAPI }) {
-      if (type === HTML && page) return endResponse(new fetchAPI.Response(page.html, { headers: page.headers }));
+    async onRequestParse({ request, serverContext: { type }, setRequestParser, endResponse, fetchAPI }) {
+      if (type === HTML) {
+        const { html, headers } = await graphiqlPage();
+        return endResponse(new fetchAPI.Response(html, { headers }));
+      }
       if (!type) return endResponse(new fetchAPI.Response(null, { status: 406 }));
       if (request.method === 'GET') return setRequestParser(readParameters);
       if (request.method !== 'POST') return;
@@ -129,7 +131,7 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     // Node leaves the body out of an answer to HEAD.
     if (request.method === 'HEAD') request.method = 'GET';
     request.url = `/graphql?${search}`;
-    const types = page && request.method === 'GET' ? [...RESULT_TYPES, HTML] : RESULT_TYPES;
+    const types = graphiql && request.method === 'GET' ? [...RESULT_TYPES, HTML] : RESULT_TYPES;
     // An empty header counts as none.
     const accept = request.headers.accept || '*/*';
     const type = new Negotiator({ headers: { accept } }).mediaType(types);
