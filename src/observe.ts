@@ -135,12 +135,15 @@ export interface Metrics {
   scrape(): Promise<{ contentType: string; body: string }>;
 }
 
+/** Figures of the process: their observers are never given back, so all servers of a process share them. */
+const ofProcess = new Registry();
+collectDefaultMetrics({ register: ofProcess });
+
 /** `exposing` makes what gives the text that is scraped. */
 export function createMetrics(exposing = (registry: Registry) => () => registry.metrics()): Metrics {
-  const registry = new Registry();
+  const registry = Registry.merge([ofProcess]);
   const expose = exposing(registry);
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
   new Gauge({ name: 'kredichat_workers', help: 'Processes that these numbers are of.', registers }).set(1);
   const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
   const sends = new Counter({ name: 'kredichat_messages_sent_total', help: 'Messages stored.', registers });
