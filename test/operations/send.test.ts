@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { newMessage } from '../../src/chat/plan.ts';
 import { type Conversation, conversationId, type EmailAddress } from '../../src/model.ts';
 import { type Answer, legacyOnce, post } from '../support/clients.ts';
@@ -128,76 +128,85 @@ describe('sendMessage', () => {
   });
 
   const long = (length: number) => 'x'.repeat(length);
-  test.each<[string, object]>([
-    ['an empty text', { text: '' }],
-    ['white space', { text: ' \n\u2003' }],
-    ...[...'\u200b\u00ad\u3164\u2800\u115f\u1160\uffa0\u2060\u2064\ufe0f\u{e0041}\u{e0100}\u180e\u034f\ufff9'].map(
-      (character): [string, object] => [
-        `U+${character.codePointAt(0)?.toString(16)} alone`,
-        { text: ` ${character}\n` },
+  describe('refuses', () => {
+    // Nothing is stored on it: one for all.
+    let server: TestServer;
+    beforeAll(async () => {
+      let end = async () => {};
+      server = await startServer({}, { whenDone: (close) => (end = close) });
+      return end;
+    });
+
+    test.each<[string, object]>([
+      ['an empty text', { text: '' }],
+      ['white space', { text: ' \n\u2003' }],
+      ...[...'\u200b\u00ad\u3164\u2800\u115f\u1160\uffa0\u2060\u2064\ufe0f\u{e0041}\u{e0100}\u180e\u034f\ufff9'].map(
+        (character): [string, object] => [
+          `U+${character.codePointAt(0)?.toString(16)} alone`,
+          { text: ` ${character}\n` },
+        ],
+      ),
+      ...[
+        'a\u202e',
+        '\u2067a',
+        'a\u200e',
+        'a\u061c',
+        'a\u200b',
+        'a\u00ad',
+        'a\u200db',
+        'a\ufe0f',
+        'a\nb',
+        'a\u2029b',
+        '\u2800',
+      ].flatMap((name): [string, object][] => [
+        [`the subject ${JSON.stringify(name)}`, { text: 'x', subject: name }],
+        [`the party ${JSON.stringify(name)}`, { text: 'x', party: name }],
+        [`the config ${JSON.stringify(name)}`, { text: 'x', to: { key: { ...KEY, configId: name } } }],
+      ]),
+      ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000', 'a\u2800b', 'ก\u200bข'].map(
+        (configId): [string, object] => [
+          `the config ${JSON.stringify(configId)} to open a conversation with`,
+          { text: 'x', to: { key: { ...KEY, configId } } },
+        ],
+      ),
+      ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
+      ['NUL', { text: 'a\0b' }],
+      ['a lone surrogate', { text: 'a\udc00b' }],
+      ['a number as text', { text: 1 }],
+      ['an operator as text', { text: { $ne: null } }],
+      ['an empty clientId', { text: 'x', clientId: '' }],
+      ['a clientId of 65', { text: 'x', clientId: long(65) }],
+      ['a clientId with a lone surrogate', { text: 'x', clientId: '\ud800' }],
+      ['a subject of 201', { text: 'x', subject: long(201) }],
+      ['a party of 65', { text: 'x', party: long(65) }],
+      ['a reply to nothing', { text: 'x', replyToSeq: 1 }],
+      ['a reply to 0', { text: 'x', replyToSeq: 0 }],
+      ['an unknown argument', { text: 'x', other: 1 }],
+      ['no place to go to', { text: 'x', to: {} }],
+      ['two places to go to', { text: 'x', to: { id: 'c', key: KEY } }],
+      ['null as the place to go to', { text: 'x', to: { id: null } }],
+      ['an operator as id', { text: 'x', to: { id: { $ne: null } } }],
+      ['an empty config', { text: 'x', to: { key: { ...KEY, configId: '' } } }],
+      ['a config of 129', { text: 'x', to: { key: { ...KEY, configId: long(129) } } }],
+      ['a config with NUL', { text: 'x', to: { key: { ...KEY, configId: '\0' } } }],
+      ['one member', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'ANN@example.com'] } } }],
+      [
+        'members without the viewer',
+        { text: 'x', to: { key: { ...KEY, members: ['bob@example.com', 'cat@example.com'] } } },
       ],
-    ),
-    ...[
-      'a\u202e',
-      '\u2067a',
-      'a\u200e',
-      'a\u061c',
-      'a\u200b',
-      'a\u00ad',
-      'a\u200db',
-      'a\ufe0f',
-      'a\nb',
-      'a\u2029b',
-      '\u2800',
-    ].flatMap((name): [string, object][] => [
-      [`the subject ${JSON.stringify(name)}`, { text: 'x', subject: name }],
-      [`the party ${JSON.stringify(name)}`, { text: 'x', party: name }],
-      [`the config ${JSON.stringify(name)}`, { text: 'x', to: { key: { ...KEY, configId: name } } }],
-    ]),
-    ...['e\u0301', ' a', 'a ', 'a  b', 'a\u00a0b', 'a\u3000', 'a\u2800b', 'ก\u200bข'].map(
-      (configId): [string, object] => [
-        `the config ${JSON.stringify(configId)} to open a conversation with`,
-        { text: 'x', to: { key: { ...KEY, configId } } },
+      ['a member who is no address', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'bob'] } } }],
+      [
+        'a member beyond ASCII',
+        { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'b\u00f6b@example.com'] } } },
       ],
-    ),
-    ['10,001 code points', { text: '\u{1F600}'.repeat(10_001) }],
-    ['NUL', { text: 'a\0b' }],
-    ['a lone surrogate', { text: 'a\udc00b' }],
-    ['a number as text', { text: 1 }],
-    ['an operator as text', { text: { $ne: null } }],
-    ['an empty clientId', { text: 'x', clientId: '' }],
-    ['a clientId of 65', { text: 'x', clientId: long(65) }],
-    ['a clientId with a lone surrogate', { text: 'x', clientId: '\ud800' }],
-    ['a subject of 201', { text: 'x', subject: long(201) }],
-    ['a party of 65', { text: 'x', party: long(65) }],
-    ['a reply to nothing', { text: 'x', replyToSeq: 1 }],
-    ['a reply to 0', { text: 'x', replyToSeq: 0 }],
-    ['an unknown argument', { text: 'x', other: 1 }],
-    ['no place to go to', { text: 'x', to: {} }],
-    ['two places to go to', { text: 'x', to: { id: 'c', key: KEY } }],
-    ['null as the place to go to', { text: 'x', to: { id: null } }],
-    ['an operator as id', { text: 'x', to: { id: { $ne: null } } }],
-    ['an empty config', { text: 'x', to: { key: { ...KEY, configId: '' } } }],
-    ['a config of 129', { text: 'x', to: { key: { ...KEY, configId: long(129) } } }],
-    ['a config with NUL', { text: 'x', to: { key: { ...KEY, configId: '\0' } } }],
-    ['one member', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'ANN@example.com'] } } }],
-    [
-      'members without the viewer',
-      { text: 'x', to: { key: { ...KEY, members: ['bob@example.com', 'cat@example.com'] } } },
-    ],
-    ['a member who is no address', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'bob'] } } }],
-    [
-      'a member beyond ASCII',
-      { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'b\u00f6b@example.com'] } } },
-    ],
-    [
-      'a member beyond 254',
-      { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', `${long(243)}@example.com`] } } },
-    ],
-  ])('refuses %s, and stores nothing', async (_, input) => {
-    const server = await startServer();
-    expect(code(await send(server, input))).toBe('BAD_USER_INPUT');
-    expect(await log(server)).toBeNull();
+      [
+        'a member beyond 254',
+        { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', `${long(243)}@example.com`] } } },
+      ],
+    ])('%s, and stores nothing', async (_, input) => {
+      expect(code(await send(server, input))).toBe('BAD_USER_INPUT');
+      expect(await log(server)).toBeNull();
+    });
   });
 
   test.each([
