@@ -52,6 +52,8 @@ export default defineConfig({
         test: {
           name: 'replica-set',
           globalSetup: [],
+          // Each server is closed with its test, and leaves nothing: modules are loaded once for all files.
+          isolate: false,
           include: ['test/transport/*.test.ts', 'test/operations/*.test.ts'],
           exclude: STORELESS,
           setupFiles: './test/support/needs-mongod.ts',
