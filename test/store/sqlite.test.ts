@@ -392,6 +392,20 @@ describe('every query goes by index', () => {
   });
 });
 
+test('no statement is prepared again for other parameters', () => {
+  const db = new Database(':memory:');
+  migrate(db, 0);
+  const names = (sql: string) => [...sql.matchAll(/@(\w+)/g)].map(([, name]) => name);
+  const statements = Object.values(SQL).map((sql) => ({ sql, statement: db.prepare(sql) }));
+  for (const value of [0, 1])
+    for (const { sql, statement } of statements)
+      statement.all(Object.fromEntries(names(sql).map((name) => [name, name === 'limit' ? value : `"${value}"`])));
+  const run = db.prepare("SELECT sql, reprep FROM sqlite_stmt WHERE sql LIKE '%@%'").all() as { reprep: number }[];
+  expect(run.length).toBe(statements.length + 1);
+  expect(run.filter(({ reprep }) => reprep > 0)).toEqual([]);
+  db.close();
+});
+
 test('a list reads the first of the members by index, and those of its own page alone', () => {
   const db = new Database(':memory:');
   migrate(db, 0);

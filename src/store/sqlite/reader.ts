@@ -60,8 +60,9 @@ type MemberRow = [EmailAddress, Member['role'], number, number, number, number, 
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
+// With +: where a partial index is of a column, SQLite prepares a statement that compares it with a parameter anew each time.
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
-  WHERE r.email = @reader AND r.left_at IS NULL AND r.archived = @archived
+  WHERE r.email = @reader AND r.left_at IS NULL AND +r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
