@@ -8,11 +8,10 @@ import type { Asker, Audit, Logger, Metrics } from '../observe.ts';
 import type { Context } from '../operations/context.ts';
 import type { Gate, OperationResult } from './gate.ts';
 import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
-import { type Backlog, createBacklog } from './inbox.ts';
+import { Backlog } from './inbox.ts';
 import { nestsTooDeep } from './nesting.ts';
 import { NOT_PERSISTED } from './persisted-query.ts';
 import type { Quotas } from './quota.ts';
-import type { Json } from './sharing.ts';
 import type { Socket } from './sockets.ts';
 
 /** What ends the frame of a result; see `push`. */
@@ -161,7 +160,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       return acknowledged ? renew(extra, payload) : undefined;
     },
 
-    onSubscribe({ extra }, key, { query, variables, operationName: name, extensions }) {
+    onSubscribe({ extra }, key, payload) {
+      const { query, variables, operationName: name, extensions } = payload;
       if (query === '' && extensions?.persistedQuery) return [gate.mask(badInput(NOT_PERSISTED))];
       // An empty name is the same as none.
       const operationName = name || undefined;
@@ -183,6 +183,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       if (!live) extra.waiting.add(extra.frameBytes);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const id = idOf(key);
+      // graphql-ws keeps the payload as long as the operation runs; each has its own copy of the text.
+      Object.assign(payload, { query: '' });
       const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
       return args;
     },
@@ -245,25 +247,10 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     else if (kind) extra.waiting.remove(bytes);
   }
 
-  /** Results go past graphql-ws, which would make a text of each for each client; it sees a stream that only ends. */
+  /** Results go past graphql-ws, which would make a text of each for each client. */
   async function push(args: ExecutionArgs): Promise<AsyncIterableIterator<never>> {
-    const { id, socket, result: starting } = args as StartedArgs;
-    const result = await starting;
-    const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
-    const sendEvent = (json: Json) => {
-      socket.sendEvent(head, ...json, NEXT_END);
-      metrics.delivered();
-    };
-    const sendAll = async () =>
-      'deliver' in result ? result.deliver(sendEvent) : socket.send(head, result.json, NEXT_END);
-    const stop = async () => ('deliver' in result ? result.return() : undefined);
-    const end = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
-    const iterator: AsyncIterableIterator<never> = {
-      next: () => sendAll().then(end),
-      return: () => stop().then(end),
-      [Symbol.asyncIterator]: () => iterator,
-    };
-    return iterator;
+    const { id, socket, result } = args as StartedArgs;
+    return new Pushed(id, socket, await result, metrics);
   }
 
   return function open(ws: WebSocket, socket: Socket, from: string): void {
@@ -284,7 +271,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       registered: Promise.resolve(),
       keys: new Map(),
       running: new Map(),
-      waiting: createBacklog(socket, MAX_WAITING),
+      waiting: new Backlog(socket, MAX_WAITING),
       operations: 0,
       frameBytes: 0,
       socket,
@@ -322,6 +309,41 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       void closed(code, reason);
     });
   };
+}
+
+/** What graphql-ws sees of an operation: a stream that only ends, once all results are sent. A class, because there are many. */
+class Pushed implements AsyncIterableIterator<never> {
+  readonly #id: string;
+  readonly #socket: Socket;
+  readonly #result: OperationResult;
+  readonly #metrics: Metrics;
+
+  constructor(id: string, socket: Socket, result: OperationResult, metrics: Metrics) {
+    this.#id = id;
+    this.#socket = socket;
+    this.#result = result;
+    this.#metrics = metrics;
+  }
+
+  async next(): Promise<IteratorReturnResult<undefined>> {
+    const head = Buffer.from(`{"id":${JSON.stringify(this.#id)},"type":"next","payload":`);
+    if ('deliver' in this.#result) {
+      await this.#result.deliver((json) => {
+        this.#socket.sendEvent(head, ...json, NEXT_END);
+        this.#metrics.delivered();
+      });
+    } else this.#socket.send(head, this.#result.json, NEXT_END);
+    return { done: true, value: undefined };
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    if ('deliver' in this.#result) await this.#result.return();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
 }
 
 /** The id by which the client knows an operation. */

@@ -109,23 +109,35 @@ export class Inbox {
   }
 }
 
-/** What waits for its answer on one socket; the socket is held while that is too much. */
-export interface Backlog {
-  /** Counts an operation that has come, by the bytes of its frame. */
-  add(bytes: number): void;
-  /** Counts the operation off: it is answered. */
-  remove(bytes: number): void;
-}
+/** What waits for its answer on one socket; the socket is held while that is too much. A class, because there are many. */
+export class Backlog {
+  readonly #socket: { hold(held: boolean): void };
+  readonly #operations: number;
+  #waiting = 0;
+  #bytes = 0;
+  #full = false;
 
-/** @param operations that may wait; their frames may have `MAX_WAITING_BYTES` */
-export function createBacklog(socket: { hold(held: boolean): void }, operations: number): Backlog {
-  let [waiting, waitingBytes, full] = [0, 0, false];
-  const count = (change: number, bytes: number) => {
-    waiting += change;
-    waitingBytes += bytes;
-    const isFull = waiting >= operations || waitingBytes >= MAX_WAITING_BYTES;
-    if (isFull !== full) socket.hold(isFull);
-    full = isFull;
-  };
-  return { add: (bytes) => count(1, bytes), remove: (bytes) => count(-1, -bytes) };
+  /** @param operations that may wait; their frames may have `MAX_WAITING_BYTES` */
+  constructor(socket: { hold(held: boolean): void }, operations: number) {
+    this.#socket = socket;
+    this.#operations = operations;
+  }
+
+  /** Counts an operation that has come, by the bytes of its frame. */
+  add(bytes: number): void {
+    this.#count(1, bytes);
+  }
+
+  /** Counts the operation off: it is answered. */
+  remove(bytes: number): void {
+    this.#count(-1, -bytes);
+  }
+
+  #count(change: number, bytes: number): void {
+    this.#waiting += change;
+    this.#bytes += bytes;
+    const full = this.#waiting >= this.#operations || this.#bytes >= MAX_WAITING_BYTES;
+    if (full !== this.#full) this.#socket.hold(full);
+    this.#full = full;
+  }
 }

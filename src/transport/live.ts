@@ -43,10 +43,11 @@ class Stream implements Live {
   readonly #shared: Shared;
   readonly #options: LiveOptions;
   readonly #context: Context;
+  #to: (json: Json) => void = ignore;
   #ended = false;
   #left = false;
   /** Called when the stream is ended while it waits for a slot. */
-  #returned = (): void => {};
+  #returned: () => void = ignore;
 
   constructor(source: Source, shared: Shared, options: LiveOptions) {
     this.#source = source;
@@ -56,65 +57,49 @@ class Stream implements Live {
   }
 
   async deliver(to: (json: Json) => void): Promise<void> {
-    const give = (json: Json): void => {
-      if (!this.#ended) to(json);
-    };
+    this.#to = to;
     try {
-      while (!this.#ended) {
-        const waiting = this.#deliverAtHand(give);
-        if (waiting) await waiting;
-        else await this.#deliverNext(give);
-      }
+      while (!this.#ended) if (!(await this.#deliverAtHand())) await this.#deliverNext();
     } catch (error) {
-      give([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
+      this.#give([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
     }
     await this.return();
   }
 
-  /**
-   * Delivers what is at hand, now and whenever there is news, for as long as nothing has to be waited for: this is the
-   * path of every live message. Null where the next event is to be asked for.
-   */
-  #deliverAtHand(give: (json: Json) => void): Promise<void> | null {
-    const source = this.#source;
-    const takeAll = (): Promise<void> | null => {
-      for (let event = source.take?.(); event; event = source.take?.()) {
-        const json = this.#shared.json(event);
-        if (json instanceof Promise || isLarge(json)) return this.#deliverLate(event, give);
-        give(json);
-      }
-      return null;
-    };
-    return takeAll() ?? this.#onNews(takeAll);
+  #give(json: Json): void {
+    if (!this.#ended) this.#to(json);
   }
 
-  /** Resolves when there is something to wait for; null where the source does not call back. */
-  #onNews(takeAll: () => Promise<void> | null): Promise<void> | null {
-    let settle: { resolve: (after?: Promise<void>) => void; reject: (error: unknown) => void } | null = null;
-    const listen = (): boolean => this.#source.onNews?.(takeMore) ?? false;
-    const takeMore = (): void => {
-      try {
-        const waiting = takeAll();
-        if (waiting) settle?.resolve(waiting);
-        else if (!listen()) settle?.resolve();
-      } catch (error) {
-        settle?.reject(error);
-      }
-    };
-    if (!listen()) return null;
-    return new Promise<void>((resolve, reject) => {
-      settle = { resolve: (after) => resolve(after), reject };
+  /**
+   * Delivers what is at hand, now and whenever there is news, for as long as nothing has to be waited for: this is the
+   * path of every live message. Resolves with false where the next event is to be asked for.
+   */
+  #deliverAtHand(): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const takeAll = (): void => {
+        try {
+          for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
+            const json = this.#shared.json(event);
+            if (json instanceof Promise || isLarge(json)) return resolve(this.#deliverLate(event).then(() => true));
+            this.#give(json);
+          }
+          if (!this.#source.onNews?.(takeAll)) resolve(false);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      takeAll();
     });
   }
 
-  async #deliverNext(give: (json: Json) => void): Promise<void> {
+  async #deliverNext(): Promise<void> {
     // Asking may read a page of a replay.
     await this.#turn();
     const { done, value: event } = await this.#source.next();
     if (done) this.#ended = true;
     if (this.#ended) return;
     await this.#turn();
-    await this.#deliverLate(event, give);
+    await this.#deliverLate(event);
   }
 
   async #turn(): Promise<void> {
@@ -126,13 +111,13 @@ class Stream implements Live {
    * Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been
    * read.
    */
-  async #deliverLate(event: object, give: (json: Json) => void): Promise<void> {
-    if (await this.#gaveSmall(event, give)) return;
+  async #deliverLate(event: object): Promise<void> {
+    if (await this.#gaveSmall(event)) return;
     const slot = this.#options.slots.take(this.#user);
     try {
       await Promise.race([slot.had, this.#waitForReturn()]);
       if (this.#ended) return;
-      give(await this.#shared.json(event));
+      this.#give(await this.#shared.json(event));
       await this.#context.drained();
     } finally {
       slot.give();
@@ -140,10 +125,10 @@ class Stream implements Live {
   }
 
   /** False, and nothing given or kept, where the event is large. */
-  async #gaveSmall(event: object, give: (json: Json) => void): Promise<boolean> {
+  async #gaveSmall(event: object): Promise<boolean> {
     const json = await this.#shared.json(event);
     const small = !isLarge(json);
-    if (small) give(json);
+    if (small) this.#give(json);
     return small;
   }
 
@@ -166,6 +151,8 @@ class Stream implements Live {
     return this.#context.viewer?.email ?? '';
   }
 }
+
+function ignore(): void {}
 
 function isLarge(json: Json): boolean {
   let bytes = 0;

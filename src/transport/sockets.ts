@@ -194,7 +194,8 @@ class OpenSocket implements Socket {
 
   onEnd(listener: (code: number, reason: string) => void): void {
     if (this.#ended) listener(this.#ended.code, this.#ended.reason);
-    else this.#endListeners.push(listener);
+    // Not pushed: an array that grows has room for many.
+    else this.#endListeners = [...this.#endListeners, listener];
   }
 
   /** To be called when the WebSocket is closed, whoever closed it. */

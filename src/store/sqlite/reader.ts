@@ -84,8 +84,8 @@ export const SQL = {
   memberCount: `SELECT count(*) AS count FROM members WHERE conversation = ${PK}`,
   messages: `SELECT json_group_array(${MESSAGE}) AS json FROM
     (SELECT * FROM messages WHERE conversation = ${PK} AND seq BETWEEN @from AND @to ORDER BY seq) m`,
-  messagesByClientId: `SELECT json_group_array(${MESSAGE}) AS json FROM json_each(@keys) k
-    CROSS JOIN messages m ON m.conversation = ${PK} AND m.sender = k.value ->> 0 AND m.client_id = k.value ->> 1`,
+  messageByClientId: `SELECT ${MESSAGE} AS json FROM messages m
+    WHERE m.conversation = ${PK} AND m.sender = @sender AND m.client_id = @clientId`,
   added: `SELECT c.last_seq AS lastSeq, c.last_rev AS lastRev,
     (SELECT coalesce(added_rev, rev) FROM messages WHERE conversation = c.pk AND seq = @seq) AS addedRev
     FROM conversations c WHERE c.id = @id`,
@@ -117,7 +117,7 @@ export function createReader(db: Database.Database): Reader {
   const listed = get<{ json: string }>(SQL.listed);
   const memberCount = get<{ count: number }>(SQL.memberCount);
   const messages = get<{ json: string }>(SQL.messages);
-  const messagesByClientId = get<{ json: string }>(SQL.messagesByClientId);
+  const messageByClientId = get<{ json: string }>(SQL.messageByClientId);
   const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
   const changes = get<{ json: string }>(SQL.changes);
   const firstUnread = get<{ seq: number }>(SQL.firstUnread);
@@ -180,8 +180,8 @@ export function createReader(db: Database.Database): Reader {
       return toMessages(id, messages({ id, from, to }));
     },
     async messagesByClientId(id, keys) {
-      const pairs = JSON.stringify(keys.map((key) => [key.sender, key.clientId]));
-      return toMessages(id, messagesByClientId({ id, keys: pairs }));
+      const rows = keys.flatMap(({ sender, clientId }) => messageByClientId({ id, sender, clientId }) ?? []);
+      return rows.map(({ json }) => toMessage(id, JSON.parse(json)));
     },
     async changes(id, afterRev, limit) {
       const from = firstAddedAfter(id, afterRev);

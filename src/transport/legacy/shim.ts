@@ -7,7 +7,7 @@ import type { Viewer } from '../../model.ts';
 import type { Asker, Audit, Metrics } from '../../observe.ts';
 import type { Context } from '../../operations/context.ts';
 import type { Gate } from '../gate.ts';
-import { createBacklog } from '../inbox.ts';
+import { Backlog } from '../inbox.ts';
 import type { Quotas } from '../quota.ts';
 import type { Socket } from '../sockets.ts';
 import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
@@ -46,7 +46,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     const client: LegacyClient = { email, spelling, pageSize, maxBytes: limits.responseBytes, run };
     const followed = new Set<string>();
     let answered = Promise.resolve();
-    const waiting = createBacklog(socket, MAX_WAITING);
+    const waiting = new Backlog(socket, MAX_WAITING);
 
     const startIdle = () => setTimeout(() => socket.close(1000, 'Idle'), idleMs);
     let idle = startIdle();
