@@ -99,7 +99,7 @@ export interface Store {
 
   /**
    * Moves a member's `readSeq` forward to `seq`, which is at most `lastSeq`, and remembers the role if one is given.
-   * Durable when it resolves. Moving backward, or a stranger, changes nothing. True when the position moved, or the role
+   * Durable when it resolves. Moving backward, or who is no present member, changes nothing. True when the position moved, or the role
    * was another one. `known` is a state that was read before, for stores that would have to read it.
    */
   moveRead(

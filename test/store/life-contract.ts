@@ -7,6 +7,7 @@ import {
   countsAsUnread,
   type EmailAddress,
   hashText,
+  type Member,
   type Message,
 } from '../../src/model.ts';
 import type { SearchPosition, Store, Write } from '../../src/store/store.ts';
@@ -195,6 +196,11 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await find('m1')).toEqual([]);
     expect(await find('m1', CAT)).toEqual(['m1']);
     expect(await store.setView(id, BOB, { muted: false })).toBe(false);
+    // What was read before they left does not let them move it.
+    const left = await state(id);
+    const stale = { ...left, members: new Map(left.members).set(BOB, { ...expected[1], leftAt: null } as Member) };
+    expect(await store.moveRead(id, BOB, left.lastSeq, 'BANK', stale)).toBe(false);
+    expect((await state(id)).members.get(BOB)).toEqual(expected[1]);
     await write([{ email: BOB, ...joined(1005, 4) }], 'back');
     expect([...(await state(id)).members.values()]).toEqual([
       ...[{ ...plain, email: ANN, joinedAt: 1001, readSeq: 0, seen: 0, sent: 5 }, expected[2], expected[3]],

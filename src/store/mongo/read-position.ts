@@ -23,7 +23,7 @@ export function createMoveRead(
     let state: SeenAt | null =
       known && own ? { own, changes: changesOf(known), seen: known.counted - own.sent } : await seenAt(id, reader, seq);
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-      if (!state || state.own.readSeq > seq) return false;
+      if (!state || state.own.leftAt !== null || state.own.readSeq > seq) return false;
       if (state.own.readSeq === seq && (role === null || state.own.role === role)) return false;
       const { changes, seen } = state;
       const differs = {
@@ -31,7 +31,7 @@ export function createMoveRead(
       };
       const filter = {
         _id: id,
-        members: { $elemMatch: { email: reader, ...differs } },
+        members: { $elemMatch: { email: reader, leftAt: null, ...differs } },
         $expr: { $eq: [{ $subtract: ['$lastRev', '$lastSeq'] }, changes] },
       };
       const moved = { member: reader, readSeq: seq, seen, changes, role };

@@ -26,7 +26,7 @@ const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, writte
 
 /** What a member has seen of a log that has had so many `changes`. */
 export interface SeenAt {
-  readonly own: Pick<Member, 'readSeq' | 'role'>;
+  readonly own: Pick<Member, 'readSeq' | 'role' | 'leftAt'>;
   readonly changes: number;
   readonly seen: number;
 }
@@ -197,24 +197,28 @@ export function createReader(
     },
 
     async changes(id, afterRev, limit) {
-      const { tail, changed, lastRev } = await pendingOf(id);
-      const pending = [...tail, ...changed].filter(({ rev }) => rev > afterRev);
-      // Who follows closely finds all of it here.
-      const known = pending.length >= lastRev - afterRev;
-      // Later changes than the ones that are pending are left out, as what came before them might be missing.
-      const rev = { $gt: afterRev, $lte: lastRev };
-      const found = known
-        ? []
-        : await messages
-            .find({ conversation: id, rev }, { session })
-            .sort({ rev: 1 })
-            // So many more, because so many may be as they were before.
-            .limit(limit + changed.length)
-            .toArray();
-      return [...bySeq([...found, ...pending]).values()]
-        .sort((a, b) => a.rev - b.rev)
-        .slice(0, limit)
-        .map(toMessage);
+      for (let look = 1; ; look++) {
+        const { tail, changed, lastRev } = await pendingOf(id);
+        const pending = [...tail, ...changed].filter(({ rev }) => rev > afterRev);
+        // Who follows closely finds all of it here.
+        const known = pending.length >= lastRev - afterRev;
+        const found = known
+          ? []
+          : await messages
+              .find({ conversation: id, rev: { $gt: afterRev } }, { session })
+              .sort({ rev: 1 })
+              // So many more, because so many may be as they were before.
+              .limit(limit + changed.length)
+              .toArray();
+        // What was there and has been changed meanwhile would be missing.
+        const moved = found.some(({ rev, addedRev = rev }) => rev > lastRev && addedRev <= lastRev);
+        if (moved && look < LOOKS) continue;
+        // Later changes than the ones that are pending are left out, as what came before them might be missing.
+        return [...bySeq([...found.filter(({ rev }) => rev <= lastRev), ...pending]).values()]
+          .sort((a, b) => a.rev - b.rev)
+          .slice(0, limit)
+          .map(toMessage);
+      }
     },
 
     async firstUnread(id, reader) {

@@ -107,7 +107,7 @@ export function createWriter(
     seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
       WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
         AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
-    WHERE conversation = ?3 AND email = ?4 AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
+    WHERE conversation = ?3 AND email = ?4 AND left_at IS NULL AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
     RETURNING seen`);
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
