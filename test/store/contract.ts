@@ -315,8 +315,13 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     test('watch tells of what changed, at least once each, until it is ended', async () => {
       const told = new Set<string>();
       const { conversation } = writeOf('c', pair, 0);
-      const unwatch = store.watch((wakeUp: WakeUp | null) =>
-        told.add(JSON.stringify(wakeUp?.kind === 'log' ? { ...wakeUp, write: wakeUp.write?.messages.length } : wakeUp)),
+      // Null says that something may have been missed, and may come at any time.
+      const unwatch = store.watch(
+        (wakeUp: WakeUp | null) =>
+          wakeUp &&
+          told.add(
+            JSON.stringify(wakeUp.kind === 'log' ? { ...wakeUp, write: wakeUp.write?.messages.length } : wakeUp),
+          ),
       );
       await store.write(writeOf('c', pair, 0));
       await store.write(writeOf('c', pair, 0));

@@ -5,6 +5,7 @@ import { type Message, unreadOf } from '../../src/model.ts';
 import { backfillWords } from '../../src/store/mongo/backfill.ts';
 import { collections, type MessageDocument, toDocument } from '../../src/store/mongo/documents.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
+import { createReader } from '../../src/store/mongo/reader.ts';
 import { createWriter } from '../../src/store/mongo/writer.ts';
 import { type Store, StoreUnavailable, type WakeUp, type Write } from '../../src/store/store.ts';
 import { termsOf } from '../../src/store/words.ts';
@@ -18,19 +19,21 @@ const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${random
 describe.runIf(replicaSet)('on a replica set', () => {
   storeContract('MongoDB', () => openMongo(freshUrl()));
 
-  test('a change stream that breaks is opened again, and says that hints were lost', async () => {
+  test('a change stream says that hints were lost when it opens, and again when it broke', async () => {
     // A replica set of its own: the fault is for every client of it.
     const set = await startReplicaSet(1);
     const onError = vi.fn();
     const store = await openMongo(set.uri('stream'), onError);
     const told: unknown[] = [];
     store.watch((wakeUp) => told.push(wakeUp));
+    // Nothing is told before the stream is open for the first time.
+    await expect.poll(() => told).toEqual([null]);
     // What a token answers that the oplog no longer holds (ChangeStreamHistoryLost).
     const data = { failCommands: ['getMore'], errorCode: 286 };
     await set.admin({ configureFailPoint: 'failCommand', mode: 'alwaysOn', data });
     await expect.poll(() => onError).toHaveBeenCalled();
     await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
-    await expect.poll(() => told).toEqual([null]);
+    await expect.poll(() => told).toEqual([null, null]);
     const { conversation } = writeOf('c', [ANN, BOB], 0);
     // Only the stream can tell of what another instance wrote.
     const elsewhere = await openMongo(set.uri('stream'));
@@ -324,6 +327,26 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8, text: 'edited', words: ['edited'] });
       expect(await stored.countDocuments({ changing: true })).toBe(0);
       await look();
+    });
+
+    test('while changes are read is not left out of them', async () => {
+      const { one, two, stored, db } = await open();
+      const { conversations, messages } = collections(db);
+      const read = conversations.findOne.bind(conversations);
+      let meanwhile = async () => {
+        await change(two, 2, (before, rev) => edited(before, rev, 'again'));
+        await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8 });
+      };
+      conversations.findOne = (async (...args: Parameters<typeof read>) => {
+        const found = await read(...args);
+        await meanwhile();
+        meanwhile = async () => {};
+        return found;
+      }) as typeof conversations.findOne;
+      await change(one, 1, redacted);
+      await expect.poll(() => stored.findOne({ seq: 1 })).toMatchObject({ rev: 7 });
+      const { changes } = createReader({ conversations, messages }, db.client.startSession());
+      expect((await changes(id, 1, 9)).map(({ seq }) => seq)).toEqual([3, 4, 5, 6, 1, 2]);
     });
 
     test('never goes back, whoever reads and writes it at the same time', async () => {

@@ -14,7 +14,7 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token, `lost` is called, and whoever needs the truth reads it by position. `position` names the
+ * now, without a resume token. Each time it opens `lost` is called, and whoever needs the truth reads it by position. `position` names the
  * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
  * the stream says, and since when.
  */
@@ -59,7 +59,7 @@ export function watchConversations(
   }
 
   const following = (async () => {
-    for (let broken = false; !closed; broken = true) {
+    while (!closed) {
       try {
         stream = conversations.watch(
           [
@@ -75,9 +75,9 @@ export function watchConversations(
           ],
           { maxAwaitTimeMS: AWAIT_MS },
         );
-        // Resolves once the stream is open: whatever comes after that is not lost.
+        // Resolves once the stream is open: whatever comes after that is not lost. What was read before may be old.
         const first = await stream.tryNext();
-        if (broken) lost();
+        lost();
         if (first) tell(first);
         for await (const change of stream) tell(change);
       } catch (error) {
