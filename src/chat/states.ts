@@ -2,10 +2,12 @@ import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress } from '../model.ts';
 import { revAfter, type Store, type WakeUp } from '../store/store.ts';
 import { afterRead, afterWrite } from './state-after.ts';
+import { textLength } from './view.ts';
 
-/** Members of kept conversations, all together; each conversation counts as a few more. */
+/** Members of kept conversations, all together; each conversation counts as a few more, as does so much text. */
 const KEPT_MEMBERS = 100_000;
 const BESIDE_MEMBERS = 8;
+const TEXT_OF_MEMBER = 100;
 /** How often a conversation is read again because it changed meanwhile, before what was read is not kept. */
 const LOOKS = 5;
 
@@ -19,7 +21,8 @@ export type States = ReturnType<typeof createStates>;
 export function createStates(store: Store) {
   const kept = new LRUCache<ConversationId, Conversation>({
     maxSize: KEPT_MEMBERS,
-    sizeCalculation: ({ members }) => members.size + BESIDE_MEMBERS,
+    sizeCalculation: ({ members, lastMessage }) =>
+      members.size + BESIDE_MEMBERS + Math.ceil((lastMessage ? textLength(lastMessage) : 0) / TEXT_OF_MEMBER),
   });
   /** Conversations that are being read, with how many wake-ups came since any of them was. */
   const reading = new Map<ConversationId, { readers: number; wakeUps: number }>();
@@ -49,11 +52,13 @@ export function createStates(store: Store) {
           const conversation = await store.conversation(id, reader);
           if (!conversation) return null;
           // What a wake-up told of meanwhile may be in it or not.
-          if (mine.wakeUps === wakeUps) {
-            if (conversation.lastRev >= (kept.get(id)?.lastRev ?? 0)) kept.set(id, conversation);
-            return conversation;
-          }
-          if (look === LOOKS) return conversation;
+          const whole = mine.wakeUps === wakeUps;
+          if (!whole && look < LOOKS) continue;
+          // Another reading that was under way may have brought a newer one.
+          const before = kept.get(id);
+          const newest = before && isOlder(conversation, before) ? before : conversation;
+          if (whole) kept.set(id, newest);
+          return newest;
         }
       } finally {
         if (--mine.readers === 0) reading.delete(id);
@@ -83,4 +88,16 @@ export function createStates(store: Store) {
       for (const current of reading.values()) current.wakeUps++;
     },
   };
+}
+
+/** Whether the first is a state before the second: between changes of the log read positions move, and only forward. */
+function isOlder(first: Conversation, second: Conversation): boolean {
+  if (first.lastRev !== second.lastRev) return first.lastRev < second.lastRev;
+  return readBy(first) < readBy(second);
+}
+
+function readBy({ members }: Conversation): number {
+  let sum = 0;
+  for (const { readSeq } of members.values()) sum += readSeq;
+  return sum;
 }

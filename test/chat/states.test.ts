@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { describe, expect, inject, test } from 'vitest';
 import { createAppender } from '../../src/chat/appender.ts';
 import { createStates } from '../../src/chat/states.ts';
-import { conversationId, type EmailAddress } from '../../src/model.ts';
+import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../src/model.ts';
 import { createMetrics } from '../../src/observe.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
-import { ANN, BOB, CAT } from '../store/writes.ts';
+import { ANN, BOB, CAT, writeOf } from '../store/writes.ts';
 
 const replicaSet = inject('replicaSet');
 const KEY = { configId: 'c', members: [ANN, BOB] };
@@ -70,6 +70,41 @@ test('a read position in a part of the log that is not known yet takes no state 
   const wakeUp = { kind: 'read', conversation: ID, member: BOB, readSeq: 2, seen: 2, changes: 0, role: null } as const;
   expect(states.wake(wakeUp)).toBeNull();
   expect(states.known(ID)).toBeNull();
+  await store.close();
+});
+
+test('of two states that are read at once the newer is kept and given, whichever comes first', async () => {
+  const store = await openSqlite(':memory:');
+  await store.write(writeOf('c', [ANN, BOB], 0));
+  const before = await store.conversation(ID);
+  await store.moveRead(ID, BOB, 1, null);
+  const answers: ((conversation: Conversation | null) => void)[] = [];
+  const slow = { ...store, conversation: () => new Promise<Conversation | null>((answer) => answers.push(answer)) };
+  const states = createStates(slow);
+  const reads = [states.read(ID), states.read(ID)];
+  const [first, second] = answers;
+  const after = await store.conversation(ID);
+  second?.(after);
+  await reads[1];
+  first?.(before);
+  expect(await reads[0]).toEqual(after);
+  expect(states.known(ID)).toEqual(after);
+  await store.close();
+});
+
+test('where last messages are long, fewer states are kept', async () => {
+  const store = await openSqlite(':memory:');
+  const states = createStates(store);
+  store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
+  const ids: ConversationId[] = [];
+  for (let i = 0; i < 1500; i++) {
+    const write = writeOf(`c${i}`, [ANN, BOB], 0, 1, { text: 'x'.repeat(10_000) });
+    ids.push(write.conversation);
+    await store.write(write);
+  }
+  const kept = ids.filter((id) => states.known(id)).length;
+  expect(kept).toBeGreaterThan(500);
+  expect(kept).toBeLessThan(1500);
   await store.close();
 });
 
