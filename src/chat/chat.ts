@@ -90,11 +90,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const states = createStates(store);
   const feeds = createFeeds(store, states, onError);
   const chatLists = createChatListFeeds(store, states, clock, onError);
-  const appender = createAppender(store, states, clock, metrics, (id) => {
+  const doubt = (id: ConversationId) => {
     states.forget(id);
     feeds.doubt(id);
     chatLists.doubt(id);
-  });
+  };
+  const appender = createAppender(store, states, clock, metrics, doubt);
+  /** Nobody knows what became of a change that failed. */
+  const doubting = (id: ConversationId) => (error: unknown) => {
+    doubt(id);
+    throw error;
+  };
   const typists = createTypists(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
@@ -209,6 +215,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     read,
     readAfterWrite,
     write: appender.write,
+    doubting,
     admit,
     take: (viewer) => takeMessages(viewer.email, 1),
     takeView: (viewer) => takeView(viewer.email, 1),
@@ -338,7 +345,9 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const { readSeq = 0, role = null } = before.members.get(viewer.email) ?? {};
       const tellsRole = viewer.role !== null && viewer.role !== role;
       if (seq <= readSeq && !tellsRole) return before;
-      const moved = await store.moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before);
+      const moved = await store
+        .moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before)
+        .catch(doubting(before.id));
       // Another request may have moved it at the same time, or what is known is not the newest: then it is read.
       const after = moved ? known() : null;
       const isTold = (after?.members.get(viewer.email)?.readSeq ?? 0) >= seq;

@@ -32,6 +32,8 @@ export interface LifeOptions {
   readonly readAfterWrite: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation>;
   /** Decides an intent, and resolves once what comes of it is durable. */
   readonly write: (intent: Intent) => Promise<Decided>;
+  /** Has a change looked for of which nobody knows what became, and throws on. */
+  readonly doubting: (id: ConversationId) => (error: unknown) => never;
   /** Makes sure that the viewer may do this, before it waits for others. @throws ChatError NOT_FOUND */
   readonly admit: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<void>;
   /** Counts a message. @throws ChatError RATE_LIMITED */
@@ -41,7 +43,17 @@ export interface LifeOptions {
 }
 
 /** What can be done to a conversation and its messages once they are there. */
-export function createLife({ store, typists, read, readAfterWrite, write, admit, take, takeView }: LifeOptions) {
+export function createLife({
+  store,
+  typists,
+  read,
+  readAfterWrite,
+  write,
+  doubting,
+  admit,
+  take,
+  takeView,
+}: LifeOptions) {
   const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
@@ -115,7 +127,7 @@ export function createLife({ store, typists, read, readAfterWrite, write, admit,
       const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
       takeView(viewer);
       const given = Object.entries(view).filter(([, value]) => value != null);
-      await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>);
+      await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>).catch(doubting(id));
       return readAfterWrite('updateView', id, viewer);
     },
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
-import type { Store } from '../../src/store/store.ts';
+import { type Store, StoreUnavailable } from '../../src/store/store.ts';
 import { post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 
@@ -43,6 +43,26 @@ test('a repeat by somebody who was removed meanwhile is answered as to any stran
   await send(url, ANN, { text: 'y' });
   left = true;
   expect((await send(url, ANN, { text: 'x', clientId: '1' })).errors?.[0]?.extensions.code).toBe('NOT_FOUND');
+});
+
+test('a read position of which nobody knows whether it moved is looked for', async () => {
+  const store = await openSqlite(':memory:');
+  const moveRead: Store['moveRead'] = async (...args) => {
+    await store.moveRead(...args);
+    throw new StoreUnavailable(false, new Error('the writer ended'));
+  };
+  const watch: Store['watch'] = (listener) => store.watch((wakeUp) => wakeUp?.kind !== 'read' && listener(wakeUp));
+  const { url } = await startServer({}, { store: { ...store, moveRead, watch } });
+  const { data } = await send(url, ANN, { text: 'x' });
+  const { errors } = await post(
+    url,
+    BOB,
+    'mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation { id } } }',
+    { input: { conversationId: data.sendMessage.conversation.id, seq: 1 } },
+  );
+  expect(errors?.[0]?.extensions.code).toBe('UNAVAILABLE');
+  const again = await send(url, ANN, { text: 'y' });
+  expect(again.data.sendMessage.conversation.members).toContainEqual({ email: BOB, readSeq: 1 });
 });
 
 test('a send shows the read positions that moved since the last one', async () => {
