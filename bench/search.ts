@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { conversationId, type Message, parseEmail } from '../src/model.ts';
 import type { Store } from '../src/store/store.ts';
-import { termsOf } from '../src/store/words.ts';
+import { termsOf } from '../src/store/tokenizer.ts';
 import { makeFolder } from './servers.ts';
 import { align } from './table.ts';
 

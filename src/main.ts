@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import { parseArgs } from 'node:util';
 import { exit, exposeWorkers, startWorkers } from './cluster.ts';
 import { type Config, readConfig } from './config.ts';
-import { createLogger, createMetrics, openOutput } from './observe.ts';
+import { createLogger, createMetrics, openOutput } from './observability/observe.ts';
 import { createServer } from './server.ts';
 import { openMongo } from './store/mongo/mongo.ts';
 import { createOutages } from './store/outages.ts';

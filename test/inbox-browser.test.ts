@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
-import { ChatError } from '../src/chat/errors.ts';
+import { ChatError } from '../src/chat/rules/errors.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import { describeInBrowser, eventually } from './support/browser.ts';
 import { post } from './support/clients.ts';

@@ -10,11 +10,11 @@ const LAYERS = [
   /^(server|cluster)\.ts$/,
   /^transport\//,
   /^execution\//,
-  /^operations\//,
+  /^graphql\//,
   /^chat\//,
   /^store\/(sqlite|mongo)\//,
-  /^store\/(store|counts|ranking|words|outages)\.ts$/,
-  /^(config|observe)\.ts$/,
+  /^store\/[^/]+\.ts$/,
+  /^(config\.ts$|observability\/)/,
   /^model\.ts$/,
 ];
 const layer = (file: string) => LAYERS.findIndex((pattern) => pattern.test(file));

@@ -299,7 +299,7 @@ describe('a standard output', () => {
   });
 
   test('that is not read holds back 8 MiB of lines; more are dropped, and counted', async () => {
-    const observe = JSON.stringify(join(import.meta.dirname, '../dist/observe.js'));
+    const observe = JSON.stringify(join(import.meta.dirname, '../dist/observability/observe.js'));
     const script = `const { openOutput } = await import(${observe});
       let dropped = 0;
       const output = openOutput(() => dropped++);

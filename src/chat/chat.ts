@@ -12,7 +12,7 @@ import {
   unreadOf,
   type Viewer,
 } from '../model.ts';
-import type { Metrics } from '../observe.ts';
+import type { Metrics } from '../observability/observe.ts';
 import {
   type ChatListFilter,
   type ChatListPage,
@@ -21,22 +21,22 @@ import {
   type Store,
   StoreUnavailable,
 } from '../store/store.ts';
-import { may, type Operation, permit } from './access.ts';
-import { createAppender } from './appender.ts';
-import { createChatListFeeds } from './chat-list-feed.ts';
-import { badInput, outcomeUnknown } from './errors.ts';
-import type { ConversationEvent } from './events.ts';
-import { createFeeds, type Follower, type Room } from './feed.ts';
-import { conversationOf, requireId } from './ids.ts';
-import { createLife } from './life.ts';
+import { createLife } from './conversations.ts';
+import { createChatListFeeds } from './live/chat-list-feed.ts';
+import type { ConversationEvent } from './live/events.ts';
+import { createFeeds, type Follower, type Room } from './live/feed.ts';
+import { createAppender } from './log/appender.ts';
+import { createStates } from './log/known-states.ts';
+import type { Draft } from './log/send.ts';
+import { type ConversationView, type MessageView, memberOf, viewIn } from './message-view.ts';
 import { createRateLimit } from './rate-limit.ts';
+import { may, type Operation, permit } from './rules/access.ts';
+import { badInput, outcomeUnknown } from './rules/errors.ts';
+import { conversationOf, requireId } from './rules/ids.ts';
+import { checkKey, checkMessageText, checkOptional } from './rules/validation.ts';
 import { createSearch, type Found, searchTerms, weightOfSearch } from './search.ts';
-import type { Draft } from './send.ts';
-import { shareNext } from './share-next.ts';
-import { createStates } from './states.ts';
+import { shareNext } from './single-flight.ts';
 import { createTypists } from './typing.ts';
-import { checkKey, checkMessageText, checkOptional } from './values.ts';
-import { type ConversationView, type MessageView, memberOf, viewIn } from './view.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;

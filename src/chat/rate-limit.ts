@@ -1,5 +1,5 @@
 import type { EmailAddress } from '../model.ts';
-import { ChatError } from './errors.ts';
+import { ChatError } from './rules/errors.ts';
 
 /**
  * A token bucket a user: `perMinute` tokens flow in evenly, up to `burst` are kept.

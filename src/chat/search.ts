@@ -1,10 +1,10 @@
 import type { ConversationId, EmailAddress, ListedConversation, Viewer } from '../model.ts';
 import type { SearchPosition, SearchSlice, Store } from '../store/store.ts';
-import { keysOf, type Term, termsOf } from '../store/words.ts';
-import { may } from './access.ts';
-import { badInput } from './errors.ts';
-import { checkText } from './values.ts';
-import { type MessageView, viewIn } from './view.ts';
+import { keysOf, type Term, termsOf } from '../store/tokenizer.ts';
+import { type MessageView, viewIn } from './message-view.ts';
+import { may } from './rules/access.ts';
+import { badInput } from './rules/errors.ts';
+import { checkText } from './rules/validation.ts';
 
 /** Different words of one query; a run in a script without spaces is one. */
 const MAX_TERMS = 20;

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Message } from '../model.ts';
 import type { SearchPage, SearchPosition, SearchSlice } from './store.ts';
-import { createScorer, type Term } from './words.ts';
+import { createScorer, type Term } from './tokenizer.ts';
 
 /** Conversations one search looks at. */
 export const MAX_SEARCHED = 1000;

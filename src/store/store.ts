@@ -12,7 +12,7 @@ import {
   type Role,
   type View,
 } from '../model.ts';
-import type { Term } from './words.ts';
+import type { Term } from './tokenizer.ts';
 
 /**
  * The port every store implements. Its laws, which the conformance suite tests on each adapter:

@@ -2,17 +2,17 @@ import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket as Connection } from 'node:net';
 import { handleProtocols } from 'graphql-ws';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { ChatError, ERROR_CODES } from '../chat/errors.ts';
+import { ChatError, ERROR_CODES } from '../chat/rules/errors.ts';
 import type { Config } from '../config.ts';
 import { parseEmail } from '../model.ts';
-import type { Asker, Audit, Transport } from '../observe.ts';
-import { lingeringClose } from './http-connection.ts';
-import { type Identify, type Session, TOKEN_ENDED } from './identity.ts';
+import type { Asker, Audit, Transport } from '../observability/observe.ts';
+import { type Identify, type Session, TOKEN_ENDED } from './admission/authenticate.ts';
+import type { Quotas } from './admission/quota.ts';
+import { connectedAddress, networkOf, type Peers } from './admission/remote-address.ts';
+import { lingeringClose } from './http/http-connection.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
-import { connectedAddress, networkOf, type Peers } from './peer.ts';
-import type { Quotas } from './quota.ts';
-import type { createSockets, Socket } from './sockets.ts';
+import type { createSockets, Socket } from './websocket/sockets.ts';
 
 /** What a gateway says who a legacy client is with. */
 const GATEWAY_HEADER = 'x-kredichat-email';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { createChatListFeeds } from '../../src/chat/chat-list-feed.ts';
-import type { Room } from '../../src/chat/feed.ts';
-import { createStates } from '../../src/chat/states.ts';
+import { createChatListFeeds } from '../../src/chat/live/chat-list-feed.ts';
+import type { Room } from '../../src/chat/live/feed.ts';
+import { createStates } from '../../src/chat/log/known-states.ts';
 import type { Conversation, EmailAddress } from '../../src/model.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';

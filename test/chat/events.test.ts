@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { ConversationEvent } from '../../src/chat/events.ts';
-import { createFeeds, type Room } from '../../src/chat/feed.ts';
-import { createStates } from '../../src/chat/states.ts';
+import type { ConversationEvent } from '../../src/chat/live/events.ts';
+import { createFeeds, type Room } from '../../src/chat/live/feed.ts';
+import { createStates } from '../../src/chat/log/known-states.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../store/writes.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { shareNext } from '../../src/chat/share-next.ts';
+import { shareNext } from '../../src/chat/single-flight.ts';
 
 test('whoever asks while a run is under way shares one that begins after they asked, whatever became of the first', async () => {
   const runs: PromiseWithResolvers[] = [];

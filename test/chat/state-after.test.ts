@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createAppender } from '../../src/chat/appender.ts';
-import type { Intent } from '../../src/chat/intent.ts';
-import { createStates } from '../../src/chat/states.ts';
+import { createAppender } from '../../src/chat/log/appender.ts';
+import type { Intent } from '../../src/chat/log/command.ts';
+import { createStates } from '../../src/chat/log/known-states.ts';
 import { conversationId, countsAsUnread } from '../../src/model.ts';
-import { createMetrics } from '../../src/observe.ts';
+import { createMetrics } from '../../src/observability/observe.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT } from '../store/writes.ts';
 

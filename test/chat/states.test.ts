@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, inject, test } from 'vitest';
-import { createAppender } from '../../src/chat/appender.ts';
-import { createStates } from '../../src/chat/states.ts';
+import { createAppender } from '../../src/chat/log/appender.ts';
+import { createStates } from '../../src/chat/log/known-states.ts';
 import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../src/model.ts';
-import { createMetrics } from '../../src/observe.ts';
+import { createMetrics } from '../../src/observability/observe.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';

@@ -21,9 +21,9 @@ import {
   validate,
 } from 'graphql';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { compile } from '../../src/execution/compiler.ts';
-import type { RunOptions } from '../../src/execution/run.ts';
-import { createSchema } from '../../src/operations/schema.ts';
+import { compile } from '../../src/execution/compiler/compiler.ts';
+import type { RunOptions } from '../../src/execution/compiler/run.ts';
+import { createSchema } from '../../src/graphql/schema.ts';
 import { operations } from '../support/operations.ts';
 
 /** A schema of all kinds of types, in which null is allowed in some places and not in others. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ACCESS, type Operation } from '../../src/chat/access.ts';
-import { createSchema } from '../../src/operations/schema.ts';
+import { ACCESS, type Operation } from '../../src/chat/rules/access.ts';
+import { createSchema } from '../../src/graphql/schema.ts';
 import { type Answer, connectGraphql, legacyOnce, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 

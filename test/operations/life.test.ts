@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { newMessage } from '../../src/chat/plan.ts';
+import { newMessage } from '../../src/chat/log/change-set.ts';
 import type { Conversation, ConversationId, EmailAddress } from '../../src/model.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../src/store/store.ts';

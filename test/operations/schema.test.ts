@@ -11,8 +11,8 @@ import {
   isUnionType,
 } from 'graphql';
 import { expect, test } from 'vitest';
-import { scalars } from '../../src/operations/scalars.ts';
-import { createSchema } from '../../src/operations/schema.ts';
+import { scalars } from '../../src/graphql/scalars.ts';
+import { createSchema } from '../../src/graphql/schema.ts';
 
 const schema = createSchema();
 const types = Object.values(schema.getTypeMap()).filter(

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { newMessage } from '../../src/chat/plan.ts';
+import { newMessage } from '../../src/chat/log/change-set.ts';
 import { type Conversation, conversationId, type EmailAddress } from '../../src/model.ts';
 import { type Answer, legacyOnce, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { afterRead, afterWrite } from '../../src/chat/state-after.ts';
+import { afterRead, afterWrite } from '../../src/chat/log/next-state.ts';
 import {
   type Conversation,
   type ConversationId,
@@ -11,7 +11,7 @@ import {
   type Message,
 } from '../../src/model.ts';
 import type { SearchPosition, Store, Write } from '../../src/store/store.ts';
-import { termsOf } from '../../src/store/words.ts';
+import { termsOf } from '../../src/store/tokenizer.ts';
 import { createBruteForce } from './brute-force.ts';
 import {
   ANN,

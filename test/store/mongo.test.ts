@@ -8,7 +8,7 @@ import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { createReader } from '../../src/store/mongo/reader.ts';
 import { createWriter } from '../../src/store/mongo/writer.ts';
 import { type Store, StoreUnavailable, type WakeUp, type Write } from '../../src/store/store.ts';
-import { termsOf } from '../../src/store/words.ts';
+import { termsOf } from '../../src/store/tokenizer.ts';
 import { startReplicaSet } from '../support/replica-set.ts';
 import { storeContract } from './contract.ts';
 import { ANN, BOB, CAT, EVERYTHING, edited, email, message, redacted, unreadIn, writeOf, writeOn } from './writes.ts';

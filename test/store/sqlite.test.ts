@@ -21,7 +21,7 @@ import { createScrubber } from '../../src/store/sqlite/scrubber.ts';
 import { matchOf } from '../../src/store/sqlite/search-index.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../src/store/store.ts';
-import { termsOf } from '../../src/store/words.ts';
+import { termsOf } from '../../src/store/tokenizer.ts';
 import { storeContract } from './contract.ts';
 import { ANN, BOB, CAT, EVERYTHING, edited, message, redacted, unreadIn, writeOf, writeOn } from './writes.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createScorer, keysOf, matchesIn, termsOf, wordsOf } from '../../src/store/words.ts';
+import { createScorer, keysOf, matchesIn, termsOf, wordsOf } from '../../src/store/tokenizer.ts';
 
 /** Every key of a query that a store would look up is in the index of the text. */
 function isIndexed(text: string, query: string): boolean {

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { ERROR_CODES } from '../../src/chat/errors.ts';
+import { ERROR_CODES } from '../../src/chat/rules/errors.ts';
 
 const CODES = Object.keys(ERROR_CODES).filter((code) => code !== 'INTERNAL_SERVER_ERROR');
 /** What only the inside of the server is made of. */

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { createFairScheduler } from '../../src/transport/fair-scheduler.ts';
+import { createFairScheduler } from '../../src/execution/fair-scheduler.ts';
 
 /** A scheduler whose time passes by what the work says it takes, in milliseconds. */
 function setUp() {

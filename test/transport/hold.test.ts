@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { buildSchema, parse } from 'graphql';
 import { expect, test } from 'vitest';
-import type { Context } from '../../src/operations/context.ts';
-import { createHold } from '../../src/transport/hold.ts';
-import { openLive } from '../../src/transport/live.ts';
-import { createSlots } from '../../src/transport/quota.ts';
-import { LARGE_BYTES } from '../../src/transport/response-writer.ts';
+import { openLive } from '../../src/execution/response-stream.ts';
+import { LARGE_BYTES } from '../../src/execution/response-writer.ts';
+import { createHold } from '../../src/execution/result-slot.ts';
+import type { Context } from '../../src/graphql/context.ts';
+import { createSlots } from '../../src/transport/admission/quota.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
 

@@ -2,9 +2,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { ChatError } from '../../src/chat/errors.ts';
+import type { ChatError } from '../../src/chat/rules/errors.ts';
 import { readConfig } from '../../src/config.ts';
-import { createIdentify } from '../../src/transport/identity.ts';
+import { createIdentify } from '../../src/transport/admission/authenticate.ts';
 import { connect, connectGraphql, type Line, post } from '../support/clients.ts';
 import { startServer, type TestServer } from '../support/server.ts';
 

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
-import { createTurns, Inbox } from '../../src/transport/inbox.ts';
+import { createTurns, Inbox } from '../../src/transport/websocket/receive-queue.ts';
 
 /** A socket on which frames come in one read. */
 function createSocket() {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { readConfig } from '../../src/config.ts';
-import { createPeers, networkOf } from '../../src/transport/peer.ts';
+import { createPeers, networkOf } from '../../src/transport/admission/remote-address.ts';
 
 const request = (remoteAddress: string, headers: Record<string, string> = {}) =>
   ({ socket: { remoteAddress }, headers }) as unknown as IncomingMessage;

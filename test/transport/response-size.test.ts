@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { ConversationId, EmailAddress, Message } from '../../src/model.ts';
 import { rank, stillMatching } from '../../src/store/ranking.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
-import { termsOf } from '../../src/store/words.ts';
+import { termsOf } from '../../src/store/tokenizer.ts';
 import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 

@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { type ExecutionResult, isObjectType, parse } from 'graphql';
 import { describe, expect, test, vi } from 'vitest';
-import { createSchema } from '../../src/operations/schema.ts';
+import { createSharing } from '../../src/execution/shared-execution.ts';
+import { createSchema } from '../../src/graphql/schema.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
-import { createSharing } from '../../src/transport/sharing.ts';
 import { connect, connectGraphql, type GraphqlLine } from '../support/clients.ts';
 import { startServer } from '../support/server.ts';
 

@@ -1,4 +1,4 @@
-import { matchesIn, type Range, termsOf } from '../../src/store/words.ts';
+import { matchesIn, type Range, termsOf } from '../../src/store/tokenizer.ts';
 
 /** A part of a text, which is what was looked for or is not. */
 interface Part {

@@ -13,7 +13,7 @@ import {
   type Role,
 } from '../../model.ts';
 import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
-import { wordsOf } from '../words.ts';
+import { wordsOf } from '../tokenizer.ts';
 
 /**
  * A conversation: its state, and what is new in its log. Writing this one document is what commits a write; everything

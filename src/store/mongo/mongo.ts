@@ -3,11 +3,11 @@ import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern
 import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
 import { backfillCounters } from './backfill-counters.ts';
+import { watchConversations } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
 import { createMoveRead } from './read-position.ts';
 import { createReader } from './reader.ts';
-import { watchConversations } from './watch.ts';
 import { createWriter, type InSession } from './writer.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { type Collection, MongoError, ObjectId } from 'mongodb';
-import { changesOf } from '../counts.ts';
 import type { ReadMoved, Store } from '../store.ts';
+import { changesOf } from '../unread-counters.ts';
 import type { ConversationDocument } from './documents.ts';
 import type { createReader, SeenAt } from './reader.ts';
 import type { InSession } from './writer.ts';

@@ -1,8 +1,8 @@
 import type { ClientSession, Document, Filter } from 'mongodb';
 import { type ConversationId, type EmailAddress, type Instant, type Member, unreadOf } from '../../model.ts';
-import { changesOf } from '../counts.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
 import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import { changesOf } from '../unread-counters.ts';
 import {
   type Collections,
   type ConversationDocument,

@@ -2,7 +2,7 @@ import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import { MAX_RANKED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import type { SearchPage, Store } from '../store.ts';
-import { type IndexKey, keysOf, type Term } from '../words.ts';
+import { type IndexKey, keysOf, type Term } from '../tokenizer.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
 
 /** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
+import { operation } from './commit-operation.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -12,7 +13,6 @@ import {
   searchable,
   toDocument,
 } from './documents.ts';
-import { operation } from './operation.ts';
 import type { createReader } from './reader.ts';
 
 /** How long a write goes on finding out what became of it, in milliseconds. */

@@ -1,5 +1,5 @@
 import type Database from 'libsql';
-import { keysOf, type Term, wordsOf } from '../words.ts';
+import { keysOf, type Term, wordsOf } from '../tokenizer.ts';
 
 /**
  * An inverted index of the words of every TEXT message. Its terms are `CONVERSATION_WORD`, so that a word is looked up

@@ -2,7 +2,7 @@ import type Database from 'libsql';
 import type { ConversationId, EmailAddress } from '../../model.ts';
 import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../store.ts';
-import type { Term } from '../words.ts';
+import type { Term } from '../tokenizer.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { matchOf } from './search-index.ts';
 

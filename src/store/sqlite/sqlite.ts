@@ -4,12 +4,12 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { createChores } from './chores.ts';
+import { createChores } from './maintenance.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
-import type { ThreadData } from './thread.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
+import type { ThreadData } from './writer-thread.ts';
 
 /** How many commands one transaction takes at most, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
@@ -174,7 +174,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
 function startThread(file: string, onError: (error: Error) => void): Backend {
   const searchLag = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const workerData: ThreadData = { file, searchLag };
-  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData });
+  const worker = new Worker(new URL('./writer-thread.js', import.meta.url), { workerData });
   let answer: ((outcomes: Outcome[]) => void) | null = null;
   let dead: Error | null = null;
   const exited = new Promise<void>((resolve) => {

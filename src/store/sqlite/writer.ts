@@ -7,8 +7,8 @@ import {
   type Role,
   type View,
 } from '../../model.ts';
-import { changesOf, countsOf } from '../counts.ts';
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
+import { changesOf, countsOf } from '../unread-counters.ts';
 import type { Indexer } from './indexer.ts';
 import type { Scrubber } from './scrubber.ts';
 import type { SearchIndex } from './search-index.ts';

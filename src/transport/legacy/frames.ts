@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { type DocumentNode, GraphQLError, parse } from 'graphql';
 import { z } from 'zod';
-import { badInput, ChatError } from '../../chat/errors.ts';
-import { checkKey, codePoints } from '../../chat/values.ts';
+import { badInput, ChatError } from '../../chat/rules/errors.ts';
+import { checkKey, codePoints } from '../../chat/rules/validation.ts';
 import {
   type ConversationId,
   conversationId,

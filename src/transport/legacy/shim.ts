@@ -1,15 +1,15 @@
 import { isUtf8 } from 'node:buffer';
 import type { DocumentNode } from 'graphql';
 import type { Chat } from '../../chat/chat.ts';
-import { badInput, ChatError } from '../../chat/errors.ts';
+import { badInput, ChatError } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
+import type { Gate } from '../../execution/executor.ts';
+import type { Context } from '../../graphql/context.ts';
 import type { Viewer } from '../../model.ts';
-import type { Asker, Audit, Metrics } from '../../observe.ts';
-import type { Context } from '../../operations/context.ts';
-import type { Gate } from '../gate.ts';
-import { Backlog } from '../inbox.ts';
-import type { Quotas } from '../quota.ts';
-import type { Socket } from '../sockets.ts';
+import type { Asker, Audit, Metrics } from '../../observability/observe.ts';
+import type { Quotas } from '../admission/quota.ts';
+import { Backlog } from '../websocket/receive-queue.ts';
+import type { Socket } from '../websocket/sockets.ts';
 import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
 import type { LegacyParams } from './params.ts';
 

@@ -1,0 +1,153 @@
+import {
+  type Conversation,
+  type ConversationId,
+  type ConversationState,
+  countsAsUnread,
+  type EmailAddress,
+  horizonOf,
+  type Instant,
+  type Message,
+  type Role,
+  type Viewer,
+} from '../../model.ts';
+import type { MemberChange, Opening, Write } from '../../store/store.ts';
+import { countsOf } from '../../store/unread-counters.ts';
+
+/** Somebody who joins or leaves; what of the log they have seen is counted when the plan is complete. */
+interface Change extends Omit<MemberChange, 'joined'> {
+  readonly joined: Pick<NonNullable<MemberChange['joined']>, 'at' | 'readSeq'> | null;
+}
+
+/** The decided part of a batch: what the conversation is going to be. */
+export interface Plan {
+  /**
+   * As it is after what was decided, as far as decisions depend on it: views and counters are as before, see `afterWrite`.
+   * Null while there is none.
+   */
+  head: Conversation | null;
+  opening: Opening | null;
+  readonly messages: Message[];
+  /** Messages of the log that are changed, by number. */
+  readonly changed: Map<number, Message>;
+  state: ConversationState | null;
+  readonly members: Map<EmailAddress, Change>;
+  readonly roles: Map<EmailAddress, Role>;
+  /** The messages that the batch is about, as they are stored: those with its client ids, and those it names by number. */
+  readonly byClientId: Map<string, Message>;
+  readonly bySeq: ReadonlyMap<number, Message>;
+}
+
+/** What came of an intent, once it is durable. */
+export interface Decided {
+  /** The messages it was about, as they are after it. */
+  readonly messages: readonly Message[];
+  /** The conversation after the write. */
+  readonly conversation: Conversation;
+  /** True when it changed nothing: all of it had been done before. */
+  readonly deduplicated: boolean;
+}
+
+export function startPlan(
+  head: Conversation | null,
+  byClientId: Map<string, Message>,
+  bySeq: ReadonlyMap<number, Message>,
+): Plan {
+  const empty = { opening: null, messages: [], changed: new Map(), state: null, members: new Map(), roles: new Map() };
+  return { head, ...empty, byClientId, bySeq };
+}
+
+/** The plan, begun on `before`, as the store is given it; null where it changes nothing. */
+export function writeOf(plan: Plan, conversation: ConversationId, before: Conversation | null): Write | null {
+  const { opening, messages, state, members, roles } = plan;
+  const changed = [...plan.changed.values()];
+  if (messages.length === 0 && changed.length === 0) return null;
+  const { counted, sent } = countsOf({ messages, changed });
+  /** All that count by others, but for those that were sent after the joining. */
+  const seenBy = (email: EmailAddress, readSeq: number) => {
+    const own = (before?.members.get(email)?.sent ?? 0) + (sent.get(email) ?? 0);
+    const later = messages.filter((one) => one.seq > readSeq && one.sender !== email && countsAsUnread(one));
+    return (before?.counted ?? 0) + counted - own - later.length;
+  };
+  return {
+    ...{ conversation, afterRev: before?.lastRev ?? 0, opening, messages, changed, state, roles },
+    members: [...members.values()].map(({ email, joined, leftAt }) => ({
+      ...{ email, leftAt },
+      joined: joined && { ...joined, seen: seenBy(email, joined.readSeq) },
+    })),
+  };
+}
+
+/** A message of the log as the plan has it so far; undefined where there is none. */
+export function messageIn({ messages, changed, bySeq }: Plan, seq: number): Message | undefined {
+  return messages[seq - (messages[0]?.seq ?? Number.POSITIVE_INFINITY)] ?? changed.get(seq) ?? bySeq.get(seq);
+}
+
+/** Puts a changed message in its place, be it stored or yet to be, and gives the conversation after it. */
+export function replaceIn(plan: Plan, head: Conversation, message: Message): Conversation {
+  const index = message.seq - (plan.messages[0]?.seq ?? Number.POSITIVE_INFINITY);
+  if (index >= 0) plan.messages[index] = message;
+  else plan.changed.set(message.seq, message);
+  if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
+  plan.head = { ...head, lastRev: message.rev };
+  return plan.head;
+}
+
+/** Adds new messages, and gives the conversation after them. */
+export function append(plan: Plan, head: Conversation, messages: readonly Message[]): Conversation {
+  const newest = messages.at(-1);
+  if (!newest) return head;
+  plan.messages.push(...messages);
+  for (const message of messages) {
+    if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
+  }
+  const { seq: lastSeq, rev: lastRev, sentAt: lastActivityAt } = newest;
+  plan.head = { ...head, lastSeq, lastRev, lastActivityAt };
+  return plan.head;
+}
+
+/** Remembers the role that the viewer's credential names. */
+export function learnRole(plan: Plan, head: Conversation, { email, role }: Viewer): Conversation {
+  const member = head.members.get(email);
+  if (!member || !role || member.role === role) return head;
+  plan.roles.set(email, role);
+  plan.head = { ...head, members: new Map(head.members).set(email, { ...member, role }) };
+  return plan.head;
+}
+
+/** When what is decided now happens. The clock may step back; what people read as the order of events must not. */
+export function momentIn(head: Conversation, now: Instant): Instant {
+  return notBefore(head.lastActivityAt, now);
+}
+
+/** Now, but not before an earlier event; unless the clock was wrong when it gave the moment of that. */
+export function notBefore(earlier: Instant, now: Instant): Instant {
+  return earlier > horizonOf(now) ? now : Math.max(now, earlier);
+}
+
+/** A new message that goes on from the conversation as it is; `ahead` others go before it. */
+export function newMessage(
+  { id, lastSeq, lastRev }: Conversation,
+  ahead: number,
+  values: Pick<Message, 'kind' | 'sender' | 'text' | 'sentAt'> & Partial<Message>,
+): Message {
+  const rev = lastRev + 1 + ahead;
+  return {
+    conversationId: id,
+    seq: lastSeq + 1 + ahead,
+    rev,
+    addedRev: rev,
+    clientId: null,
+    replyToSeq: null,
+    editedAt: null,
+    redactedAt: null,
+    redactionReason: null,
+    firstTextHash: null,
+    revisions: [],
+    ...values,
+  };
+}
+
+/** What a message is known by to its sender, within a conversation. */
+export function clientKey(sender: EmailAddress, clientId: string): string {
+  return `${sender}\n${clientId}`;
+}

@@ -1,0 +1,137 @@
+import type { ConversationKey, EmailAddress } from '../../model.ts';
+import type { Opening } from '../../store/store.ts';
+import { badInput } from './errors.ts';
+
+/** The number of code points, cheap where it can be. */
+export function codePoints(text: string): number {
+  let length = text.length;
+  for (let i = 0; i < text.length - 1; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 0xd800 && unit < 0xdc00) length--;
+  }
+  return length;
+}
+
+/**
+ * Text that every store keeps byte for byte: well-formed Unicode without U+0000, `min` to `max` code points.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+export function checkText(name: string, text: string, min: number, max: number): string {
+  if (!text.isWellFormed()) throw badInput(`${name} is not well-formed Unicode: it holds a lone surrogate.`);
+  if (text.includes('\0')) throw badInput(`${name} holds the character U+0000.`);
+  const length = codePoints(text);
+  if (length < min || length > max)
+    throw badInput(`${name} is to be ${min} to ${max} code points long; it is ${length}.`);
+  return text;
+}
+
+/** As `checkText`; null and undefined are both absent. */
+export function checkOptional(name: string, text: string | null | undefined, min: number, max: number): string | null {
+  return text == null ? null : checkText(name, text, min, max);
+}
+
+/** Characters that are shown as nothing wherever they stand: all that Unicode lists as ignorable, and a few more. */
+const IGNORABLE = String.raw`\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u{16fe4}\u{1d159}`;
+/** Also a text of these alone shows nothing. U+2800 is the space of Braille. */
+const SHOWS_NOTHING = new RegExp(`^[\\p{White_Space}\\u2800${IGNORABLE}]+$`, 'u');
+
+export function checkMessageText(text: string): string {
+  checkText('text', text, 1, 10_000);
+  if (SHOWS_NOTHING.test(text)) throw badInput('text shows nothing: it is only white space and invisible characters.');
+  return text;
+}
+
+const ARABIC = String.raw`[\p{Script=Arabic}\p{Script=Syriac}]`;
+const UNSPACED = String.raw`[\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Thai}]`;
+/** How emoji name a flag after U+1F3F4: England, Scotland and Wales have one. */
+const asTags = (code: string) => code.replace(/./g, (letter) => `\\u{e00${letter.charCodeAt(0).toString(16)}}`);
+/** The Indic signs that make conjuncts, where a joiner chooses between two spellings. */
+const VIRAMA = String.raw`[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]`;
+/**
+ * Invisible characters in places where they change what is shown: joiners and break points in words, joiners, variants
+ * and flags of emoji.
+ */
+const MEANT = [
+  String.raw`(?<=${VIRAMA})[\u200c\u200d]`,
+  // Bengali ya-phalaa, and a reph with it.
+  String.raw`(?<=\u09b0)\u200d(?=\u09cd\u09af)`,
+  String.raw`(?<=${ARABIC})[\u200c\u200d](?=${ARABIC})`,
+  String.raw`(?<=${UNSPACED})\u200b(?=${UNSPACED})`,
+  String.raw`(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})`,
+  String.raw`(?<=\p{Extended_Pictographic})[\ufe0e\ufe0f]`,
+  String.raw`(?<=[0-9#*])\ufe0f(?=\u20e3)`,
+  String.raw`(?<=\u{1f3f4})(?:${['gbeng', 'gbsct', 'gbwls'].map(asTags).join('|')})\u{e007f}`,
+  String.raw`(?<=\p{Script=Han})[\ufe00-\ufe02\u{e0100}-\u{e01ef}]`,
+  String.raw`(?<=\p{Script=Mongolian})[\u180b-\u180f]`,
+].join('|');
+/** Invisible characters; those in a place where they change what is shown are its group. */
+const INVISIBLE = new RegExp(`(${MEANT})|[\\p{Bidi_Control}${IGNORABLE}]`, 'gu');
+const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
+/**
+ * A name, which is shown in one line beside other text: it can neither change the direction of that text nor differ
+ * from another name by nothing that is visible. Its length is checked already.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+export function checkName(name: string, value: string): string {
+  if (UNPRINTABLE.test(value)) throw badInput(`${name} holds a control character or a line break.`);
+  if (SHOWS_NOTHING.test(value))
+    throw badInput(`${name} shows nothing: it is only white space and invisible characters.`);
+  if ([...value.matchAll(INVISIBLE)].some(([, meant]) => meant === undefined))
+    throw badInput(`${name} holds a character that is invisible or changes the direction of text.`);
+  return value;
+}
+
+/** The text with its invisible characters as JSON can write them, but for those that change what is shown. */
+export function escapeInvisible(text: string): string {
+  return text.replace(INVISIBLE, (character: string, meant: string | undefined) => meant ?? escaped(character));
+}
+
+function escaped(character: string): string {
+  const units = character.split('').map((unit) => unit.charCodeAt(0).toString(16).padStart(4, '0'));
+  return units.map((unit) => `\\u${unit}`).join('');
+}
+
+/** White space that is not one space between two other characters, or looks like one or like nothing. */
+const STRAY_SPACE = /^ | $| {2}|[^\S ]|[\u200b\u2800]/u;
+
+/**
+ * A name that things are told apart by: one that differs from another in its encoding or its white space alone is refused.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+function checkIdentifier(name: string, value: string): string {
+  checkName(name, value);
+  if (value !== value.normalize('NFC') || STRAY_SPACE.test(value))
+    throw badInput(`${name} is not in Unicode normalization form C, or holds white space that is not a single space.`);
+  return value;
+}
+
+/**
+ * Checks what a new conversation is named by. A conversation that exists is reached by its key, whatever the key holds.
+ * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
+ */
+export function checkOpening({ configId, subject, party }: Omit<Opening, 'members'>): void {
+  checkIdentifier('configId', configId);
+  if (subject !== null) checkName('subject', subject);
+  if (party !== null) checkName('party', party);
+}
+
+/** The key in its one spelling: members without repeats, sorted. */
+export function checkKey(configId: string, members: readonly EmailAddress[]): ConversationKey {
+  checkText('configId', configId, 1, 128);
+  const distinct = [...new Set(members)].sort();
+  if (distinct.length < 2 || distinct.length > 1024) {
+    throw badInput(`members are to be 2 to 1024 different addresses; they are ${distinct.length}.`);
+  }
+  return { configId, members: distinct };
+}
+
+/** Labels to be added, without repeats. */
+export function checkLabels(labels: readonly string[] | null | undefined): string[] {
+  return checkLabelLengths(labels).map((label) => checkIdentifier('A label', label));
+}
+
+/** Labels to be taken away, without repeats: of those that are stored some may be older than the rules for new ones. */
+export function checkLabelLengths(labels: readonly string[] | null | undefined): string[] {
+  return [...new Set(labels ?? [])].map((label) => checkText('A label', label, 1, 40));
+}

@@ -1,0 +1,161 @@
+import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
+import type { Context } from '../graphql/context.ts';
+import type { Slots } from '../transport/admission/quota.ts';
+import { LARGE_BYTES } from './response-writer.ts';
+import type { Json, Masked, Shared, Sharing } from './shared-execution.ts';
+
+/** A subscription under way. */
+export interface Live {
+  /** Hands over the JSON of each result, in UTF-8 and not to be changed; resolves when there will be no other. */
+  deliver(to: (json: Json) => void): Promise<void>;
+  /** Ends it, even while the next event is waited for. */
+  return(): Promise<void>;
+}
+
+/** Where events come from; those at hand can be taken without waiting. */
+interface Source extends AsyncIterator<object> {
+  /** The next event, if it is there already. */
+  take?(): object | undefined;
+  /** Calls back when there may be something to take; false where `next` is to be asked instead. */
+  onNews?(listener: () => void): boolean;
+}
+
+export interface LiveOptions {
+  readonly args: ExecutionArgs;
+  readonly sharing: Sharing;
+  readonly masked: Masked;
+  readonly slots: Slots;
+  /** As in `FairScheduler`. */
+  readonly slice: (user: string) => Promise<void> | null;
+}
+
+/** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or one with why there is none. */
+export async function openLive(options: LiveOptions): Promise<Live | ExecutionResult> {
+  const { args, sharing, masked } = options;
+  const stream = await createSourceEventStream(args);
+  if (!(Symbol.asyncIterator in stream)) return masked(stream);
+  return new Stream((stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source, sharing.join(args), options);
+}
+
+/** A class, because there are many: one for each subscriber. */
+class Stream implements Live {
+  readonly #source: Source;
+  readonly #shared: Shared;
+  readonly #options: LiveOptions;
+  readonly #context: Context;
+  #to: (json: Json) => void = ignore;
+  #ended = false;
+  #left = false;
+  /** Called when the stream is ended while it waits for a slot. */
+  #returned: () => void = ignore;
+
+  constructor(source: Source, shared: Shared, options: LiveOptions) {
+    this.#source = source;
+    this.#shared = shared;
+    this.#options = options;
+    this.#context = options.args.contextValue as Context;
+  }
+
+  async deliver(to: (json: Json) => void): Promise<void> {
+    this.#to = to;
+    try {
+      while (!this.#ended) if (!(await this.#deliverAtHand())) await this.#deliverNext();
+    } catch (error) {
+      this.#give([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
+    }
+    await this.return();
+  }
+
+  #give(json: Json): void {
+    if (!this.#ended) this.#to(json);
+  }
+
+  /**
+   * Delivers what is at hand, now and whenever there is news, for as long as nothing has to be waited for: this is the
+   * path of every live message. Resolves with false where the next event is to be asked for.
+   */
+  #deliverAtHand(): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const takeAll = (): void => {
+        try {
+          for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
+            const json = this.#shared.json(event);
+            if (json instanceof Promise || isLarge(json)) return resolve(this.#deliverLate(event).then(() => true));
+            this.#give(json);
+          }
+          if (!this.#source.onNews?.(takeAll)) resolve(false);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      takeAll();
+    });
+  }
+
+  async #deliverNext(): Promise<void> {
+    // Asking may read a page of a replay.
+    await this.#turn();
+    const { done, value: event } = await this.#source.next();
+    if (done) this.#ended = true;
+    if (this.#ended) return;
+    await this.#turn();
+    await this.#deliverLate(event);
+  }
+
+  async #turn(): Promise<void> {
+    const turn = this.#options.slice(this.#user);
+    if (turn) await turn;
+  }
+
+  /**
+   * Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been
+   * read.
+   */
+  async #deliverLate(event: object): Promise<void> {
+    if (await this.#gaveSmall(event)) return;
+    const slot = this.#options.slots.take(this.#user);
+    try {
+      await Promise.race([slot.had, this.#waitForReturn()]);
+      if (this.#ended) return;
+      this.#give(await this.#shared.json(event));
+      await this.#context.drained();
+    } finally {
+      slot.give();
+    }
+  }
+
+  /** False, and nothing given or kept, where the event is large. */
+  async #gaveSmall(event: object): Promise<boolean> {
+    const json = await this.#shared.json(event);
+    const small = !isLarge(json);
+    if (small) this.#give(json);
+    return small;
+  }
+
+  #waitForReturn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#returned = resolve;
+    });
+  }
+
+  async return(): Promise<void> {
+    if (!this.#left) this.#shared.leave();
+    this.#left = true;
+    this.#ended = true;
+    this.#returned();
+    // Reaches the source even while a `next` is pending.
+    await this.#source.return?.();
+  }
+
+  get #user(): string {
+    return this.#context.viewer?.email ?? '';
+  }
+}
+
+function ignore(): void {}
+
+function isLarge(json: Json): boolean {
+  let bytes = 0;
+  for (const { length } of json) bytes += length;
+  return bytes > LARGE_BYTES;
+}

@@ -1,0 +1,62 @@
+import type { GraphQLError } from 'graphql';
+import { tooLarge } from './compiler/run.ts';
+
+/** A larger answer or event is made and sent in one of its user's slots. */
+export const LARGE_BYTES = 262_144;
+/** Characters that are encoded before others have a turn. */
+const PIECE_CHARACTERS = 65_536;
+
+/** The result of a query or a mutation, or why there is none. */
+export interface Answer {
+  /** All of it, in UTF-8 and not to be changed. */
+  readonly json: Buffer<ArrayBuffer>;
+  /** The errors in it. */
+  readonly errors: readonly GraphQLError[];
+  /** Whether there is data, null included. */
+  readonly ran: boolean;
+}
+
+/** The JSON of a result. @param errors those of the result, as they are shown */
+export function jsonOf(data: string, errors: readonly GraphQLError[]): string {
+  return errors.length === 0 ? `{"data":${data}}` : `{"errors":${JSON.stringify(errors)},"data":${data}}`;
+}
+
+/**
+ * Encodes JSON in UTF-8, a long one in slices.
+ * @param slice as in `FairScheduler`, for the user who asked
+ * @throws ChatError BAD_USER_INPUT where it is larger than `max` bytes
+ */
+export function encode(
+  json: string,
+  max: number,
+  slice: () => Promise<void> | null,
+): Buffer<ArrayBuffer> | Promise<Buffer<ArrayBuffer>> {
+  if (json.length > PIECE_CHARACTERS) return encodeInSlices(json, max, slice);
+  const bytes = Buffer.from(json);
+  if (bytes.length > max) throw tooLarge(max);
+  return bytes;
+}
+
+async function encodeInSlices(
+  json: string,
+  max: number,
+  slice: () => Promise<void> | null,
+): Promise<Buffer<ArrayBuffer>> {
+  const length = Buffer.byteLength(json);
+  if (length > max) throw tooLarge(max);
+  const bytes = Buffer.allocUnsafe(length);
+  let written = 0;
+  for (let start = 0, end = 0; start < json.length; start = end) {
+    end = start + PIECE_CHARACTERS;
+    // Not between the two halves of a character.
+    if (isHighSurrogate(json.charCodeAt(end - 1))) end++;
+    written += bytes.write(json.slice(start, end), written);
+    const turn = slice();
+    if (turn) await turn;
+  }
+  return bytes;
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit < 0xdc00;
+}

@@ -1,0 +1,171 @@
+import {
+  type DocumentNode,
+  type FieldNode,
+  type FragmentDefinitionNode,
+  type GraphQLArgument,
+  type GraphQLField,
+  type GraphQLNamedType,
+  type GraphQLSchema,
+  getNamedType,
+  getNullableType,
+  getOperationAST,
+  isCompositeType,
+  isInputObjectType,
+  isInterfaceType,
+  isListType,
+  isObjectType,
+  Kind,
+  type OperationDefinitionNode,
+  OperationTypeNode,
+  type SelectionSetNode,
+  type ValueNode,
+  valueFromASTUntyped,
+} from 'graphql';
+import { badInput } from '../../chat/rules/errors.ts';
+import type { Limits } from '../../config.ts';
+
+/** What a page is taken to hold where its size cannot be told: the most that is served. */
+const LARGEST_PAGE = 100;
+/** What a page holds that is not told its size, and whose schema says nothing. */
+const USUAL_PAGE = 50;
+/** What a list that is no page is taken to hold. */
+const USUAL_LIST = 10;
+
+/** What a subscription may cost is this part of what others may: it is executed for each event. */
+const SUBSCRIPTION_SHARE = 20;
+/**
+ * Values that may be asked for without a slot and a slice of the event loop: a page of messages, and what belongs to
+ * it.
+ */
+export const FREE_COST = 1250;
+/** Values that may be asked for without a slice of the event loop: those of one conversation, without its messages. */
+export const QUICK_COST = 100;
+
+type Variables = Readonly<Record<string, unknown>> | null | undefined;
+
+/**
+ * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) and batches count as
+ * what they are asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a
+ * missing variable tells counts as 100.
+ * @param leafOf what a field without a selection counts
+ */
+function costOf(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operationName: string | null | undefined,
+  variables?: Variables,
+  leafOf: (field: GraphQLField<unknown, unknown>) => number = () => 1,
+): number {
+  const operation = getOperationAST(document, operationName);
+  const root = operation && schema.getRootType(operation.operation);
+  if (!operation || !root) return 0;
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
+  }
+  /** By fragment and the page it is spread in: each is counted once, so that the count costs what the text is long. */
+  const counted = new Map<string, number>();
+
+  /** @param page what the lists of a page hold; 0 where the selection is in no page */
+  function count({ selections }: SelectionSetNode, type: GraphQLNamedType | undefined, page: number): number {
+    let sum = 0;
+    for (const selection of selections) {
+      if (selection.kind === Kind.FIELD) sum += countField(selection, type, page);
+      else if (selection.kind === Kind.FRAGMENT_SPREAD) sum += countFragment(selection.name.value, page);
+      else sum += count(selection.selectionSet, named(selection.typeCondition?.name.value) ?? type, page);
+    }
+    return sum;
+  }
+
+  function countField(node: FieldNode, type: GraphQLNamedType | undefined, page: number): number {
+    const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[node.name.value] : undefined;
+    const inner = field && getNamedType(field.type);
+    const below = node.selectionSet && isCompositeType(inner) ? node.selectionSet : null;
+    const each = below ? 1 + count(below, inner, pageSize(field, node, variables)) : field ? leafOf(field) : 1;
+    return isListType(getNullableType(field?.type)) ? each * (page || USUAL_LIST) : each;
+  }
+
+  function countFragment(name: string, page: number): number {
+    const key = `${page} ${name}`;
+    const fragment = fragments.get(name);
+    if (!counted.has(key) && fragment) {
+      counted.set(key, 0);
+      counted.set(key, count(fragment.selectionSet, named(fragment.typeCondition.name.value), page));
+    }
+    return counted.get(key) ?? 0;
+  }
+
+  function named(name: string | undefined): GraphQLNamedType | undefined {
+    return name === undefined ? undefined : schema.getType(name);
+  }
+
+  return count(operation.selectionSet, root, 0);
+}
+
+/**
+ * Bytes that a value of a field without a selection takes, for `costOf`: a text at its longest, others as they are at
+ * most but for rare ones.
+ */
+function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
+  if (name === 'text') return 60_000;
+  return isListType(getNullableType(type)) ? 4000 : 100;
+}
+
+/** How many values the lists of a page, or of the answer to a batch, hold; 0 for what is neither. */
+function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
+  if (field?.args.some(takesBatch)) return batchSize(node, variables);
+  const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
+  if (sizes.length === 0) return 0;
+  const given = (node.arguments ?? []).filter(({ name }) => sizes.some((size) => size.name === name.value));
+  const usual = Number(sizes.find(({ defaultValue }) => defaultValue !== undefined)?.defaultValue ?? USUAL_PAGE);
+  return given.length === 0 ? usual : Math.max(...given.map(({ value }) => sizeOf(value, variables)));
+}
+
+/** Whether an argument holds the messages of a batch. */
+function takesBatch({ type }: GraphQLArgument): boolean {
+  const input = getNamedType(type);
+  return isInputObjectType(input) && 'messages' in input.getFields();
+}
+
+function batchSize({ arguments: [input] = [] }: FieldNode, variables: Variables): number {
+  const value = input && valueFromASTUntyped(input.value, variables);
+  const messages = typeof value === 'object' && value !== null && 'messages' in value ? value.messages : null;
+  return Array.isArray(messages) ? Math.min(messages.length, LARGEST_PAGE) : LARGEST_PAGE;
+}
+
+function sizeOf(value: ValueNode, variables: Variables): number {
+  const size = valueFromASTUntyped(value, variables);
+  // What is out of range is refused later, and is not to make up for anything else here.
+  return typeof size === 'number' && size >= 0 ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
+}
+
+/**
+ * Checks what operations ask for; what does not depend on variables is found out once.
+ * The check gives the cost in values, and whether the answer may be larger than it is allowed to be.
+ * @throws ChatError BAD_USER_INPUT where the operation asks for more values than are allowed
+ */
+export function createCostCheck(schema: GraphQLSchema, limits: Pick<Limits, 'cost' | 'responseBytes'>) {
+  interface Cost {
+    readonly values: number;
+    readonly bytes: number;
+  }
+  const highest = new WeakMap<DocumentNode, Map<string | undefined, Cost>>();
+
+  return function check(document: DocumentNode, operation: OperationDefinitionNode, variables: Variables) {
+    const name = operation.name?.value;
+    const known = highest.get(document) ?? new Map<string | undefined, Cost>();
+    highest.set(document, known);
+    const most =
+      operation.operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
+    const cost = known.get(name) ?? {
+      values: costOf(schema, document, name),
+      bytes: costOf(schema, document, name, undefined, bytesOf),
+    };
+    known.set(name, cost);
+    const values = cost.values > Math.min(FREE_COST, most) ? costOf(schema, document, name, variables) : cost.values;
+    if (values > most) throw badInput(`The operation asks for more than ${most} values.`);
+    const mayBeTooLarge =
+      cost.bytes > limits.responseBytes && costOf(schema, document, name, variables, bytesOf) > limits.responseBytes;
+    return { values, mayBeTooLarge };
+  };
+}

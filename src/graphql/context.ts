@@ -1,0 +1,26 @@
+import type { Chat } from '../chat/chat.ts';
+import type { Room } from '../chat/live/feed.ts';
+import { unauthenticated } from '../chat/rules/errors.ts';
+import type { Conversation, Viewer } from '../model.ts';
+import type { Decision } from '../observability/observe.ts';
+
+/** Told of each decision about a caller. */
+export type Audit = (decision: Decision) => void;
+
+/** What an operation runs with, whatever transport brought it; the room is that of the client's socket. */
+export interface Context extends Room {
+  readonly chat: Chat;
+  /** Null for requests without a credential. */
+  readonly viewer: Viewer | null;
+  readonly audit: Audit;
+  /** True where a mutation only reads what its answer would show, so that one too large is refused before the write. */
+  readonly rehearsal?: true;
+  /** Told which conversation a root field is about that is marked `@oneConversation`. */
+  readonly found?: (conversation: Conversation) => void;
+}
+
+/** The viewer. @throws ChatError UNAUTHENTICATED when there is none */
+export function signedIn({ viewer }: Context): Viewer {
+  if (!viewer) throw unauthenticated();
+  return viewer;
+}

@@ -1,0 +1,100 @@
+import { setTimeout } from 'node:timers/promises';
+import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
+import { ACCESS } from '../chat/rules/access.ts';
+import { ChatError, type ErrorCode } from '../chat/rules/errors.ts';
+import { checkKey } from '../chat/rules/validation.ts';
+import { type ConversationKey, conversationId, parseId } from '../model.ts';
+import { StoreUnavailable } from '../store/store.ts';
+import { type Context, signedIn } from './context.ts';
+
+/** A refusal is told when a multiple of this has passed, in milliseconds: how long it took to be found out is not. */
+const REFUSAL_MS = 10;
+
+/** What root fields name a conversation with. */
+interface Naming {
+  readonly id?: string;
+  readonly conversationId?: string;
+  readonly in?: string | null;
+  readonly key?: ConversationKey;
+  readonly by?: Naming;
+  readonly to?: Naming;
+  readonly input?: Naming & { readonly messages?: readonly object[] };
+}
+
+type Resolve = GraphQLFieldResolver<unknown, Context>;
+
+/**
+ * Puts every root field behind the access table: without an identity nothing runs, and each decision is told to the
+ * audit. What the table says of a conversation is asked where the conversation is read.
+ * @throws Error for a root field that has no row
+ */
+export function guard(schema: GraphQLSchema): void {
+  for (const root of [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()]) {
+    for (const field of Object.values(root?.getFields() ?? {})) {
+      if (!Object.hasOwn(ACCESS, field.name)) throw new Error(`${field.name} has no row in the access table`);
+      if (field.subscribe) field.subscribe = guarded(field.name, field.subscribe);
+      else if (field.resolve) field.resolve = guarded(field.name, field.resolve);
+    }
+  }
+}
+
+function guarded(operation: string, resolve: Resolve): Resolve {
+  return async (source, args: Naming, context, info) => {
+    const started = performance.now();
+    const tell = (outcome: 'allowed' | ErrorCode) => context.audit({ what: operation, on: nameIn(args), outcome });
+    const refuse = async (code: ErrorCode) => {
+      await nextMultiple(REFUSAL_MS, started);
+      tell(code);
+    };
+    try {
+      signedIn(context);
+      if (context.rehearsal) return await payloadNow(args, context);
+      const result: unknown = await resolve(source, args, context, info);
+      if (result === null) await refuse('NOT_FOUND');
+      else tell('allowed');
+      return result;
+    } catch (error) {
+      await refuse(codeOf(error));
+      throw error;
+    }
+  };
+}
+
+/** What the payload of a mutation would show of its conversation now; null where it has none yet. */
+async function payloadNow(args: Naming, context: Context): Promise<object | null> {
+  const id = nameIn(args);
+  const conversation = id === undefined ? null : await context.chat.conversation(signedIn(context), { id });
+  if (!conversation) return null;
+  const [message] = await context.chat.messages(conversation, conversation.lastSeq, conversation.lastSeq);
+  const messages = args.input?.messages?.map((draft) => ({ ...message, ...draft }));
+  return { conversation, message, messages, deduplicated: false };
+}
+
+/** Resolves at the next multiple of a time that is counted from `since`: counted from now, it would tell what has passed. */
+async function nextMultiple(milliseconds: number, since: number): Promise<void> {
+  const passed = performance.now() - since;
+  const end = since + (Math.floor(passed / milliseconds) + 1) * milliseconds;
+  // Timers may be early.
+  for (let left = end - performance.now(); left > 0; left = end - performance.now()) await setTimeout(left);
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof ChatError) return error.code;
+  return error instanceof StoreUnavailable ? 'UNAVAILABLE' : 'INTERNAL_SERVER_ERROR';
+}
+
+/** The id of the conversation that is named, whether or not it exists; undefined where the name is none. */
+function nameIn({ id, conversationId, in: where, key, by, to, input }: Naming): string | undefined {
+  const inner = by ?? to ?? input;
+  if (inner) return nameIn(inner);
+  if (key) return idOf(key);
+  return parseId(id ?? conversationId ?? where ?? '')?.conversationId;
+}
+
+function idOf({ configId, members }: ConversationKey): string | undefined {
+  try {
+    return conversationId(checkKey(configId, members));
+  } catch {
+    return undefined;
+  }
+}

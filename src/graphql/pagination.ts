@@ -1,0 +1,158 @@
+import type { Chat } from '../chat/chat.ts';
+import type { AnyMessageView, ConversationView } from '../chat/message-view.ts';
+import { badInput } from '../chat/rules/errors.ts';
+import { type ListedConversation, messageId, parseId, type Viewer } from '../model.ts';
+import type { ChatListFilter, ChatListPosition, ChatListPage as Page, SearchPosition } from '../store/store.ts';
+import { type Context, signedIn } from './context.ts';
+import type {
+  ConversationMessagesArgs,
+  PageInfo,
+  QueryChatListArgs,
+  QuerySearchMessagesArgs,
+} from './generated/resolvers.ts';
+
+/** A page of messages, of a log or of what was found. */
+export interface MessagePage {
+  readonly messages: readonly AnyMessageView[];
+  readonly hasNextPage: boolean;
+  readonly hasPreviousPage: boolean;
+  /** The position of one of the messages in the list that this is a page of. */
+  readonly cursorOf: (message: AnyMessageView) => string;
+}
+
+/** A page of the chat list and what it was asked with, for the fields that look at the whole list. */
+export interface ChatListPage extends Page {
+  readonly filter: ChatListFilter;
+}
+
+/** Finds the page that `Conversation.messages` is asked for. Numbers are dense, so a page is a range of them. */
+export async function messagePage(
+  context: Context,
+  conversation: ConversationView,
+  args: ConversationMessagesArgs,
+): Promise<MessagePage> {
+  const { lastSeq } = conversation;
+  const [from, to] = await range(context, conversation, args);
+  const messages = await context.chat.messages(conversation, from, to);
+  return { messages, hasNextPage: to < lastSeq, hasPreviousPage: from > 1, cursorOf: messageId };
+}
+
+async function range(
+  context: Context,
+  conversation: ConversationView,
+  args: ConversationMessagesArgs,
+): Promise<[number, number]> {
+  const { first, after, last, before, around } = args;
+  const { lastSeq } = conversation;
+  if (around != null) {
+    refuse({ after, last, before }, 'around');
+    const size = pageSize('first', first ?? 50);
+    const from = (await middle(context, conversation, around)) - Math.floor(size / 2);
+    return [Math.max(1, from), Math.min(lastSeq, from + size - 1)];
+  }
+  if (first != null) {
+    refuse({ last, before }, 'first');
+    const from = after == null ? 1 : seqOf('after', after, conversation) + 1;
+    return [from, Math.min(lastSeq, from + pageSize('first', first) - 1)];
+  }
+  refuse({ after }, 'last');
+  if (before != null && last == null) throw badInput('before goes with last.');
+  const to = before == null ? lastSeq : seqOf('before', before, conversation) - 1;
+  return [Math.max(1, to - pageSize('last', last ?? 50) + 1), to];
+}
+
+async function middle(
+  context: Context,
+  conversation: ConversationView,
+  { seq, time, firstUnread }: NonNullable<ConversationMessagesArgs['around']>,
+): Promise<number> {
+  if (seq != null) return Math.min(Math.max(seq, 1), conversation.lastSeq);
+  if (firstUnread === false) throw badInput('firstUnread is to be true.');
+  const { chat } = context;
+  const found = await (time != null
+    ? chat.firstSince(conversation, time)
+    : chat.firstUnread(conversation, signedIn(context)));
+  return Math.min(found ?? conversation.lastSeq, conversation.lastSeq);
+}
+
+function refuse(args: Record<string, unknown>, beside: string): void {
+  for (const [name, value] of Object.entries(args)) {
+    if (value != null) throw badInput(`${name} does not go with ${beside}.`);
+  }
+}
+
+function pageSize(name: string, size: number): number {
+  if (size < 1 || size > 100) throw badInput(`${name} is to be 1 to 100; it is ${size}.`);
+  return size;
+}
+
+function seqOf(name: string, cursor: string, conversation: ConversationView): number {
+  const position = parseId(cursor);
+  if (position?.conversationId !== conversation.id || position.seq === null || position.seq > conversation.lastSeq) {
+    throw badInput(`${name} is no cursor of this conversation.`);
+  }
+  return position.seq;
+}
+
+export function messagePageInfo({ messages, hasNextPage, hasPreviousPage, cursorOf }: MessagePage): PageInfo {
+  const [start, end] = [messages[0], messages.at(-1)];
+  return {
+    hasNextPage,
+    hasPreviousPage,
+    startCursor: start ? cursorOf(start) : null,
+    endCursor: end ? cursorOf(end) : null,
+  };
+}
+
+/** Finds the page that `Query.searchMessages` is asked for. */
+export async function searchPage(chat: Chat, viewer: Viewer, args: QuerySearchMessagesArgs): Promise<MessagePage> {
+  const first = pageSize('first', args.first ?? 20);
+  const after = args.after == null ? null : searchPositionOf(args.after);
+  const { hits, ...page } = await chat.searchMessages(viewer, args.query, args.in ?? null, { first, after });
+  const positions = new Map<AnyMessageView, SearchPosition>(hits.map(({ message, position }) => [message, position]));
+  const cursorOf = (message: AnyMessageView): string => {
+    const { score = 0, sentAt = 0 } = positions.get(message) ?? {};
+    return Buffer.from(`${score}:${sentAt}:${messageId(message)}`).toString('base64url');
+  };
+  return { messages: hits.map(({ message }) => message), ...page, cursorOf };
+}
+
+/** Where a cursor of a search points: a place in its order, which need not be taken. */
+function searchPositionOf(cursor: string): SearchPosition {
+  const match = /^(\d{1,9}):(\d{1,16}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
+  const message = match && parseId(match[3] ?? '');
+  if (!message || message.seq === null) throw badInput('after is no cursor of a search.');
+  const { conversationId, seq } = message;
+  return { score: Number(match[1]), sentAt: Number(match[2]), conversationId, seq };
+}
+
+/** Finds the page that `Query.chatList` is asked for. */
+export async function chatListPage(chat: Chat, viewer: Viewer, args: QueryChatListArgs): Promise<ChatListPage> {
+  const first = pageSize('first', args.first ?? 20);
+  const after = args.after == null ? null : positionOf(args.after);
+  const { configId = null, status = null, label = null, unreadOnly, archived } = args.filter ?? {};
+  const filter = { configId, status, label, unreadOnly: unreadOnly === true, archived: archived === true };
+  return { ...(await chat.chatList(viewer, filter, { first, after })), filter };
+}
+
+export function chatListCursor({ id, lastActivityAt, reader: { pinned } }: ListedConversation): string {
+  return Buffer.from(`${Number(pinned)}:${lastActivityAt}:${id}`).toString('base64url');
+}
+
+export function chatListPageInfo({ conversations, hasNextPage, hasPreviousPage }: ChatListPage): PageInfo {
+  const [start, end] = [conversations[0], conversations.at(-1)];
+  return {
+    hasNextPage,
+    hasPreviousPage,
+    startCursor: start ? chatListCursor(start) : null,
+    endCursor: end ? chatListCursor(end) : null,
+  };
+}
+
+/** Where a cursor of the chat list points: a place in its order, which need not be taken; the viewer may have left what stood there. */
+function positionOf(cursor: string): ChatListPosition {
+  const match = /^([01]):(\d{1,15}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
+  const conversation = match && parseId(match[3] ?? '');
+  if (!conversation || conversation.seq !== null) throw badInput('after is no cursor of a chat list.');
+  return { pinned: match[1] === '1', lastActivityAt: Number(match[2]), id: conversation.conversationId };
+}

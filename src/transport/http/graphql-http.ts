@@ -1,0 +1,216 @@
+import { type EventEmitter, once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type ExecutionResult, GraphQLError, type GraphQLErrorExtensions, OperationTypeNode } from 'graphql';
+import { createYoga, type FetchAPI, type GraphQLParams, type Plugin, processRegularResult } from 'graphql-yoga';
+import Negotiator from 'negotiator';
+import type { Chat } from '../../chat/chat.ts';
+import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../../chat/rules/errors.ts';
+import type { Limits } from '../../config.ts';
+import { type Gate, relabel } from '../../execution/executor.ts';
+import type { Answer } from '../../execution/response-writer.ts';
+import type { Viewer } from '../../model.ts';
+import type { Asker, Audit } from '../../observability/observe.ts';
+import type { Identify } from '../admission/authenticate.ts';
+import { NOT_PERSISTED } from '../persisted-query.ts';
+import { graphiqlPage } from './graphiql.ts';
+
+export interface YogaOptions {
+  readonly gate: Gate;
+  readonly chat: Chat;
+  readonly identify: Identify;
+  readonly audit: Audit;
+  readonly limits: Pick<Limits, 'frameBytes'>;
+  /** Whether GraphiQL is served to browsers. */
+  readonly graphiql: boolean;
+}
+
+/** The media types of results, the default first; they are JSON, whole: no event streams and no parts. */
+const RESULT_TYPES = ['application/json', 'application/graphql-response+json'].map((type) => `${type}; charset=utf-8`);
+
+const MEMBERS = ['query', 'variables', 'operationName', 'extensions'];
+
+const HTML = 'text/html; charset=utf-8';
+
+/** What is handed over with each request. */
+interface Client {
+  /** The client's network address. */
+  readonly from: string;
+  /** Resolves when the client has read the answer, or is gone. */
+  readonly drained: () => Promise<void>;
+  /** Whether the client still waits for the answer. */
+  readonly wanted: () => boolean;
+  /** The media type of the answer; undefined where the client accepts none. */
+  readonly type: string | undefined;
+}
+
+/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
+export function createHttp({ gate, chat, identify, audit, limits, graphiql }: YogaOptions) {
+  async function authenticate(authorization: string | null, from: string): Promise<Viewer | null> {
+    try {
+      return (await identify(authorization))?.viewer ?? null;
+    } catch (error) {
+      if (error instanceof ChatError)
+        audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: error.code });
+      throw error;
+    }
+  }
+
+  const gated: Plugin<Record<never, never>, Client> = {
+    async onRequestParse({ request, serverContext: { type }, setRequestParser, endResponse, fetchAPI }) {
+      if (type === HTML) {
+        const { html, headers } = await graphiqlPage();
+        return endResponse(new fetchAPI.Response(html, { headers }));
+      }
+      if (!type) return endResponse(new fetchAPI.Response(null, { status: 406 }));
+      if (request.method === 'GET') return setRequestParser(readParameters);
+      if (request.method !== 'POST') return;
+      if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
+        throw refusal(415, 'The body is to be application/json.', { headers: { accept: 'application/json' } });
+      }
+      if (!/^(\s*(identity)?\s*(,|$))*$/i.test(request.headers.get('content-encoding') ?? '')) {
+        const headers = { 'accept-encoding': 'identity' };
+        throw refusal(415, 'The body is to be sent without a content coding.', { headers });
+      }
+      setRequestParser(readJson);
+    },
+    onResultProcess({ result, serverContext: { type }, setResultProcessor }) {
+      if (!type) return;
+      const answer = (({ data }: ExecutionResult<Pick<Answer, 'json'>>, fetchAPI: FetchAPI) =>
+        new fetchAPI.Response(data?.json, { headers: { 'content-type': type } })) as typeof processRegularResult;
+      // What ran has status 200, and its JSON was made, and bounded, by the gate.
+      setResultProcessor('data' in result ? answer : processRegularResult, type.replace(/;.*/, ''));
+    },
+    onResponse({ request, response: { headers } }) {
+      headers.append('vary', 'Accept, Origin');
+      if (request.method === 'OPTIONS') headers.set('allow', 'GET, HEAD, POST, OPTIONS');
+    },
+    onParams({ setParamsHandler, context: { from, drained, wanted } }) {
+      setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
+        const document = gate.prepare(query);
+        if (!('kind' in document)) return { errors: document.map(inRequest) };
+        const kind = gate.kind(document, operationName);
+        if (!kind) throw refusal(400, 'The document does not say which operation to run.');
+        if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
+        if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
+          throw refusal(405, 'Mutations are sent by POST.', { headers: { allow: 'POST' } });
+        const viewer = await authenticate(request.headers.get('authorization'), from);
+        const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
+        const result = await gate.run(
+          { query: document, variables, operationName, wanted },
+          { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
+        );
+        if ('deliver' in result) throw new Error('only subscriptions have events');
+        // Its JSON goes past yoga: see the result processor.
+        return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
+      });
+    },
+  };
+
+  const yoga = createYoga<Client>({
+    plugins: [gated],
+    schema: gate.schema,
+    maskedErrors: { maskError: (error) => asCode(gate, error) },
+    maxRequestBodySize: limits.frameBytes,
+    multipart: false,
+    batching: false,
+    landingPage: false,
+    logging: false,
+    // The gate has a cache of its own, for all transports.
+    parserAndValidationCache: false,
+    // The server let no other origin through to here. A preflight allows the headers that it asks for.
+    cors: (request) => {
+      const origin = request.headers.get('origin');
+      return origin
+        ? { origin, methods: ['GET', 'POST'], exposedHeaders: ['allow', 'www-authenticate'], maxAge: 600 }
+        : false;
+    },
+    graphiql: false,
+  });
+
+  return async (request: IncomingMessage, response: ServerResponse, search: string, from: string): Promise<void> => {
+    // Node leaves the body out of an answer to HEAD.
+    if (request.method === 'HEAD') request.method = 'GET';
+    request.url = `/graphql?${search}`;
+    const types = graphiql && request.method === 'GET' ? [...RESULT_TYPES, HTML] : RESULT_TYPES;
+    // An empty header counts as none.
+    const accept = request.headers.accept || '*/*';
+    const type = new Negotiator({ headers: { accept } }).mediaType(types);
+    const { socket } = request;
+    const wanted = () => !response.closed && !socket.destroyed;
+    const drained = async () => {
+      if (!wanted()) return;
+      const done = new AbortController();
+      const closed = (emitter: EventEmitter) => once(emitter, 'close', { signal: done.signal }).catch(() => {});
+      // A pipelined response that waits for an earlier one emits nothing when the connection ends.
+      await Promise.race([closed(response), closed(socket)]);
+      done.abort();
+    };
+    await yoga(request, response, { from, type, drained, wanted });
+  };
+}
+
+async function readJson(request: Request): Promise<GraphQLParams> {
+  let body: unknown;
+  try {
+    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await request.arrayBuffer()));
+  } catch (error) {
+    if (error instanceof GraphQLError) throw error;
+    throw refusal(400, 'The body is not JSON in UTF-8.');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw refusal(400, 'The body is to be one JSON object; batches are not taken.');
+  }
+  return params(body);
+}
+
+async function readParameters(request: Request): Promise<GraphQLParams> {
+  const members: Record<string, unknown> = Object.fromEntries(new URL(request.url).searchParams);
+  for (const name of ['variables', 'extensions']) {
+    const text = members[name];
+    try {
+      // An empty parameter is the same as none.
+      members[name] = typeof text === 'string' && text !== '' ? JSON.parse(text) : undefined;
+    } catch {
+      throw refusal(400, `${name} is to be JSON.`);
+    }
+  }
+  return params(members);
+}
+
+/** The members of a request that are known. Makes sure that there is an operation; yoga checks the others. */
+function params(members: GraphQLParams): GraphQLParams {
+  // An empty name is the same as none.
+  const known: GraphQLParams = Object.fromEntries(
+    Object.entries(members).filter(
+      ([name, value]) => MEMBERS.includes(name) && !(name === 'operationName' && value === ''),
+    ),
+  );
+  if (!known.query && known.extensions?.persistedQuery) throw refusal(400, NOT_PERSISTED, { spec: true });
+  if (typeof known.query !== 'string') throw refusal(400, 'query is to be the text of an operation.');
+  return known;
+}
+
+type ErrorHttp = NonNullable<GraphQLErrorExtensions['http']>;
+
+/** An error for the whole request, with its status and headers where yoga looks for them. */
+function refusal(status: number, message: string, http: ErrorHttp = {}): GraphQLError {
+  return new GraphQLError(message, { extensions: { http: { ...http, status } }, originalError: badInput(message) });
+}
+
+/** A request that did not run: 400 to clients of application/graphql-response+json, 200 to those of application/json. */
+function inRequest(error: GraphQLError): GraphQLError {
+  return withStatus(error, { status: ERROR_CODES[error.extensions.code as ErrorCode], spec: true });
+}
+
+function withStatus(error: GraphQLError, http: ErrorHttp): GraphQLError {
+  return relabel(error, error.message, { ...error.extensions, http });
+}
+
+/** Errors of yoga's own, and those thrown to it, in the contract's codes; their HTTP status is kept. */
+function asCode(gate: Gate, error: unknown): GraphQLError {
+  const http = error instanceof GraphQLError ? error.extensions.http : undefined;
+  const known = http?.status === 413 ? new ChatError('TOO_LARGE', 'The body is too large.') : error;
+  const masked = gate.mask(known);
+  const bearer = masked.extensions.code === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
+  return withStatus(masked, { status: ERROR_CODES[masked.extensions.code as ErrorCode], ...http, ...bearer });
+}

@@ -1,0 +1,98 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { extname } from 'node:path';
+
+const PROJECT = new URL('../../../', import.meta.url);
+const INBOX = new URL('dist/web/', PROJECT);
+
+/** The documents that are served as they stand. */
+const DOCUMENTS = ['README.md', 'docs/CLIENT.md', 'docs/OPERATIONS.md', 'docs/PROTOCOL.md', 'docs/SECURITY.md'];
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+
+/** The page runs its own files and talks to its own server, and to nothing else. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** A file to be served, in every form it is had in. */
+interface Page {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** By content coding, the best first. */
+  readonly compressed: readonly (readonly [coding: string, body: Buffer])[];
+}
+
+/**
+ * The inbox page at `/`, its files, and the documents, all read once. `authMode` tells the page how people say who they are.
+ * Answers whether there was such a page.
+ */
+export function createPages(authMode: string) {
+  const pages = new Map<string, Page>();
+  const html = readFileSync(new URL('index.html', INBOX), 'utf8').replace('%AUTH_MODE%', authMode);
+  pages.set('/', {
+    // Asked for again each time, so that a new version is seen; its files have other names in each version.
+    headers: {
+      'content-type': 'text/html; charset=utf-8',
+      'cache-control': 'no-cache',
+      'content-security-policy': POLICY,
+    },
+    body: Buffer.from(html),
+    compressed: [],
+  });
+  const files = readdirSync(new URL('assets/', INBOX));
+  const asset = (name: string) => readFileSync(new URL(`assets/${name}`, INBOX));
+  for (const name of files.filter((file) => extname(file) in TYPES)) {
+    const compressed = [['br', `${name}.br`] as const, ['gzip', `${name}.gz`] as const]
+      .filter(([, file]) => files.includes(file))
+      .map(([coding, file]) => [coding, asset(file)] as const);
+    const headers = {
+      'content-type': TYPES[extname(name)] ?? '',
+      'cache-control': 'public, max-age=31536000, immutable',
+      vary: 'accept-encoding',
+    };
+    pages.set(`/assets/${name}`, { headers, body: asset(name), compressed });
+  }
+  for (const file of DOCUMENTS) {
+    const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache' };
+    const body = readFileSync(new URL(file, PROJECT));
+    pages.set(`/docs/${file.replace('docs/', '')}`, { headers, body, compressed: [] });
+  }
+
+  return (request: IncomingMessage, response: ServerResponse, pathname: string): boolean => {
+    const page = pages.get(pathname);
+    if (!page) return false;
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.writeHead(405, { allow: 'GET, HEAD' }).end();
+      return true;
+    }
+    const accepted = request.headers['accept-encoding'] ?? '';
+    const [coding, body] = page.compressed.find(([name]) => accepts(String(accepted), name)) ?? ['', page.body];
+    response.writeHead(200, {
+      ...page.headers,
+      ...(coding !== '' && { 'content-encoding': coding }),
+      'content-length': body.length,
+    });
+    response.end(request.method === 'HEAD' ? undefined : body);
+    return true;
+  };
+}
+
+/** Whether a client takes this content coding (RFC 9110, section 12.5.3), as far as browsers and tools say so. */
+function accepts(header: string, coding: string): boolean {
+  return header.split(',').some((part) => {
+    const [name = '', weight = ''] = part.trim().toLowerCase().split(';');
+    return name === coding && !/^\s*q=0(\.0*)?$/.test(weight);
+  });
+}
