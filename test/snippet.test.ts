@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { snippet } from '../web/inbox/snippet.ts';
+import { snippet } from '../web/inbox/sidebar/snippet.ts';
 
 const show = (text: string, query: string) =>
   snippet(text, query)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Connection } from '../../web/client/connection.ts';
+import type { Connection } from '../../web/client/connection/connection.ts';
 import { KredichatError } from '../../web/client/errors.ts';
 import { search } from '../../web/client/search.ts';
 

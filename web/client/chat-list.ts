@@ -1,16 +1,16 @@
-import { createCell, type Readable } from './cell.ts';
-import type { Connection } from './connection.ts';
+import { jitter } from './connection/backoff.ts';
+import type { Connection } from './connection/connection.ts';
+import { follow } from './connection/follow.ts';
+import { repeated } from './connection/retry.ts';
 import { asError, type KredichatError } from './errors.ts';
-import { follow } from './follow.ts';
 import {
   ChatListChangedDocument,
   ChatListDocument,
   type ListedConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
-import { jitter } from './jitter.ts';
-import type { News } from './news.ts';
-import { repeated } from './repeated.ts';
+import { createCell, type Readable } from './observable.ts';
+import type { News } from './view-events.ts';
 
 /** The viewer's conversations as they are now. */
 export interface ChatListState {

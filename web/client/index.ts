@@ -3,42 +3,42 @@
  * conversations that stay true. For browsers and Node, without a framework. docs/CLIENT.md shows how to use it.
  */
 
-import type { Readable } from './cell.ts';
 import { type ChatListView, openChatList } from './chat-list.ts';
-import { createConnection, type Operation, type Patience, type Status, type Token } from './connection.ts';
-import { openConversation } from './conversation.ts';
-import type { ConversationView } from './conversation-state.ts';
+import { createConnection, type Operation, type Patience, type Status, type Token } from './connection/connection.ts';
+import { type Follower, follow, followMessages } from './connection/follow.ts';
 import {
   type OutboxStorage,
   platformStorage,
   platformWebSocket,
   type WebSocketImpl,
   webSocketUrl,
-} from './environment.ts';
-import { type Follower, follow, followMessages } from './follow.ts';
+} from './connection/platform.ts';
+import { openConversation } from './conversation/conversation.ts';
+import type { ConversationView } from './conversation/conversation-state.ts';
 import {
   type ConversationRef,
   type MessageFieldsFragment,
   ViewerDocument,
   type ViewerQuery,
 } from './generated/operations.ts';
-import { createNews } from './news.ts';
+import type { Readable } from './observable.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createQueue } from './queue.ts';
 import { type SearchOptions, type SearchPage, search } from './search.ts';
 import { createSafeStorage } from './storage.ts';
+import { createNews } from './view-events.ts';
 
-export type { Readable } from './cell.ts';
 export type { ChatListState, ChatListView } from './chat-list.ts';
-export type { Operation, Patience, Status, Token } from './connection.ts';
-export type { ConversationState, ConversationView } from './conversation-state.ts';
-export type { Deeds, Revision } from './deeds.ts';
-export { type Delivery, deliveryOf, readersOf } from './delivery.ts';
-export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './environment.ts';
+export type { Operation, Patience, Status, Token } from './connection/connection.ts';
+export type { Follower } from './connection/follow.ts';
+export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './connection/platform.ts';
+export type { Deeds, Revision } from './conversation/actions.ts';
+export type { ConversationState, ConversationView } from './conversation/conversation-state.ts';
+export { type Delivery, deliveryOf, readersOf } from './conversation/delivery.ts';
 export { KredichatError, type KredichatErrorCode } from './errors.ts';
-export type { Follower } from './follow.ts';
 export type { ErrorCode } from './generated/enums.ts';
 export * from './generated/operations.ts';
+export type { Readable } from './observable.ts';
 export { laneOf, type NewMessage, type Outbox, type Outgoing } from './outbox.ts';
 export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 

@@ -1,9 +1,9 @@
-import { createCell, type Readable, tell } from './cell.ts';
-import type { Connection } from './connection.ts';
-import { randomId } from './environment.ts';
+import { jitter, pause } from './connection/backoff.ts';
+import type { Connection } from './connection/connection.ts';
+import { randomId } from './connection/platform.ts';
 import { asError, type KredichatErrorCode } from './errors.ts';
 import { type ConversationRef, type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
-import { jitter, pause } from './jitter.ts';
+import { createCell, type Readable, tell } from './observable.ts';
 import type { SafeStorage } from './storage.ts';
 
 /** A message to be sent. */

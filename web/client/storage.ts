@@ -1,4 +1,4 @@
-import type { OutboxStorage } from './environment.ts';
+import type { OutboxStorage } from './connection/platform.ts';
 
 /** A key-value storage that never throws: entries that the platform's storage refuses live as long as the page. */
 export interface SafeStorage {

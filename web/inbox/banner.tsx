@@ -1,5 +1,5 @@
 import type { Client } from '../client/index.ts';
-import { useReadable } from './use-readable.ts';
+import { useReadable } from './shared/use-readable.ts';
 
 /** Says when the server cannot be reached, and what that means. */
 export function Banner({ client }: { readonly client: Client }) {

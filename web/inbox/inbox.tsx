@@ -2,16 +2,16 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, Viewer } from '../client/index.ts';
 import { laneOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
-import { ChatList } from './chat-list.tsx';
-import { ConversationPane } from './conversation.tsx';
-import { ArchiveIcon, PlusIcon } from './icons.tsx';
+import { ConversationPane } from './conversation/conversation.tsx';
 import { Links } from './links.tsx';
-import { NamesProvider, namesFor } from './names.tsx';
-import { NewConversation } from './new-conversation.tsx';
 import { goTo, replaceWith, useRoute } from './route.ts';
-import { type Search, SearchField, SearchResults } from './search.tsx';
+import { ArchiveIcon, PlusIcon } from './shared/icons.tsx';
+import { NamesProvider, namesFor } from './shared/names.tsx';
+import { useReadable, useView } from './shared/use-readable.ts';
+import { ChatList } from './sidebar/chat-list.tsx';
+import { NewConversation } from './sidebar/new-conversation.tsx';
+import { type Search, SearchField, SearchResults } from './sidebar/search.tsx';
 import { SignOut } from './sign-out.tsx';
-import { useReadable, useView } from './use-readable.ts';
 
 interface InboxProps {
   readonly client: Client;

@@ -1,4 +1,4 @@
-import { webSocketUrl } from '../client/environment.ts';
+import { webSocketUrl } from '../client/connection/platform.ts';
 import { type Client, createClient, type Outgoing } from '../client/index.ts';
 import { outboxPrefix } from '../client/outbox.ts';
 import { createSafeStorage } from '../client/storage.ts';

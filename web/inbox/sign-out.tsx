@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from 'react';
 import type { Outbox } from '../client/index.ts';
-import { CloseIcon, LeaveIcon } from './icons.tsx';
 import { countUnsent } from './session.ts';
-import { useReadable } from './use-readable.ts';
+import { CloseIcon, LeaveIcon } from './shared/icons.tsx';
+import { useReadable } from './shared/use-readable.ts';
 
 interface SignOutProps {
   readonly outbox: Outbox;

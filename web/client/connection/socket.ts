@@ -1,0 +1,156 @@
+import { type GraphQLFailure, KredichatError, toError } from '../errors.ts';
+import type { WebSocketImpl } from './platform.ts';
+
+/** Receives what an operation brings. */
+interface Sink {
+  /** A result without errors. */
+  next(data: unknown): void;
+  /** The last call: null when the server completed the operation. */
+  end(error: KredichatError | null): void;
+}
+
+/** How a socket ended. */
+export interface Closing {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** One acknowledged connection of the `graphql-transport-ws` sub-protocol, from its opening to its end. */
+export interface Socket {
+  /** Starts an operation. The function it returns stops it: the sink is not called any more. */
+  start(query: string, variables: unknown, sink: Sink): () => void;
+  /** Gives the server a fresh credential; what runs goes on. */
+  renew(authorization: string): void;
+  /** Asks whether the other side is there; without an answer in time the socket is given up. */
+  probe(): void;
+  /** Ends it at once, without waiting for the other side. */
+  drop(code: number, reason: string): void;
+}
+
+export interface SocketOptions {
+  readonly url: string;
+  readonly WebSocket: WebSocketImpl;
+  /** `Bearer …`. */
+  readonly authorization: string;
+  /** Time between probes of a silent connection, in milliseconds. */
+  readonly heartbeatMs: number;
+  /** How long the other side may take to answer, in milliseconds. */
+  readonly answerMs: number;
+  onAcknowledged(): void;
+  /** Called once. All sinks have been ended with `DISCONNECTED`. */
+  onClosed(closing: Closing): void;
+}
+
+interface Frame {
+  readonly type: string;
+  readonly id?: string;
+  readonly payload?: unknown;
+}
+
+/** Opens a socket. Every way it can fail ends in `onClosed`. */
+export function openSocket(options: SocketOptions): Socket {
+  const { heartbeatMs, answerMs } = options;
+  const ws = new options.WebSocket(options.url, 'graphql-transport-ws');
+  const sinks = new Map<string, Sink>();
+  let ids = 0;
+  let ended = false;
+  let heartbeat: ReturnType<typeof setInterval> | undefined;
+  // Runs while an answer is due: first the acknowledgement, then pongs.
+  let deadline: ReturnType<typeof setTimeout> | undefined;
+
+  const send = (frame: Frame) => {
+    if (!ended && ws.readyState === 1) ws.send(JSON.stringify(frame));
+  };
+
+  function expectAnswer(): void {
+    deadline ??= setTimeout(() => drop(4408, 'No answer in time'), answerMs);
+  }
+
+  function heard(): void {
+    clearTimeout(deadline);
+    deadline = undefined;
+  }
+
+  function probe(): void {
+    expectAnswer();
+    send({ type: 'ping' });
+  }
+
+  function finish(closing: Closing): void {
+    if (ended) return;
+    ended = true;
+    clearInterval(heartbeat);
+    clearTimeout(deadline);
+    const error = closing.code === 1009 ? tooLarge() : disconnected();
+    // The connection learns of it first, so that whoever starts anew from `end` waits for the next one.
+    options.onClosed(closing);
+    for (const sink of [...sinks.values()]) sink.end(error);
+    sinks.clear();
+  }
+
+  function drop(code: number, reason: string): void {
+    // A dead network would let the closing handshake wait for minutes.
+    finish({ code, reason });
+    ws.close(code, reason);
+  }
+
+  function end(id: string, error: KredichatError | null): void {
+    const sink = sinks.get(id);
+    sinks.delete(id);
+    sink?.end(error);
+  }
+
+  function receive({ type, id = '', payload }: Frame): void {
+    if (type === 'connection_ack') {
+      heartbeat = setInterval(probe, heartbeatMs);
+      options.onAcknowledged();
+    } else if (type === 'ping') send({ type: 'pong' });
+    else if (type === 'complete') end(id, null);
+    else if (type === 'error') end(id, toError(payload as GraphQLFailure[]));
+    else if (type === 'next') {
+      const { data, errors } = payload as { data?: unknown; errors?: GraphQLFailure[] };
+      if (!errors) return sinks.get(id)?.next(data);
+      send({ type: 'complete', id });
+      end(id, toError(errors));
+    }
+  }
+
+  expectAnswer();
+  ws.onopen = () => send({ type: 'connection_init', payload: { authorization: options.authorization } });
+  ws.onmessage = ({ data }: { data: unknown }) => {
+    if (ended) return;
+    heard();
+    let frame: Frame;
+    try {
+      frame = JSON.parse(String(data)) as Frame;
+    } catch {
+      return drop(4400, 'Not JSON');
+    }
+    receive(frame);
+  };
+  // An error is always followed by a close, which says all there is to know.
+  ws.onerror = () => {};
+  ws.onclose = ({ code, reason }: Closing) => finish({ code, reason });
+
+  return {
+    start(query, variables, sink) {
+      const id = String(++ids);
+      if (ended) queueMicrotask(() => sink.end(disconnected()));
+      else sinks.set(id, sink);
+      send({ type: 'subscribe', id, payload: { query, variables } });
+      return () => {
+        if (sinks.delete(id)) send({ type: 'complete', id });
+      };
+    },
+    renew(authorization) {
+      expectAnswer();
+      send({ type: 'ping', payload: { authorization } });
+    },
+    probe,
+    drop,
+  };
+}
+
+const disconnected = () => new KredichatError('DISCONNECTED', 'The connection was lost before the answer came.');
+
+const tooLarge = () => new KredichatError('TOO_LARGE', 'The operation is larger than the server takes.');

@@ -1,0 +1,28 @@
+import type { ConversationFieldsFragment, ConversationView, Viewer } from '../../client/index.ts';
+import { mayClose } from '../details/rights.ts';
+import { useDeed } from '../shared/use-action.ts';
+
+interface ClosedNoteProps {
+  readonly view: ConversationView;
+  readonly conversation: ConversationFieldsFragment;
+  readonly viewer: Viewer;
+}
+
+/** Says why one cannot write, and what can be done about it. */
+export function ClosedNote({ view, conversation, viewer }: ClosedNoteProps) {
+  const { busy, error, attempt } = useDeed();
+  return (
+    <div className="closed-note">
+      <p>
+        This conversation is closed: it can be read, not written.
+        {!mayClose(viewer, conversation) && ' A bank member can reopen it.'}
+      </p>
+      {mayClose(viewer, conversation) && (
+        <button type="button" disabled={busy} onClick={() => void attempt(() => view.update({ status: 'OPEN' }))}>
+          Reopen
+        </button>
+      )}
+      {error !== null && <p role="alert">{error}</p>}
+    </div>
+  );
+}

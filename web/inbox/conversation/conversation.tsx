@@ -1,0 +1,143 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import type { Client, ConversationView, MessageFieldsFragment, Viewer } from '../../client/index.ts';
+import { laneOf } from '../../client/index.ts';
+import { Details } from '../details/details.tsx';
+import { mayEdit } from '../details/rights.ts';
+import { type Route, replaceWith } from '../route.ts';
+import { draftKey } from '../session.ts';
+import { NamesProvider, namesAmong } from '../shared/names.tsx';
+import { useReadable, useView } from '../shared/use-readable.ts';
+import type { Search } from '../sidebar/search.tsx';
+import { ClosedNote } from './closed-note.tsx';
+import { Composer } from './composer.tsx';
+import { EditComposer } from './edit-composer.tsx';
+import { Head } from './head.tsx';
+import { MessageList } from './message-list.tsx';
+import { RedactDialog } from './redact-dialog.tsx';
+import { TypingLine } from './typing-line.tsx';
+
+interface PaneProps {
+  readonly client: Client;
+  readonly route: Route;
+  readonly viewer: Viewer;
+  /** The first message opened it: this is its id. */
+  onOpened(id: string): void;
+  onSearch(within: Search['in']): void;
+}
+
+/** One conversation: who is in it, what was said, and where to write. */
+export function ConversationPane(props: PaneProps) {
+  // As it was called when it was opened: the pane is another when it shows another one.
+  const [{ ref, at = null }] = useState(props.route);
+  const view = useView(() => props.client.conversation(ref, { at }));
+  return view && <Opened {...props} view={view} />;
+}
+
+function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps & { readonly view: ConversationView }) {
+  const state = useReadable(view);
+  const [opened] = useState(route);
+  const [sends, setSends] = useState(0);
+  const [editing, setEditing] = useState<number | null>(null);
+  const [redacting, setRedacting] = useState<MessageFieldsFragment | null>(null);
+  const [details, setDetails] = useState(false);
+  const { phase, conversation, messages } = state;
+  const id = conversation?.id;
+  const me = viewer.email;
+  const emails = (conversation?.members.map(({ email }) => email) ?? opened.ref.key?.members ?? []).join(' ');
+  const nameOf = useMemo(() => namesAmong(emails.split(' ')), [emails]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: told once, when it has an id
+  useEffect(() => {
+    if (id !== undefined && opened.ref.id === undefined) onOpened(id);
+  }, [id]);
+
+  const [target, setTarget] = useState(opened.at === undefined ? null : { seq: opened.at });
+  useEffect(() => {
+    if (route.at === undefined || route.ref.id === undefined) return;
+    setTarget({ seq: route.at });
+    // So that the same one can be asked for again.
+    replaceWith({ ref: route.ref });
+  }, [route.at, route.ref]);
+
+  // Where a keyboard is likely one writes at once; elsewhere the focus goes to what has opened.
+  const hovers = matchMedia('(hover: hover)').matches;
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (!hovers) heading.current?.focus();
+  }, [hovers]);
+
+  const edit = useCallback((message: MessageFieldsFragment) => setEditing(message.seq), []);
+  const edited = messages.find((message) => message.seq === editing);
+  const stopEditing = () => setEditing(null);
+
+  // Who is added again comes back to the conversation, not to what was open over it.
+  useEffect(() => {
+    if (phase !== 'gone') return;
+    setDetails(false);
+    setEditing(null);
+    setRedacting(null);
+  }, [phase]);
+
+  function editLast() {
+    const last = messages.findLast((message) => conversation && mayEdit(viewer, conversation, message));
+    if (last) setEditing(last.seq);
+  }
+
+  if (phase === 'gone' || phase === 'loading') {
+    return (
+      <NamesProvider value={nameOf}>
+        <Head {...{ view, state, route: opened, viewer, heading }} onDetails={() => {}} onSearch={() => {}} />
+        {phase === 'loading' ? (
+          <div className="nothing">{state.error ? state.error.message : 'Loading …'}</div>
+        ) : (
+          <Gone was={conversation !== null} />
+        )}
+      </NamesProvider>
+    );
+  }
+  return (
+    <NamesProvider value={nameOf}>
+      <Head
+        {...{ view, state, route: opened, viewer, heading }}
+        onDetails={() => setDetails(true)}
+        onSearch={(name) => onSearch(id === undefined ? null : { id, name })}
+      />
+      <MessageList {...{ client, view, state, viewer, target, sends }} onEdit={edit} onRedact={setRedacting} />
+      <TypingLine typists={view.typists} />
+      {conversation?.status === 'CLOSED' ? (
+        <ClosedNote view={view} conversation={conversation} viewer={viewer} />
+      ) : edited && edited.redactedAt === null ? (
+        <EditComposer key={edited.seq} view={view} message={edited} onDone={stopEditing} />
+      ) : (
+        <Composer
+          draftKey={draftKey(me, id ?? laneOf(opened.ref))}
+          autoFocus={hovers}
+          onType={view.typing}
+          onUp={editLast}
+          onSend={(text) => {
+            const { subject, party } = opened;
+            view.send(text, { subject: subject ?? null, party: party ?? null });
+            setSends((count) => count + 1);
+          }}
+        />
+      )}
+      {redacting && <RedactDialog view={view} message={redacting} me={me} onClose={() => setRedacting(null)} />}
+      {details && conversation && (
+        <Details view={view} conversation={conversation} viewer={viewer} onClose={() => setDetails(false)} />
+      )}
+    </NamesProvider>
+  );
+}
+
+function Gone({ was }: { readonly was: boolean }) {
+  return (
+    <div className="nothing" role="status">
+      <h2>{was ? 'You are not in this conversation any more' : 'There is no such conversation'}</h2>
+      <p>
+        {was
+          ? 'You left it, or were removed. A member can add you again.'
+          : 'It does not exist, or you are not one of its members.'}
+      </p>
+      <a href="#/">Back to the list</a>
+    </div>
+  );
+}

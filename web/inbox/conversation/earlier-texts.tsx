@@ -1,0 +1,37 @@
+import { useEffect, useState } from 'react';
+import type { ConversationView, MessageFieldsFragment, Revision } from '../../client/index.ts';
+import { fullTime } from '../shared/format.ts';
+import { LinkedText } from './linked-text.tsx';
+
+/** What a message said before it was edited. */
+export function EarlierTexts({ view, message }: { view: ConversationView; message: MessageFieldsFragment }) {
+  const [revisions, setRevisions] = useState<readonly Revision[] | null>(null);
+  const [error, setError] = useState<string | null>(null);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: there are more after another edit
+  useEffect(() => {
+    let present = true;
+    view.revisions(message).then(
+      (found) => present && setRevisions(found),
+      (thrown: Error) => present && setError(thrown.message),
+    );
+    return () => {
+      present = false;
+    };
+  }, [message.rev]);
+
+  if (error !== null) return <p className="earlier">Earlier texts could not be loaded: {error}</p>;
+  if (!revisions) return <p className="earlier">Loading …</p>;
+  return (
+    <ol className="earlier" aria-label="Earlier texts">
+      {revisions.map(({ text, at }) => (
+        <li key={at + text}>
+          <del dir="auto">
+            <LinkedText text={text} />
+          </del>{' '}
+          <small>until {fullTime(at)}</small>
+        </li>
+      ))}
+    </ol>
+  );
+}

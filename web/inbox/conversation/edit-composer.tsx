@@ -1,0 +1,52 @@
+import { useState } from 'react';
+import type { ConversationView, KredichatError, MessageFieldsFragment as Message } from '../../client/index.ts';
+import { isolate } from '../shared/bidi.tsx';
+import { Composer } from './composer.tsx';
+
+interface EditComposerProps {
+  readonly view: ConversationView;
+  /** As it is now. */
+  readonly message: Message;
+  onDone(): void;
+}
+
+/** Gives a message another text. Somebody else's edit that came meanwhile is shown before it is replaced. */
+export function EditComposer({ view, message, onDone }: EditComposerProps) {
+  const [opened] = useState(message);
+  const [error, setError] = useState<KredichatError | null>(null);
+  const conflict = error?.code === 'CONFLICT';
+
+  async function save(text: string) {
+    // What the person who edits has seen: the note below shows what it is now.
+    const seen = conflict ? message : opened;
+    if (text === seen.text) return onDone();
+    try {
+      await view.edit(seen, text);
+      onDone();
+    } catch (thrown) {
+      setError(thrown as KredichatError);
+    }
+  }
+
+  return (
+    <Composer
+      draftKey={null}
+      initial={opened.text}
+      autoFocus
+      note={
+        <>
+          <strong>Editing</strong>{' '}
+          {error !== null && (
+            <span role="alert">
+              {conflict
+                ? `It was changed meanwhile, to “${isolate(message.text.slice(0, 80))}”. Save again to replace that.`
+                : error.message}
+            </span>
+          )}
+        </>
+      }
+      onSend={save}
+      onCancel={onDone}
+    />
+  );
+}

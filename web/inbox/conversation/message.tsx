@@ -1,0 +1,151 @@
+import { memo, useState } from 'react';
+import type { ConversationView, MessageFieldsFragment, Outbox, Outgoing } from '../../client/index.ts';
+import { SystemText } from '../shared/bidi.tsx';
+import { clockTime, fullTime, nameList, tint } from '../shared/format.ts';
+import { AlertIcon, ClockIcon } from '../shared/icons.tsx';
+import { Menu } from '../shared/menu.tsx';
+import { Person, useNames } from '../shared/names.tsx';
+import { useClock } from '../shared/use-clock.ts';
+import { EarlierTexts } from './earlier-texts.tsx';
+import { LinkedText } from './linked-text.tsx';
+
+interface MessageProps {
+  readonly message: MessageFieldsFragment;
+  readonly view: ConversationView;
+  /** Who else has read it, when it is the viewer's; null when it is not. */
+  readonly readers: string | null;
+  /** Part of a group: the same person, a moment later. */
+  readonly follows: boolean;
+  /** The day, when it is the first of it. */
+  readonly day: string | null;
+  /** The first unread one. */
+  readonly fresh: boolean;
+  /** The one that was looked for. */
+  readonly found: boolean;
+  readonly mayEdit: boolean;
+  readonly mayRedact: boolean;
+  onEdit(message: MessageFieldsFragment): void;
+  onRedact(message: MessageFieldsFragment): void;
+}
+
+/** A message of the log. */
+export const Message = memo((props: MessageProps) => {
+  useClock();
+  const { message, day, fresh, found, follows, readers } = props;
+  const { seq, kind, sender, text } = message;
+  const side = kind === 'SYSTEM' ? 'system' : readers !== null ? 'mine' : 'theirs';
+  return (
+    <li data-seq={seq} className={`${side}${follows ? ' follows' : ''}${found ? ' found' : ''}`}>
+      {day !== null && <p className="day">{day}</p>}
+      {fresh && <p className="fresh">New messages</p>}
+      {kind === 'SYSTEM' ? (
+        <p className="change" title={fullTime(message.sentAt)}>
+          <Person email={sender} /> ·{' '}
+          <span className="text">
+            <SystemText text={text} />
+          </span>
+        </p>
+      ) : (
+        <Bubble {...props} />
+      )}
+    </li>
+  );
+});
+
+/** What a member said. */
+function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, onRedact }: MessageProps) {
+  const [earlier, setEarlier] = useState(false);
+  const { sender, text, sentAt, editedAt, redactedAt } = message;
+  const mine = readers !== null;
+  const edited = editedAt !== null && redactedAt === null;
+  const items = [
+    ...(mayEdit ? [{ label: 'Edit', act: () => onEdit(message) }] : []),
+    ...(mayRedact ? [{ label: 'Redact …', danger: true, act: () => onRedact(message) }] : []),
+  ];
+  return (
+    <div className={redactedAt === null ? 'bubble' : 'bubble redacted'}>
+      {!mine && !follows && (
+        <b className={`sender name-${tint(sender)}`}>
+          <Person email={sender} />
+        </b>
+      )}
+      {redactedAt === null ? (
+        <span className="text" dir="auto">
+          <LinkedText text={text} />
+        </span>
+      ) : (
+        <em className="text" title={fullTime(redactedAt)}>
+          Message removed
+        </em>
+      )}
+      <span className="meta">
+        {edited && (
+          <button
+            type="button"
+            className="edited"
+            aria-expanded={earlier}
+            title={`Edited ${fullTime(editedAt)}`}
+            onClick={() => setEarlier(!earlier)}
+          >
+            edited
+          </button>
+        )}
+        <time dateTime={sentAt} title={fullTime(sentAt)}>
+          {clockTime(sentAt)}
+        </time>
+        {mine && <Delivery readers={readers} />}
+        {items.length > 0 && <Menu label="Message menu" className="more" items={items} />}
+      </span>
+      {edited && earlier && <EarlierTexts view={view} message={message} />}
+    </div>
+  );
+}
+
+function Delivery({ readers }: { readonly readers: string }) {
+  const nameOf = useNames();
+  const emails = readers === '' ? [] : readers.split(' ');
+  const label = emails.length === 0 ? 'Sent' : `Read by ${nameList(emails, nameOf)}`;
+  return (
+    // Drawn by the style: there are many of them.
+    <span
+      className={readers === '' ? 'delivery sent' : 'delivery sent read'}
+      role="img"
+      aria-label={label}
+      title={emails.length === 0 ? label : `Read by ${emails.join(', ')}`}
+    />
+  );
+}
+
+/** A message of the viewer's that is not stored yet. */
+export function OutgoingMessage({ item, outbox }: { readonly item: Outgoing; readonly outbox: Outbox }) {
+  const { text, at, state, failure, clientId } = item;
+  const label = state === 'queued' ? 'Sending' : 'Not sent';
+  return (
+    <li className={`mine outgoing ${state}`}>
+      <div className="bubble">
+        <span className="text" dir="auto">
+          <LinkedText text={text} />
+        </span>
+        <span className="meta">
+          <time dateTime={new Date(at).toISOString()}>{clockTime(at)}</time>
+          <span className="delivery" role="img" aria-label={label} title={label}>
+            {state === 'queued' ? <ClockIcon /> : <AlertIcon />}
+          </span>
+        </span>
+      </div>
+      {failure && (
+        <p className="failure" role="alert">
+          Not sent: {failure.message}{' '}
+          {failure.retry && (
+            <button type="button" onClick={() => outbox.retry(clientId)}>
+              Try again
+            </button>
+          )}
+          <button type="button" onClick={() => outbox.discard(clientId)}>
+            Discard
+          </button>
+        </p>
+      )}
+    </li>
+  );
+}

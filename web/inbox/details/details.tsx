@@ -1,0 +1,91 @@
+import { useEffect, useRef } from 'react';
+import type { ConversationFieldsFragment, ConversationStatus, ConversationView, Viewer } from '../../client/index.ts';
+import { IsolatedList } from '../shared/bidi.tsx';
+import { statusName } from '../shared/format.ts';
+import { CloseIcon } from '../shared/icons.tsx';
+import { useNames } from '../shared/names.tsx';
+import { useDeed } from '../shared/use-action.ts';
+import { Labels } from './labels.tsx';
+import { Members } from './members.tsx';
+import { mayClose } from './rights.ts';
+
+const STATUSES: readonly ConversationStatus[] = ['OPEN', 'PENDING', 'RESOLVED', 'CLOSED'];
+
+interface DetailsProps {
+  readonly view: ConversationView;
+  readonly conversation: ConversationFieldsFragment;
+  readonly viewer: Viewer;
+  onClose(): void;
+}
+
+/** Where a conversation stands, and who is in it: to look at, and to change for everybody. */
+export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const deed = useDeed();
+  const nameOf = useNames();
+  const { status, assignee, members, configId, subject, party } = conversation;
+  const closed = status === 'CLOSED';
+  const closes = mayClose(viewer, conversation);
+  const present = members.filter(({ leftAt }) => leftAt === null);
+  const change = (changes: Parameters<ConversationView['update']>[0]) => deed.attempt(() => view.update(changes));
+  useEffect(() => {
+    dialog.current?.showModal();
+  }, []);
+
+  return (
+    <dialog ref={dialog} className="card details" aria-labelledby="details-title" onClose={onClose}>
+      <header>
+        <h2 id="details-title">About this conversation</h2>
+        <button type="button" className="icon-button" aria-label="Close" onClick={() => dialog.current?.close()}>
+          <CloseIcon />
+        </button>
+      </header>
+      <p className="hint">
+        <IsolatedList texts={[subject, configId, party]} />
+      </p>
+      {deed.error !== null && (
+        <p className="refusal" role="alert">
+          {deed.error}
+        </p>
+      )}
+      <div className="pair">
+        <label>
+          Status
+          <select
+            value={status}
+            disabled={closed && !closes}
+            onChange={({ target }) => void change({ status: target.value as ConversationStatus })}
+          >
+            {STATUSES.filter((one) => one !== 'CLOSED' || closes || closed).map((one) => (
+              <option key={one} value={one}>
+                {statusName(one)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Assignee
+          <select
+            value={assignee ?? ''}
+            disabled={closed}
+            onChange={({ target }) => void change({ assignee: target.value || null })}
+          >
+            <option value="">Nobody</option>
+            {present.map(({ email }) => (
+              <option key={email} value={email} title={email}>
+                {email === viewer.email ? `${nameOf(email)} (you)` : nameOf(email)}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+      {closed && (
+        <p className="hint">
+          {closes ? 'Closed: give it another status to reopen it.' : 'Closed: only a bank member can reopen it.'}
+        </p>
+      )}
+      <Labels labels={conversation.labels} fixed={closed} change={change} />
+      <Members conversation={conversation} viewer={viewer} fixed={closed} change={change} />
+    </dialog>
+  );
+}

@@ -1,0 +1,81 @@
+import { type FormEvent, useState } from 'react';
+import type { ConversationFieldsFragment, ConversationView, Viewer } from '../../client/index.ts';
+import { AddressField, addressesIn } from '../shared/address-field.tsx';
+import { tint } from '../shared/format.ts';
+import { Person } from '../shared/names.tsx';
+import { mayRemove } from './rights.ts';
+
+interface MembersProps {
+  readonly conversation: ConversationFieldsFragment;
+  readonly viewer: Viewer;
+  /** Nobody can be added now. */
+  readonly fixed: boolean;
+  change(changes: Parameters<ConversationView['update']>[0]): Promise<boolean>;
+}
+
+/** Who is in a conversation, and how far they have read. */
+export function Members({ conversation, viewer, fixed, change }: MembersProps) {
+  /** Whose removal has still to be confirmed. */
+  const [leaving, setLeaving] = useState<string | null>(null);
+  const { members, lastSeq } = conversation;
+  const present = members.filter(({ leftAt }) => leftAt === null);
+
+  async function add(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    if (await change({ addMembers: addressesIn(form) })) form.reset();
+  }
+
+  return (
+    <section aria-labelledby="members-title">
+      <h3 id="members-title">Members</h3>
+      <ul className="members">
+        {present.map((member) => {
+          const mine = member.email === viewer.email;
+          const sure = leaving === member.email;
+          const behind = lastSeq - member.readSeq;
+          return (
+            <li key={member.email}>
+              <span className={`avatar small tint-${tint(member.email)}`} aria-hidden="true">
+                {member.email[0]?.toUpperCase()}
+              </span>
+              <span className="grow">
+                <strong>
+                  <Person email={member.email} />
+                </strong>{' '}
+                {member.role && <span className="state">{member.role.toLowerCase()}</span>}
+                <span className="about">{mine ? 'you' : read(behind)}</span>
+              </span>
+              {mayRemove(viewer, member.email) && (
+                <button
+                  type="button"
+                  className={sure ? 'destructive' : 'danger'}
+                  onBlur={() => setLeaving(null)}
+                  onClick={() => {
+                    setLeaving(sure ? null : member.email);
+                    if (sure) void change({ removeMembers: [member.email] });
+                  }}
+                >
+                  {sure ? 'Really? ' : ''}
+                  {mine ? 'Leave' : 'Remove'}
+                  <span className="hidden"> {mine ? 'this conversation' : member.email}</span>
+                </button>
+              )}
+            </li>
+          );
+        })}
+      </ul>
+      {!fixed && (
+        <form className="add" onSubmit={add}>
+          <AddressField id="new-members" aria-label="New member" placeholder="cy@example.com" />
+          <button type="submit">Add member</button>
+        </form>
+      )}
+    </section>
+  );
+}
+
+function read(behind: number): string {
+  if (behind <= 0) return 'has read everything';
+  return behind === 1 ? 'has one message to read' : `has ${behind} messages to read`;
+}

@@ -1,0 +1,193 @@
+import { useEffect, useRef } from 'react';
+import {
+  type ChatListView,
+  type ListedConversationFieldsFragment as Conversation,
+  laneOf,
+  type Outbox,
+  type Outgoing,
+} from '../../client/index.ts';
+import { hashOf, type Route } from '../route.ts';
+import { Isolate, SystemText } from '../shared/bidi.tsx';
+import { initials, nameList, others, shortTime, statusName, tint, title } from '../shared/format.ts';
+import { MutedIcon, PinIcon } from '../shared/icons.tsx';
+import { moveFocus } from '../shared/move-focus.ts';
+import { Person, useNames } from '../shared/names.tsx';
+import { useClock } from '../shared/use-clock.ts';
+import { useReadable } from '../shared/use-readable.ts';
+
+interface ChatListProps {
+  readonly list: ChatListView;
+  readonly outbox: Outbox;
+  readonly me: string;
+  readonly route: Route | null;
+  /** Whether it is the list of what was archived. */
+  readonly archived: boolean;
+  onStart(): void;
+}
+
+/** The viewer's conversations, live, and above them those whose first message is still on its way. */
+export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
+  useClock();
+  const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
+  const waiting = firstMessages(useReadable(outbox));
+  const drafts = archived ? [] : waiting;
+  const open = route && laneOf(route.ref);
+  const end = useRef<HTMLLIElement>(null);
+
+  // A new observer after each page looks again: the end may still be in sight, as on a high screen.
+  useEffect(() => {
+    if (!end.current || !hasMore || loadingMore || error) return;
+    const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && void list.loadMore());
+    observer.observe(end.current);
+    return () => observer.disconnect();
+  }, [list, hasMore, loadingMore, error]);
+
+  if (!loaded) return <p className="list-note">{error ? error.message : 'Loading …'}</p>;
+  return (
+    <>
+      {archived && conversations.length === 0 && <p className="list-note">Nothing is archived.</p>}
+      {!archived && conversations.length + drafts.length === 0 && (
+        <div className="list-note">
+          <p>No conversations yet. Name a document configuration and the people to talk to.</p>
+          <button type="button" className="primary" onClick={onStart}>
+            Start one
+          </button>
+        </div>
+      )}
+      <ul className="chats" onKeyDown={moveFocus}>
+        {drafts.map((draft) => (
+          <DraftRow key={draft.clientId} draft={draft} me={me} open={laneOf(draft.to) === open} />
+        ))}
+        {conversations.map((conversation) => (
+          <Row key={conversation.id} conversation={conversation} me={me} open={conversation.id === open} />
+        ))}
+        {hasMore && (
+          <li ref={end} className="list-note" aria-hidden={!error}>
+            {error && (
+              <>
+                <p role="alert">More conversations could not be loaded: {error.message}</p>
+                <button type="button" onClick={list.loadMore}>
+                  Try again
+                </button>
+              </>
+            )}
+          </li>
+        )}
+      </ul>
+    </>
+  );
+}
+
+interface RowProps {
+  readonly conversation: Conversation;
+  readonly me: string;
+  readonly open: boolean;
+}
+
+function Row({ conversation, me, open }: RowProps) {
+  const { id, configId, unreadCount, lastMessage, muted, pinned, lastActivityAt, status } = conversation;
+  const name = title(conversation, me, useNames());
+  return (
+    <li>
+      <a
+        href={hashOf({ ref: { id } })}
+        className={muted ? 'chat quiet' : 'chat'}
+        aria-current={open ? 'page' : undefined}
+      >
+        <span className={`avatar tint-${tint(id)}`} aria-hidden="true">
+          {initials(name)}
+        </span>
+        <span className="chat-name truncate" title={others(conversation.firstMembers, me).join(', ')}>
+          <Isolate text={name} />{' '}
+          <small>
+            <Isolate text={configId} />
+          </small>
+        </span>
+        <span className="chat-when">
+          {pinned && <PinIcon />}
+          {pinned && <span className="hidden">pinned</span>}
+          {muted && <MutedIcon />}
+          {muted && <span className="hidden">muted</span>}
+          <time dateTime={lastActivityAt}>{shortTime(lastActivityAt)}</time>
+        </span>
+        <span className="chat-last truncate" dir="auto">
+          {lastMessage && <Preview message={lastMessage} me={me} />}
+        </span>
+        {unreadCount > 0 && (
+          <span className={muted ? 'badge muted' : 'badge'}>
+            {unreadCount > 999 ? '999+' : unreadCount}
+            <span className="hidden"> unread</span>
+          </span>
+        )}
+        {unreadCount === 0 && status !== 'OPEN' && (
+          <span className={`state ${status.toLowerCase()}`}>{statusName(status)}</span>
+        )}
+      </a>
+    </li>
+  );
+}
+
+function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: boolean }) {
+  const nameOf = useNames();
+  const { key } = draft.to;
+  if (!key) return null;
+  const people = key.members.filter((member) => member.toLowerCase() !== me);
+  const name = draft.subject || nameList(people, nameOf);
+  return (
+    <li>
+      <a href={hashOf({ ref: { key } })} className="chat" aria-current={open ? 'page' : undefined}>
+        <span className="avatar" aria-hidden="true">
+          {initials(name)}
+        </span>
+        <span className="chat-name truncate" title={people.join(', ')}>
+          <Isolate text={name} />{' '}
+          <small>
+            <Isolate text={key.configId} />
+          </small>
+        </span>
+        <time>{shortTime(draft.at)}</time>
+        <span className="chat-last truncate">
+          {draft.state === 'failed' ? 'Not sent: ' : 'Sending: '}
+          <Isolate text={draft.text.slice(0, PREVIEW)} />
+        </span>
+      </a>
+    </li>
+  );
+}
+
+/** The first message on its way to each conversation that is not open yet. */
+function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
+  const lanes = new Map<string, Outgoing>();
+  for (const item of outgoing) if (item.to.key && !lanes.has(laneOf(item.to))) lanes.set(laneOf(item.to), item);
+  return [...lanes.values()];
+}
+
+/** A row shows one line: no need to lay out ten thousand characters. */
+const PREVIEW = 200;
+
+interface PreviewProps {
+  readonly message: NonNullable<Conversation['lastMessage']>;
+  readonly me: string;
+}
+
+/**
+ * The sender, then the text or the change, which have different styles: no text can pass for a change, or for one of
+ * another sender. Its direction is that of the text: those of `bdi` elements do not count.
+ */
+function Preview({ message: { kind, sender, text, redactedAt }, me }: PreviewProps) {
+  if (redactedAt !== null) return <em>Message removed</em>;
+  const name = sender === me ? <bdi>You</bdi> : <Person email={sender} />;
+  const shown = text.slice(0, PREVIEW);
+  if (kind !== 'SYSTEM') {
+    return (
+      <>
+        {name}: {shown}
+      </>
+    );
+  }
+  return (
+    <em>
+      {name} · <SystemText text={shown} />
+    </em>
+  );
+}

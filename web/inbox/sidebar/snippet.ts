@@ -1,0 +1,49 @@
+import { matchesIn, type Range, termsOf } from '../../../src/store/tokenizer.ts';
+
+/** A part of a text, which is what was looked for or is not. */
+interface Part {
+  readonly text: string;
+  readonly found: boolean;
+  /** Where it begins. */
+  readonly at: number;
+}
+
+/** How much of a text is shown, and how much of that before what was found. */
+const LENGTH = 140;
+const BEFORE = 30;
+/** A code unit that begins no character: the second half of a pair, a mark, or an invisible joiner. */
+const CONTINUES = /^[\p{M}\p{Default_Ignorable_Code_Point}\udc00-\udfff]/u;
+
+/** The part of a text around the first match of a query, with all matches marked by the rules of the server's search. */
+export function snippet(text: string, query: string): Part[] {
+  const matches = matchesIn(text, termsOf(query));
+  const start = startFor(text, matches[0]?.from ?? 0);
+  const end = wholeCharacter(text, start + LENGTH);
+  const parts: Part[] = start > 0 ? [{ text: '… ', found: false, at: -1 }] : [];
+  const add = ({ from, to }: Range, found: boolean) => {
+    if (from < to) parts.push({ text: text.slice(from, to), found, at: from });
+  };
+  let done = start;
+  for (const { from, to } of matches) {
+    if (from >= end) break;
+    add({ from: done, to: from }, false);
+    done = Math.min(to, end);
+    add({ from, to: done }, true);
+  }
+  add({ from: done, to: end }, false);
+  return parts;
+}
+
+/** Where to begin, so that the first match is seen: with a word, or where a script has no spaces, with a character. */
+function startFor(text: string, first: number): number {
+  if (first <= BEFORE) return 0;
+  const from = first - BEFORE;
+  const space = text.indexOf(' ', from);
+  return space >= 0 && space < first ? space + 1 : wholeCharacter(text, from);
+}
+
+/** The beginning of the character at a place. */
+function wholeCharacter(text: string, at: number): number {
+  while (at > 0 && CONTINUES.test(text.slice(at, at + 2))) at--;
+  return at;
+}

@@ -1,0 +1,92 @@
+import { useEffect, useRef, useState } from 'react';
+import type { Client, KredichatError, SearchHit, SearchPage } from '../../client/index.ts';
+
+/** A search waits this long for more letters, in milliseconds. */
+const PAUSE_MS = 250;
+
+/** Searches start at least this long apart, in milliseconds: the server takes 60 a minute. */
+const APART_MS = 1000;
+
+/** After that many failures in a row the wait grows no more: 16 seconds. */
+const MOST_DOUBLINGS = 4;
+
+/** The outcome of one search. */
+export interface Outcome {
+  readonly query: string;
+  readonly within: string | undefined;
+  readonly hits: readonly SearchHit[];
+  readonly more: SearchPage['more'];
+  readonly error: KredichatError | null;
+}
+
+/** Searches for the newest query, one search at a time, and repeats one that failed for a passing reason. */
+export function useSearch(client: Client, query: string, within: string | undefined) {
+  const [outcome, setOutcome] = useState<Outcome | null>(null);
+  const running = useRef<Promise<void>>(Promise.resolve());
+  /** When the next search may start, in milliseconds of the monotonic clock. */
+  const earliest = useRef(0);
+  const current = outcome?.query === query && outcome.within === within ? outcome : null;
+
+  useEffect(() => {
+    let present = true;
+    let failures = 0;
+    let timer = later(PAUSE_MS);
+
+    function later(leastMs: number) {
+      return setTimeout(start, Math.max(leastMs, earliest.current - performance.now()));
+    }
+
+    async function start(): Promise<void> {
+      await running.current;
+      if (!present) return;
+      // The search that ran may have failed, and say when the next is taken.
+      if (performance.now() < earliest.current) timer = later(0);
+      else running.current = run();
+    }
+
+    async function run(): Promise<void> {
+      earliest.current = performance.now() + APART_MS;
+      const asked = { query, within };
+      try {
+        const { hits, more } = await client.search(query, within === undefined ? {} : { in: within });
+        if (present) setOutcome({ ...asked, hits, more, error: null });
+      } catch (thrown) {
+        const error = thrown as KredichatError;
+        const wait = error.retryAfterMs ?? APART_MS * 2 ** Math.min(failures++, MOST_DOUBLINGS);
+        if (error.passing) earliest.current = performance.now() + wait;
+        if (!present) return;
+        setOutcome({ ...asked, hits: [], more: null, error });
+        if (error.passing) timer = later(0);
+      }
+    }
+
+    return () => {
+      present = false;
+      clearTimeout(timer);
+    };
+  }, [client, query, within]);
+
+  useEffect(
+    () =>
+      client.onGone((id) =>
+        setOutcome((now) => now && { ...now, hits: now.hits.filter(({ message }) => message.conversationId !== id) }),
+      ),
+    [client],
+  );
+
+  /** Loads the next page of the present outcome. */
+  async function goOn(): Promise<void> {
+    if (!current?.more) return;
+    setOutcome({ ...current, more: null, error: null });
+    const next = await current.more().then(
+      ({ hits, more }) => ({ hits, more, error: null }),
+      (error: KredichatError) => ({ hits: [], more: current.more, error }),
+    );
+    // Hits of a conversation that the viewer left meanwhile are gone from the present ones.
+    setOutcome((now) =>
+      now?.query === query && now.within === within ? { ...now, ...next, hits: [...now.hits, ...next.hits] } : now,
+    );
+  }
+
+  return { outcome: current, goOn };
+}
