@@ -7,16 +7,25 @@ const ALONE = ['test/faults.test.ts', 'test/hostile.test.ts'];
 
 /** What a store has no part in: not run again on the other one. */
 const STORELESS = [
-  'admission',
-  'audit',
-  'connections',
-  'fair-scheduler',
-  'hold',
-  'http',
-  'identity',
-  'inbox',
-  'peer',
-].map((name) => `test/transport/${name}.test.ts`);
+  'execution/compiler/compiler',
+  'execution/fair-scheduler',
+  'execution/result-slot',
+  'transport/admission/authenticate',
+  'transport/admission/remote-address',
+  'transport/http/graphiql',
+  'transport/http/http',
+  'transport/upgrade',
+  'transport/websocket/receive-queue',
+  'transport/websocket/sockets',
+].map((name) => `test/${name}.test.ts`);
+
+/** What goes through a server, and so through a store. */
+const SERVED = [
+  'test/{execution,graphql,transport}/**/*.test.ts',
+  'test/chat/conversations*.test.ts',
+  'test/chat/log/send.test.ts',
+  'test/chat/rules/*.test.ts',
+];
 
 export default defineConfig({
   // Tests run what ships: the compiled files, loaded by Node itself.
@@ -37,7 +46,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
-    reporters: ['default', './test/support/closing-line.ts'],
+    reporters: ['default', './test/support/summary-reporter.ts'],
     projects: [
       {
         extends: true,
@@ -54,7 +63,7 @@ export default defineConfig({
           globalSetup: [],
           // Each server is closed with its test, and leaves nothing: modules are loaded once for all files.
           isolate: false,
-          include: ['test/transport/*.test.ts', 'test/operations/*.test.ts'],
+          include: SERVED,
           exclude: STORELESS,
           setupFiles: './test/support/needs-mongod.ts',
           env: { TEST_STORE: 'mongodb' },

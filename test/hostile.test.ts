@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startHonest } from './support/honest.ts';
+import { startHonest } from './support/chat-load.ts';
 import { processes } from './support/process.ts';
 
 /** How long the attack goes on that is measured; before it comes a shorter one, so that caches are full. */

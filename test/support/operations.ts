@@ -13,7 +13,7 @@ import {
   isListType,
   isNonNullType,
 } from 'graphql';
-import { oddJson } from './odd.ts';
+import { oddJson } from './arbitraries.ts';
 
 /** What a client sends for an operation, variables as JSON text. */
 export interface Operation {

@@ -4,12 +4,12 @@ import fc from 'fast-check';
 import { buildClientSchema, getIntrospectionQuery } from 'graphql';
 import { expect } from 'vitest';
 import { WebSocket } from 'ws';
+import { nearly, nearlyUtf8, oddJson, oddText } from '../support/arbitraries.ts';
+import { MALLORY, underAttack, VICTIM } from '../support/attack-suite.ts';
 import { CANARY } from '../support/canary.ts';
 import { connect, connectLegacy, type Line, post } from '../support/clients.ts';
-import { nearly, nearlyUtf8, oddJson, oddText } from '../support/odd.ts';
+import { expectAnswer, expectErrors, expectFrame, expectMessage } from '../support/expect-contract.ts';
 import { type Operation, operations } from '../support/operations.ts';
-import { MALLORY, underAttack, VICTIM } from '../support/siege.ts';
-import { expectAnswer, expectErrors, expectFrame, expectMessage } from '../support/verdict.ts';
 
 const KEY = { configId: 'c1', members: [MALLORY, VICTIM] };
 const BEARER = `Bearer ${MALLORY}`;

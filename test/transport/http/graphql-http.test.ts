@@ -1,0 +1,19 @@
+import { serverAudits } from 'graphql-http';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { startServer, type TestServer } from '../../support/server.ts';
+
+describe('GraphQL over HTTP, as its reference implementation audits it', () => {
+  const ends: (() => Promise<void>)[] = [];
+  let server: TestServer | undefined;
+  beforeEach(async () => {
+    server ??= await startServer({ INTROSPECTION: 'on' }, { whenDone: (end) => ends.push(end) });
+  });
+  afterAll(() => Promise.all(ends.map((end) => end())));
+
+  const audits = serverAudits({ url: () => `${server?.url}/graphql` });
+  test.each(audits.map(({ id, name, fn }) => [`${id}: ${name}`, fn] as const))('%s', async (_, audit) => {
+    const result = await audit();
+    // A reason is given only when it failed, and says what with.
+    expect({ reason: null, ...result }).toMatchObject({ reason: null, status: 'ok' });
+  });
+});
