@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { closeSync } from 'node:fs';
 import { AggregatorRegistry, type Registry } from 'prom-client';
-import type { Logger } from './observability/observe.ts';
+import type { Logger } from './observability/logger.ts';
 
 /** Before a worker that ended is replaced, in milliseconds: a store that is away is not asked in a hurry. */
 const REPLACE_MS = 1000;

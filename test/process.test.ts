@@ -299,8 +299,8 @@ describe('a standard output', () => {
   });
 
   test('that is not read holds back 8 MiB of lines; more are dropped, and counted', async () => {
-    const observe = JSON.stringify(join(import.meta.dirname, '../dist/observability/observe.js'));
-    const script = `const { openOutput } = await import(${observe});
+    const logger = JSON.stringify(join(import.meta.dirname, '../dist/observability/logger.js'));
+    const script = `const { openOutput } = await import(${logger});
       let dropped = 0;
       const output = openOutput(() => dropped++);
       for (let i = 0; i < 20; i++) output.write('x'.repeat(1_048_575) + '\\n');

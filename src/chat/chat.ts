@@ -12,7 +12,7 @@ import {
   unreadOf,
   type Viewer,
 } from '../model.ts';
-import type { Metrics } from '../observability/observe.ts';
+import type { Metrics } from '../observability/metrics.ts';
 import {
   type ChatListFilter,
   type ChatListPage,
@@ -32,8 +32,7 @@ import { type ConversationView, type MessageView, memberOf, viewIn } from './mes
 import { createRateLimit } from './rate-limit.ts';
 import { may, type Operation, permit } from './rules/access.ts';
 import { badInput, outcomeUnknown } from './rules/errors.ts';
-import { conversationOf, requireId } from './rules/ids.ts';
-import { checkKey, checkMessageText, checkOptional } from './rules/validation.ts';
+import { checkKey, checkMessageText, checkOptional, conversationOf, requireId } from './rules/validation.ts';
 import { createSearch, type Found, searchTerms, weightOfSearch } from './search.ts';
 import { shareNext } from './single-flight.ts';
 import { createTypists } from './typing.ts';

@@ -6,8 +6,14 @@ import type { MessageView } from './message-view.ts';
 import { createRateLimit } from './rate-limit.ts';
 import { type Operation, permit } from './rules/access.ts';
 import { badInput } from './rules/errors.ts';
-import { requireId } from './rules/ids.ts';
-import { checkLabelLengths, checkLabels, checkMessageText, checkName, checkText } from './rules/validation.ts';
+import {
+  checkLabelLengths,
+  checkLabels,
+  checkMessageText,
+  checkName,
+  checkText,
+  requireId,
+} from './rules/validation.ts';
 import type { createTypists } from './typing.ts';
 
 /** Hints about typing that a user may give a minute, and at once; those that tell nothing new, or that it is over, are not counted. */

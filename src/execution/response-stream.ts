@@ -1,7 +1,7 @@
 import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
 import type { Context } from '../graphql/context.ts';
-import type { Slots } from '../transport/admission/quota.ts';
 import { LARGE_BYTES } from './response-writer.ts';
+import type { Slots } from './result-slot.ts';
 import type { Json, Masked, Shared, Sharing } from './shared-execution.ts';
 
 /** A subscription under way. */

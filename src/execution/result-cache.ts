@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { may } from '../chat/rules/access.ts';
 import type { Context } from '../graphql/context.ts';
 import type { Conversation } from '../model.ts';
-import type { Decision } from '../observability/observe.ts';
+import type { Decision } from '../observability/audit.ts';
 import type { Answer } from './response-writer.ts';
 import { noViewer, type Sharing } from './shared-execution.ts';
 

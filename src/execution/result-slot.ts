@@ -1,7 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { ChatError } from '../chat/rules/errors.ts';
 import type { Context } from '../graphql/context.ts';
-import type { Slot, Slots } from '../transport/admission/quota.ts';
 import type { FairScheduler } from './fair-scheduler.ts';
 
 /** How many large results of a user may wait for a slot. */
@@ -44,5 +43,54 @@ export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer
       if (held) void setImmediate().then(drained).then(slot?.give);
       else slot?.give();
     },
+  };
+}
+
+/** A place, had or waited for. */
+export interface Slot {
+  /** Resolves once there is one. */
+  readonly had: Promise<void>;
+  /** Gives it back, or waits for it no longer. */
+  give(): void;
+}
+
+/** A few places for each user, in which large answers are made and kept until the client has read them. */
+export interface Slots {
+  /** Asks for a place: they are given in the order of asking. */
+  take(user: string): Slot;
+  /** How many wait for a place. */
+  waiting(user: string): number;
+}
+
+/** @param places of each user */
+export function createSlots(places: number): Slots {
+  const users = new Map<string, { held: number; readonly waiting: Set<() => void> }>();
+  return {
+    take(user) {
+      const known = users.get(user) ?? { held: 0, waiting: new Set() };
+      users.set(user, known);
+      let begin = (): void => {};
+      const had = new Promise<void>((resolve) => {
+        begin = resolve;
+      });
+      if (known.held === places) known.waiting.add(begin);
+      else {
+        known.held++;
+        begin();
+      }
+      let given = false;
+      const give = () => {
+        if (given) return;
+        given = true;
+        if (known.waiting.delete(begin)) return;
+        const [next] = known.waiting;
+        if (next) {
+          known.waiting.delete(next);
+          next();
+        } else if (--known.held === 0) users.delete(user);
+      };
+      return { had, give };
+    },
+    waiting: (user) => users.get(user)?.waiting.size ?? 0,
   };
 }

@@ -2,7 +2,7 @@ import type { Chat } from '../chat/chat.ts';
 import type { Room } from '../chat/live/feed.ts';
 import { unauthenticated } from '../chat/rules/errors.ts';
 import type { Conversation, Viewer } from '../model.ts';
-import type { Decision } from '../observability/observe.ts';
+import type { Decision } from '../observability/audit.ts';
 
 /** Told of each decision about a caller. */
 export type Audit = (decision: Decision) => void;

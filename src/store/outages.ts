@@ -1,4 +1,4 @@
-import type { Logger } from '../observability/observe.ts';
+import type { Logger } from '../observability/logger.ts';
 import { type Store, StoreUnavailable } from './store.ts';
 
 /** While an outage lasts: the time between two questions whether it is over, in milliseconds. */

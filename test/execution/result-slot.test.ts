@@ -3,9 +3,8 @@ import { buildSchema, parse } from 'graphql';
 import { expect, test } from 'vitest';
 import { openLive } from '../../src/execution/response-stream.ts';
 import { LARGE_BYTES } from '../../src/execution/response-writer.ts';
-import { createHold } from '../../src/execution/result-slot.ts';
+import { createHold, createSlots } from '../../src/execution/result-slot.ts';
 import type { Context } from '../../src/graphql/context.ts';
-import { createSlots } from '../../src/transport/admission/quota.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
 

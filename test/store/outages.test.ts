@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createLogger } from '../../src/observability/observe.ts';
+import { createLogger } from '../../src/observability/logger.ts';
 import { createOutages } from '../../src/store/outages.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { type Store, StoreUnavailable } from '../../src/store/store.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { inject, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
-import { createLogger, type Logger } from '../../src/observability/observe.ts';
+import { createLogger, type Logger } from '../../src/observability/logger.ts';
 import { createServer, type Server } from '../../src/server.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';

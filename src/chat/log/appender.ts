@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Conversation, ConversationId, EmailAddress, Instant, Message } from '../../model.ts';
-import type { Metrics } from '../../observability/observe.ts';
+import type { Metrics } from '../../observability/metrics.ts';
 import { revAfter, type Store, StoreUnavailable } from '../../store/store.ts';
 import { ChatError, outcomeUnknown } from '../rules/errors.ts';
 import { clientKey, type Decided, startPlan, writeOf } from './change-set.ts';

@@ -1,6 +1,6 @@
-import type { ConversationKey, EmailAddress } from '../../model.ts';
+import { type ConversationId, type ConversationKey, type EmailAddress, parseId } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
-import { badInput } from './errors.ts';
+import { badInput, notFound } from './errors.ts';
 
 /** The number of code points, cheap where it can be. */
 export function codePoints(text: string): number {
@@ -134,4 +134,17 @@ export function checkLabels(labels: readonly string[] | null | undefined): strin
 /** Labels to be taken away, without repeats: of those that are stored some may be older than the rules for new ones. */
 export function checkLabelLengths(labels: readonly string[] | null | undefined): string[] {
   return [...new Set(labels ?? [])].map((label) => checkText('A label', label, 1, 40));
+}
+
+/** Reads the id of a conversation; null for anything else. */
+export function conversationOf(id: string): ConversationId | null {
+  const parsed = parseId(id);
+  return parsed && parsed.seq === null ? parsed.conversationId : null;
+}
+
+/** The id of a conversation, whether or not there is one. @throws ChatError NOT_FOUND for anything else */
+export function requireId(id: string): ConversationId {
+  const parsed = conversationOf(id);
+  if (!parsed) throw notFound();
+  return parsed;
 }

@@ -12,7 +12,7 @@ import {
 import { ChatError } from '../../chat/rules/errors.ts';
 import type { AuthConfig } from '../../config.ts';
 import { parseEmail, type Role, type Viewer } from '../../model.ts';
-import type { Decision } from '../../observability/observe.ts';
+import type { Decision } from '../../observability/audit.ts';
 
 type JwtConfig = Extract<AuthConfig, { mode: 'jwt' }>;
 

@@ -9,7 +9,7 @@ import type { Limits } from '../../config.ts';
 import { type Gate, relabel } from '../../execution/executor.ts';
 import type { Answer } from '../../execution/response-writer.ts';
 import type { Viewer } from '../../model.ts';
-import type { Asker, Audit } from '../../observability/observe.ts';
+import type { Asker, Audit } from '../../observability/audit.ts';
 import type { Identify } from '../admission/authenticate.ts';
 import { NOT_PERSISTED } from '../persisted-query.ts';
 import { graphiqlPage } from './graphiql.ts';

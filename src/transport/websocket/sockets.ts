@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Limits } from '../../config.ts';
 import { LARGE_BYTES } from '../../execution/response-writer.ts';
-import type { Metrics, Transport } from '../../observability/observe.ts';
+import type { Metrics, Transport } from '../../observability/metrics.ts';
 import { frameLength, joinFrames } from './frame-encoder.ts';
 import { createTurns, Inbox, type Receive, type Turns } from './receive-queue.ts';
 import { createWrites, type Writes } from './write-scheduler.ts';

@@ -3,7 +3,7 @@ import { describe, expect, inject, test } from 'vitest';
 import { createAppender } from '../../../src/chat/log/appender.ts';
 import { createStates } from '../../../src/chat/log/known-states.ts';
 import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../../src/model.ts';
-import { createMetrics } from '../../../src/observability/observe.ts';
+import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';

@@ -4,7 +4,7 @@ import { createAppender } from '../../../src/chat/log/appender.ts';
 import type { Intent } from '../../../src/chat/log/command.ts';
 import { createStates } from '../../../src/chat/log/known-states.ts';
 import { conversationId, countsAsUnread } from '../../../src/model.ts';
-import { createMetrics } from '../../../src/observability/observe.ts';
+import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT } from '../../store/writes.ts';
 

@@ -1,0 +1,100 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export type Transport = 'graphql-ws' | 'legacy';
+
+/** What the server counts. Counters and histograms are told; gauges ask. */
+export interface Metrics {
+  /** A send of this many messages became durable; milliseconds from its check to its acknowledgement. */
+  sent(messages: number, milliseconds: number): void;
+  /** A batch of this many messages was written as one. */
+  appended(messages: number): void;
+  /** An event was handed to a subscriber's socket. */
+  delivered(): void;
+  /** An operation was answered; milliseconds from its parse to its result. */
+  answered(operation: 'query' | 'mutation' | 'subscription' | 'invalid', milliseconds: number): void;
+  connected(transport: Transport): void;
+  disconnected(transport: Transport): void;
+  /** A line of the log was not written. */
+  droppedLogLine(): void;
+  /** `count` is asked at each scrape. */
+  countSubscriptions(count: () => number): void;
+  /** The same, for messages that are not in the search index yet. */
+  countSearchLag(count: () => number): void;
+  /** The Prometheus text exposition format and its content type. */
+  scrape(): Promise<{ contentType: string; body: string }>;
+}
+
+/** Figures of the process: their observers are never given back, so all servers of a process share them. */
+const ofProcess = new Registry();
+collectDefaultMetrics({ register: ofProcess });
+
+/** `exposing` makes what gives the text that is scraped. */
+export function createMetrics(exposing = (registry: Registry) => () => registry.metrics()): Metrics {
+  const registry = Registry.merge([ofProcess]);
+  const expose = exposing(registry);
+  const registers = [registry];
+  new Gauge({ name: 'kredichat_workers', help: 'Processes that these numbers are of.', registers }).set(1);
+  const seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
+  const sends = new Counter({ name: 'kredichat_messages_sent_total', help: 'Messages stored.', registers });
+  const sendSeconds = new Histogram({
+    name: 'kredichat_send_duration_seconds',
+    help: 'From a send to its durable acknowledgement.',
+    buckets: seconds,
+    registers,
+  });
+  const batches = new Histogram({
+    name: 'kredichat_append_batch_messages',
+    help: 'Messages written as one batch.',
+    registers,
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+  });
+  const deliveries = new Counter({
+    name: 'kredichat_deliveries_total',
+    help: 'Events handed to subscribers.',
+    registers,
+  });
+  const operations = new Histogram({
+    name: 'kredichat_operation_duration_seconds',
+    help: 'From an operation to its result.',
+    buckets: seconds,
+    registers,
+    labelNames: ['operation'],
+  });
+  const connections = new Gauge({
+    name: 'kredichat_connections',
+    help: 'Open WebSockets.',
+    labelNames: ['transport'],
+    registers,
+  });
+  const droppedLines = new Counter({
+    name: 'kredichat_log_lines_dropped_total',
+    help: 'Log lines dropped because the standard output takes none.',
+    registers,
+  });
+  const ask = (name: string, help: string, count: () => number) => {
+    new Gauge({
+      ...{ name, help, registers },
+      collect() {
+        this.set(count());
+      },
+    });
+  };
+  return {
+    sent(messages, milliseconds) {
+      sends.inc(messages);
+      sendSeconds.observe(milliseconds / 1000);
+    },
+    appended: (messages) => batches.observe(messages),
+    delivered: () => deliveries.inc(),
+    answered: (operation, milliseconds) => operations.observe({ operation }, milliseconds / 1000),
+    connected: (transport) => connections.inc({ transport }),
+    disconnected: (transport) => connections.dec({ transport }),
+    droppedLogLine: () => droppedLines.inc(),
+    countSubscriptions: (count) => ask('kredichat_subscriptions', 'Subscriptions now registered.', count),
+    countSearchLag: (count) =>
+      ask('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
+    async scrape() {
+      return { contentType: registry.contentType, body: await expose() };
+    },
+  };
+}
