@@ -3,20 +3,20 @@ import type { AddressInfo, Socket } from 'node:net';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { createChat } from './chat/chat.ts';
 import type { Config } from './config.ts';
-import { createGate } from './execution/executor.ts';
+import { createExecutor } from './execution/executor.ts';
 import { createSchema } from './graphql/schema.ts';
 import type { Instant } from './model.ts';
 import { createAudit } from './observability/audit.ts';
 import type { Logger } from './observability/logger.ts';
 import { createMetrics, type Metrics } from './observability/metrics.ts';
 import type { Store } from './store/store.ts';
-import { createIdentify } from './transport/admission/authenticate.ts';
+import { createAuthenticate } from './transport/admission/authenticate.ts';
 import { createQuotas } from './transport/admission/quota.ts';
 import { connectedAddress, createPeers, networkOf } from './transport/admission/remote-address.ts';
 import { createGraphqlWs } from './transport/graphql-ws/graphql-ws.ts';
 import { createHttp } from './transport/http/graphql-http.ts';
 import { announceClose, answered, closeInSteps, serveWithoutUpgrade } from './transport/http/http-connection.ts';
-import { createPages } from './transport/http/static-files.ts';
+import { createStaticFiles } from './transport/http/static-files.ts';
 import { createShim } from './transport/legacy/shim.ts';
 import { createUpgrade, isWebSocketUpgrade, refuse, type Target } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
@@ -81,18 +81,24 @@ export function createServer(options: ServerOptions): Server {
   const chat = createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError });
   metrics.countSubscriptions(chat.followers);
   metrics.countSearchLag(store.searchLag);
-  const gate = createGate({ schema: createSchema(), limits, introspection: config.introspection, logger, metrics });
+  const executor = createExecutor({
+    schema: createSchema(),
+    limits,
+    introspection: config.introspection,
+    logger,
+    metrics,
+  });
   const sockets = createSockets(limits, metrics);
   const audit = createAudit(logger);
   const peers = createPeers(config);
-  const identify = createIdentify(config.auth, limits.authenticationMs);
+  const authenticate = createAuthenticate(config.auth, limits.authenticationMs);
   const quotas = createQuotas(limits);
-  const shared = { gate, chat, identify, quotas, limits, audit, logger, metrics };
+  const shared = { executor, chat, authenticate, quotas, limits, audit, logger, metrics };
   const graphqlHttp = createHttp({ ...shared, graphiql: config.introspection });
   const openGraphqlWs = createGraphqlWs(shared);
   const openShim = createShim({ ...shared, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs });
-  const servePage = createPages(config.auth.mode);
-  const upgrade = createUpgrade({ config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim });
+  const serveStaticFile = createStaticFiles(config.auth.mode);
+  const upgrade = createUpgrade({ config, peers, authenticate, quotas, sockets, audit, openGraphqlWs, openShim });
 
   let draining = false;
   let closed: Promise<void> | null = null;
@@ -178,7 +184,7 @@ export function createServer(options: ServerOptions): Server {
     const from = peers.addressOf(request);
     if (!peers.mayConnect(request)) {
       const why = `origin ${request.headers.origin?.slice(0, 200)}`;
-      audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: 'FORBIDDEN', why });
+      audit({ user: null, address: from, transport: 'http' }, { action: 'connect', outcome: 'FORBIDDEN', reason: why });
       response.setHeader('vary', 'Origin');
       return end(response, 403, 'Origin not allowed\n');
     }
@@ -187,7 +193,7 @@ export function createServer(options: ServerOptions): Server {
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
-    if (servePage(request, response, pathname)) return;
+    if (serveStaticFile(request, response, pathname)) return;
     if (pathname !== '' && pathname === config.basePath) {
       // The page's addresses are relative to the slash. So is this one: a proxy may have a prefix of its own.
       response.setHeader('location', `${pathname.slice(pathname.lastIndexOf('/') + 1)}/${search && `?${search}`}`);
@@ -221,7 +227,7 @@ export function createServer(options: ServerOptions): Server {
       draining = true;
       closed ??= (async () => {
         const down = new Promise((resolve) => http.close(resolve));
-        const sent = sockets.stop().then(gate.settled);
+        const sent = sockets.stop().then(executor.settled);
         await Promise.race([sent, setTimeout(DRAIN_MS, undefined, { ref: false })]);
         // The answers to those sends leave before the sockets close.
         await setImmediate();

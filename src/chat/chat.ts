@@ -21,21 +21,21 @@ import {
   type Store,
   StoreUnavailable,
 } from '../store/store.ts';
-import { createLife } from './conversations.ts';
+import { createConversations } from './conversations.ts';
 import { createChatListFeeds } from './live/chat-list-feed.ts';
 import type { ConversationEvent } from './live/events.ts';
 import { createFeeds, type Follower, type Room } from './live/feed.ts';
 import { createAppender } from './log/appender.ts';
-import { createStates } from './log/known-states.ts';
+import { createKnownStates } from './log/known-states.ts';
 import type { Draft } from './log/send.ts';
 import { type ConversationView, type MessageView, memberOf, viewIn } from './message-view.ts';
 import { createRateLimit } from './rate-limit.ts';
-import { may, type Operation, permit } from './rules/access.ts';
+import { may, type Operation, requireAccess } from './rules/access.ts';
 import { badInput, outcomeUnknown } from './rules/errors.ts';
 import { checkKey, checkMessageText, checkOptional, conversationOf, requireId } from './rules/validation.ts';
 import { createSearch, type Found, searchTerms, weightOfSearch } from './search.ts';
-import { shareNext } from './single-flight.ts';
-import { createTypists } from './typing.ts';
+import { singleFlight } from './single-flight.ts';
+import { createTypingTracker } from './typing.ts';
 
 /** How often feeds look for what no wake-up told them of, in milliseconds. */
 const SLOW_POLL_MS = 1000;
@@ -86,21 +86,21 @@ export type Chat = ReturnType<typeof createChat>;
 
 /** The rules of the chat. Every function checks that the viewer may do it; errors are `ChatError`s. */
 export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
-  const states = createStates(store);
-  const feeds = createFeeds(store, states, onError);
-  const chatLists = createChatListFeeds(store, states, clock, onError);
+  const knownStates = createKnownStates(store);
+  const feeds = createFeeds(store, knownStates, onError);
+  const chatLists = createChatListFeeds(store, knownStates, clock, onError);
   const doubt = (id: ConversationId) => {
-    states.forget(id);
+    knownStates.forget(id);
     feeds.doubt(id);
     chatLists.doubt(id);
   };
-  const appender = createAppender(store, states, clock, metrics, doubt);
+  const appender = createAppender(store, knownStates, clock, metrics, doubt);
   /** Nobody knows what became of a change that failed. */
   const doubting = (id: ConversationId) => (error: unknown) => {
     doubt(id);
     throw error;
   };
-  const typists = createTypists(store, feeds.tellTyping, onError);
+  const typingTracker = createTypingTracker(store, feeds.tellTyping, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
   const limit = ({ perMinute, burst }: { readonly perMinute: number; readonly burst: number }) =>
@@ -108,16 +108,16 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   const takeSearch = limit(SEARCHES);
   const takeView = limit(VIEWS);
   /** Asks the store for a write, after which reads see all that was told before. Callers at the same time share one. */
-  const catchUp = shareNext(() => store.ping());
+  const catchUp = singleFlight(() => store.ping());
 
   const unwatch = store.watch((wakeUp) => {
-    if (wakeUp?.kind === 'typing') typists.wake(wakeUp);
+    if (wakeUp?.kind === 'typing') typingTracker.wake(wakeUp);
     else if (wakeUp) {
-      const state = states.wake(wakeUp);
+      const state = knownStates.wake(wakeUp);
       feeds.wake(wakeUp, state);
       void chatLists.wake(wakeUp, state);
     } else {
-      states.forgetAll();
+      knownStates.forgetAll();
       feeds.wakeAll();
       void chatLists.wakeTops();
     }
@@ -135,7 +135,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     const conversation = seen(await store.conversation(id, viewer.email));
     const underWay = appender.underWay(id);
     // Nobody else waits for them: how long it takes would tell that there is something.
-    const concerned = conversation ?? (!states.known(id) && underWay?.openers.includes(viewer.email));
+    const concerned = conversation ?? (!knownStates.known(id) && underWay?.openers.includes(viewer.email));
     if (!underWay || !concerned) return conversation;
     await underWay.last;
     return seen(await store.conversation(id, viewer.email));
@@ -148,10 +148,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     viewer: Viewer,
     isBeyond: (conversation: Conversation) => boolean,
   ): Promise<Conversation> {
-    let conversation = permit(operation, viewer, id && (await read(operation, id, viewer)));
+    let conversation = requireAccess(operation, viewer, id && (await read(operation, id, viewer)));
     if (isBeyond(conversation)) {
       await catchUp();
-      conversation = permit(operation, viewer, await read(operation, conversation.id, viewer));
+      conversation = requireAccess(operation, viewer, await read(operation, conversation.id, viewer));
     }
     return conversation;
   }
@@ -161,17 +161,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     const conversation = await store.conversation(id, viewer.email).catch((error: unknown) => {
       throw error instanceof StoreUnavailable ? outcomeUnknown() : error;
     });
-    return permit(operation, viewer, conversation);
+    return requireAccess(operation, viewer, conversation);
   }
 
   /** Makes sure that somebody may write before the write waits for others: how long that takes is not for everybody. */
   async function admit(operation: Operation, id: ConversationId, viewer: Viewer, opens = false): Promise<void> {
-    const known = states.known(id);
+    const known = knownStates.known(id);
     if (known && may(operation, viewer, known)) return;
     let conversation = await readOnce(id, viewer.email);
     // Null is either no conversation or one of others: members of the key may open the first alone.
     if (opens) conversation ??= await readOnce(id);
-    if (conversation || !opens) permit(operation, viewer, conversation);
+    if (conversation || !opens) requireAccess(operation, viewer, conversation);
   }
 
   /** Reads that are asked for at the same time are one, so that sends go on in the order in which they came. */
@@ -180,7 +180,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     const key = `${id} ${reader ?? ''}`;
     const reading = reads.get(key);
     if (reading) return reading;
-    const started = states.read(id, reader);
+    const started = knownStates.read(id, reader);
     reads.set(key, started);
     const done = () => void reads.delete(key);
     started.then(done, done);
@@ -208,9 +208,9 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     return ref.key ? conversationId(keyOf(viewer, ref.key)) : conversationOf(ref.id);
   }
 
-  const life = createLife({
+  const conversations = createConversations({
     store,
-    typists,
+    typingTracker,
     read,
     readAfterWrite,
     write: appender.write,
@@ -336,7 +336,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
       const id = conversationOf(conversation);
       const known = () => {
-        const state = id && states.known(id);
+        const state = id && knownStates.known(id);
         return state && may('markRead', viewer, state) && seq <= state.lastSeq ? state : null;
       };
       const before = known() ?? (await readTo('markRead', id, viewer, ({ lastSeq }) => seq > lastSeq));
@@ -345,7 +345,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       const tellsRole = viewer.role !== null && viewer.role !== role;
       if (seq <= readSeq && !tellsRole) return before;
       const moved = await store
-        .moveRead(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before)
+        .advanceReadPosition(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before)
         .catch(doubting(before.id));
       // Another request may have moved it at the same time, or what is known is not the newest: then it is read.
       const after = moved ? known() : null;
@@ -353,14 +353,14 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       return after && isTold ? after : readAfterWrite('markRead', before.id, viewer);
     },
 
-    ...life,
+    ...conversations,
 
     /** A page of the messages that hold all words of the query, in one of the viewer's conversations or in all. */
     async searchMessages(viewer: Viewer, query: string, where: string | null, page: SearchSlice): Promise<Found> {
       const conversation = where === null ? null : requireId(where);
       const terms = searchTerms(query);
       takeSearch(viewer.email, weightOfSearch(terms));
-      if (conversation) permit('searchMessages', viewer, await read('searchMessages', conversation, viewer));
+      if (conversation) requireAccess('searchMessages', viewer, await read('searchMessages', conversation, viewer));
       return search(viewer, terms, conversation, page);
     },
 
@@ -408,7 +408,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     close(): void {
       clearInterval(slowPoll);
       unwatch();
-      typists.close();
+      typingTracker.close();
     },
   };
 }

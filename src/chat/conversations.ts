@@ -1,10 +1,10 @@
 import type { Conversation, ConversationId, ConversationStatus, EmailAddress, View, Viewer } from '../model.ts';
 import type { Store } from '../store/store.ts';
-import type { Decided } from './log/change-set.ts';
-import type { Intent } from './log/command.ts';
+import type { CommandResult } from './log/change-set.ts';
+import type { Command } from './log/command.ts';
 import type { MessageView } from './message-view.ts';
 import { createRateLimit } from './rate-limit.ts';
-import { type Operation, permit } from './rules/access.ts';
+import { type Operation, requireAccess } from './rules/access.ts';
 import { badInput } from './rules/errors.ts';
 import {
   checkLabelLengths,
@@ -14,7 +14,7 @@ import {
   checkText,
   requireId,
 } from './rules/validation.ts';
-import type { createTypists } from './typing.ts';
+import type { createTypingTracker } from './typing.ts';
 
 /** Hints about typing that a user may give a minute, and at once; those that tell nothing new, or that it is over, are not counted. */
 const HINTS = { perMinute: 120, burst: 20 } as const;
@@ -29,15 +29,15 @@ export interface UpdateInput {
   readonly removeMembers?: readonly EmailAddress[] | null | undefined;
 }
 
-export interface LifeOptions {
+export interface ConversationsOptions {
   readonly store: Store;
-  readonly typists: ReturnType<typeof createTypists>;
+  readonly typingTracker: ReturnType<typeof createTypingTracker>;
   /** The conversation as the viewer may see it, after the writes under way. */
   readonly read: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation | null>;
   /** The conversation after a write of the viewer's own. */
   readonly readAfterWrite: (operation: Operation, id: ConversationId, viewer: Viewer) => Promise<Conversation>;
   /** Decides an intent, and resolves once what comes of it is durable. */
-  readonly write: (intent: Intent) => Promise<Decided>;
+  readonly write: (intent: Command) => Promise<CommandResult>;
   /** Has a change looked for of which nobody knows what became, and throws on. */
   readonly doubting: (id: ConversationId) => (error: unknown) => never;
   /** Makes sure that the viewer may do this, before it waits for others. @throws ChatError NOT_FOUND */
@@ -49,9 +49,9 @@ export interface LifeOptions {
 }
 
 /** What can be done to a conversation and its messages once they are there. */
-export function createLife({
+export function createConversations({
   store,
-  typists,
+  typingTracker,
   read,
   readAfterWrite,
   write,
@@ -59,11 +59,11 @@ export function createLife({
   admit,
   take,
   takeView,
-}: LifeOptions) {
+}: ConversationsOptions) {
   const takeHint = createRateLimit(HINTS.perMinute, HINTS.burst, () => performance.now());
 
   /** Changes what is there, for whoever may: counted as a message, and durable when it resolves. */
-  async function change(operation: Operation, viewer: Viewer, intent: Exclude<Intent, { kind: 'send' }>) {
+  async function change(operation: Operation, viewer: Viewer, intent: Exclude<Command, { kind: 'send' }>) {
     await admit(operation, intent.conversation, viewer);
     take(viewer);
     return write(intent);
@@ -72,7 +72,7 @@ export function createLife({
   async function changeMessage(
     operation: Operation,
     viewer: Viewer,
-    intent: Extract<Intent, { seq: number }>,
+    intent: Extract<Command, { seq: number }>,
   ): Promise<MessageView> {
     const { messages, conversation } = await change(operation, viewer, intent);
     const [message] = messages;
@@ -130,7 +130,7 @@ export function createLife({
       conversation: string,
       view: { readonly [K in keyof View]?: boolean | null | undefined },
     ): Promise<Conversation> {
-      const { id } = permit('updateView', viewer, await read('updateView', requireId(conversation), viewer));
+      const { id } = requireAccess('updateView', viewer, await read('updateView', requireId(conversation), viewer));
       takeView(viewer);
       const given = Object.entries(view).filter(([, value]) => value != null);
       await store.setView(id, viewer.email, Object.fromEntries(given) as Partial<View>).catch(doubting(id));
@@ -139,12 +139,12 @@ export function createLife({
 
     /** Tells the other members that the viewer types, or no longer does. A hint, and forgotten after a few seconds. */
     async setTyping(viewer: Viewer, conversation: string, typing: boolean): Promise<void> {
-      const { id } = permit('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
+      const { id } = requireAccess('setTyping', viewer, await read('setTyping', requireId(conversation), viewer));
       const hint = { conversation: id, member: viewer.email, typing };
-      if (!typists.isNews(hint)) return;
+      if (!typingTracker.isNews(hint)) return;
       // Others would go on being told that somebody types who has stopped.
       if (typing) takeHint(viewer.email, 1);
-      typists.say(hint);
+      typingTracker.say(hint);
     },
   };
 }

@@ -2,7 +2,7 @@
  * Runs something for many at once: whoever asks while it is under way shares the next run with all the others, as what
  * had begun before they asked may not tell them what they want to know.
  */
-export function shareNext(run: () => Promise<void>): () => Promise<void> {
+export function singleFlight(run: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
 

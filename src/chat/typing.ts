@@ -12,7 +12,7 @@ type Hint = Omit<Typing, 'kind'>;
  * Who types where. Nothing of it is stored: a process knows what it was told, and forgets it by itself. `tell` is
  * called when somebody begins or stops, whoever said so and wherever.
  */
-export function createTypists(store: Store, tell: (hint: Hint) => void, onError: (error: unknown) => void) {
+export function createTypingTracker(store: Store, tell: (hint: Hint) => void, onError: (error: unknown) => void) {
   const typing = new Map<string, { readonly since: number; readonly timer: NodeJS.Timeout }>();
 
   function stop(hint: Hint): void {

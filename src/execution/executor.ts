@@ -25,16 +25,16 @@ import { StoreUnavailable } from '../store/store.ts';
 import { compile } from './compiler/compiler.ts';
 import type { Written } from './compiler/run.ts';
 import { createFairScheduler } from './fair-scheduler.ts';
-import { type Live, openLive } from './response-stream.ts';
+import { openResponseStream, type ResponseStream } from './response-stream.ts';
 import { type Answer, encode, jsonOf, LARGE_BYTES } from './response-writer.ts';
-import { createKeeping } from './result-cache.ts';
-import { createHold, createSlots } from './result-slot.ts';
+import { createResultCache } from './result-cache.ts';
+import { createResultSlot, createSlots } from './result-slot.ts';
 import { refuseAnonymous } from './rules/anonymous.ts';
 import { nestsTooDeep } from './rules/json-depth.ts';
 import { operationLimits } from './rules/operation-limits.ts';
-import { createCostCheck, FREE_COST, QUICK_COST } from './rules/query-cost.ts';
-import { unconditionalSubscriptions } from './rules/subscription-root.ts';
-import { createSharing } from './shared-execution.ts';
+import { createQueryCost, FREE_COST, QUICK_COST } from './rules/query-cost.ts';
+import { subscriptionRootRule } from './rules/subscription-root.ts';
+import { createSharedExecution } from './shared-execution.ts';
 
 /** An operation as a transport received it. */
 interface OperationRequest {
@@ -48,9 +48,9 @@ interface OperationRequest {
   readonly wanted?: () => boolean;
 }
 
-export type OperationResult = Answer | Live;
+export type OperationResult = Answer | ResponseStream;
 
-export interface Gate {
+export interface Executor {
   readonly schema: GraphQLSchema;
   /** Parses and validates; the errors are ready to be shown. What is valid is kept by text. */
   prepare(query: string): DocumentNode | readonly GraphQLError[];
@@ -81,7 +81,7 @@ const CACHED_CHARACTERS = 250_000;
 /** What a document counts as at least beyond its text: many small ones are much, too. */
 const MINIMUM_CHARACTERS = 250;
 
-export interface GateOptions {
+export interface ExecutorOptions {
   readonly schema: GraphQLSchema;
   readonly limits: Pick<Limits, 'depth' | 'aliases' | 'directives' | 'cost' | 'tokens' | 'responseBytes'>;
   readonly introspection: boolean;
@@ -90,16 +90,12 @@ export interface GateOptions {
 }
 
 /** The one way from a transport to the schema: the same limits, the same errors, whatever brought the operation. */
-export function createGate({ schema, limits, introspection, logger, metrics }: GateOptions): Gate {
+export function createExecutor({ schema, limits, introspection, logger, metrics }: ExecutorOptions): Executor {
   const bounds = [operationLimits(limits)];
-  const rules = [
-    ...specifiedRules,
-    unconditionalSubscriptions,
-    ...(introspection ? [] : [NoSchemaIntrospectionCustomRule]),
-  ];
+  const rules = [...specifiedRules, subscriptionRootRule, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
   const { slice } = createFairScheduler();
-  const sharing = createSharing({ schema, masked, responseBytes: limits.responseBytes, slice });
-  const keeping = createKeeping(sharing);
+  const sharedExecution = createSharedExecution({ schema, masked, responseBytes: limits.responseBytes, slice });
+  const resultCache = createResultCache(sharedExecution);
   const slots = createSlots(LARGE_AT_ONCE);
   const hideSuggestions = !introspection;
   const options = { maxErrors: MAX_ERRORS, hideSuggestions };
@@ -158,7 +154,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     }
   }
 
-  const checkCost = createCostCheck(schema, limits);
+  const checkCost = createQueryCost(schema, limits);
 
   /**
    * The values of an operation's variables.
@@ -197,7 +193,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     running++;
     let kind: OperationTypeNode | undefined;
     let timer: NodeJS.Timeout | undefined;
-    const hold = createHold(slots, slice, context);
+    const resultSlot = createResultSlot(slots, slice, context);
     try {
       const document = typeof query === 'string' ? prepare(query) : query;
       if (!('kind' in document)) return answerOf({ errors: document });
@@ -219,7 +215,13 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       const args = { schema, document, variableValues: variables, operationName, hideSuggestions };
       if (after) await Promise.race([after, late]);
       if (kind === OperationTypeNode.SUBSCRIPTION) {
-        const opening = openLive({ args: { ...args, contextValue: context }, sharing, masked, slots, slice });
+        const opening = openResponseStream({
+          args: { ...args, contextValue: context },
+          sharedExecution,
+          masked,
+          slots,
+          slice,
+        });
         const opened = await Promise.race([opening, late]).catch((error: unknown) => {
           // The caller already got a timeout; close the late subscription.
           void abandon(opening);
@@ -229,10 +231,10 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
       }
       const answer = async (): Promise<Answer> => {
         // What a mutation has written is answered without waiting for others.
-        if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await hold.take();
+        if (costly || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge)) await resultSlot.take();
         const sliced = cost.values > QUICK_COST;
-        if (sliced) await hold.slice();
-        const { slice } = hold;
+        if (sliced) await resultSlot.slice();
+        const { slice } = resultSlot;
         const run = (context: Context, max: number) =>
           compile(schema, document, operation)({ context, variables: coerced, max, slice, sliceFields: sliced });
         const encoded = async ({ data, errors }: Written, max: number): Promise<Answer> => {
@@ -241,10 +243,10 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
         };
         if (kind === OperationTypeNode.QUERY) {
           checkWanted(wanted);
-          return keeping.read({ ...args, contextValue: context }, async (context) => {
+          return resultCache.read({ ...args, contextValue: context }, async (context) => {
             const written = await run(context, limits.responseBytes);
             checkWanted(wanted);
-            if (written.data.length > LARGE_BYTES) await hold.takeLate();
+            if (written.data.length > LARGE_BYTES) await resultSlot.takeLate();
             checkWanted(wanted);
             return encoded(written, limits.responseBytes);
           });
@@ -260,7 +262,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
     } catch (error) {
       return answerOf({ errors: [mask(error)] });
     } finally {
-      hold.end();
+      resultSlot.end();
       clearTimeout(timer);
       if (--running === 0) for (const listener of whenIdle.splice(0)) listener();
       metrics.answered(kind ?? 'invalid', performance.now() - started);
@@ -279,7 +281,7 @@ export function createGate({ schema, limits, introspection, logger, metrics }: G
 }
 
 /** Ends a subscription once it has begun, for one that comes too late. */
-async function abandon(opening: Promise<Live | ExecutionResult>): Promise<void> {
+async function abandon(opening: Promise<ResponseStream | ExecutionResult>): Promise<void> {
   const live = await opening.catch(() => null);
   if (live && 'deliver' in live) await live.return();
 }

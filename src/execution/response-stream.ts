@@ -2,10 +2,10 @@ import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type
 import type { Context } from '../graphql/context.ts';
 import { LARGE_BYTES } from './response-writer.ts';
 import type { Slots } from './result-slot.ts';
-import type { Json, Masked, Shared, Sharing } from './shared-execution.ts';
+import type { Json, Masked, Shared, SharedExecution } from './shared-execution.ts';
 
 /** A subscription under way. */
-export interface Live {
+export interface ResponseStream {
   /** Hands over the JSON of each result, in UTF-8 and not to be changed; resolves when there will be no other. */
   deliver(to: (json: Json) => void): Promise<void>;
   /** Ends it, even while the next event is waited for. */
@@ -15,14 +15,14 @@ export interface Live {
 /** Where events come from; those at hand can be taken without waiting. */
 interface Source extends AsyncIterator<object> {
   /** The next event, if it is there already. */
-  take?(): object | undefined;
+  poll?(): object | undefined;
   /** Calls back when there may be something to take; false where `next` is to be asked instead. */
-  onNews?(listener: () => void): boolean;
+  onReadable?(listener: () => void): boolean;
 }
 
-export interface LiveOptions {
+export interface ResponseStreamOptions {
   readonly args: ExecutionArgs;
-  readonly sharing: Sharing;
+  readonly sharedExecution: SharedExecution;
   readonly masked: Masked;
   readonly slots: Slots;
   /** As in `FairScheduler`. */
@@ -30,18 +30,22 @@ export interface LiveOptions {
 }
 
 /** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or one with why there is none. */
-export async function openLive(options: LiveOptions): Promise<Live | ExecutionResult> {
-  const { args, sharing, masked } = options;
+export async function openResponseStream(options: ResponseStreamOptions): Promise<ResponseStream | ExecutionResult> {
+  const { args, sharedExecution, masked } = options;
   const stream = await createSourceEventStream(args);
   if (!(Symbol.asyncIterator in stream)) return masked(stream);
-  return new Stream((stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source, sharing.join(args), options);
+  return new Stream(
+    (stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source,
+    sharedExecution.join(args),
+    options,
+  );
 }
 
 /** A class, because there are many: one for each subscriber. */
-class Stream implements Live {
+class Stream implements ResponseStream {
   readonly #source: Source;
   readonly #shared: Shared;
-  readonly #options: LiveOptions;
+  readonly #options: ResponseStreamOptions;
   readonly #context: Context;
   #to: (json: Json) => void = ignore;
   #ended = false;
@@ -49,7 +53,7 @@ class Stream implements Live {
   /** Called when the stream is ended while it waits for a slot. */
   #returned: () => void = ignore;
 
-  constructor(source: Source, shared: Shared, options: LiveOptions) {
+  constructor(source: Source, shared: Shared, options: ResponseStreamOptions) {
     this.#source = source;
     this.#shared = shared;
     this.#options = options;
@@ -78,12 +82,12 @@ class Stream implements Live {
     return new Promise((resolve, reject) => {
       const takeAll = (): void => {
         try {
-          for (let event = this.#source.take?.(); event; event = this.#source.take?.()) {
+          for (let event = this.#source.poll?.(); event; event = this.#source.poll?.()) {
             const json = this.#shared.json(event);
             if (json instanceof Promise || isLarge(json)) return resolve(this.#deliverLate(event).then(() => true));
             this.#give(json);
           }
-          if (!this.#source.onNews?.(takeAll)) resolve(false);
+          if (!this.#source.onReadable?.(takeAll)) resolve(false);
         } catch (error) {
           reject(error);
         }

@@ -4,9 +4,9 @@ import { LRUCache } from 'lru-cache';
 import { may } from '../chat/rules/access.ts';
 import type { Context } from '../graphql/context.ts';
 import type { Conversation } from '../model.ts';
-import type { Decision } from '../observability/audit.ts';
+import type { AuditEvent } from '../observability/audit.ts';
 import type { Answer } from './response-writer.ts';
-import { noViewer, type Sharing } from './shared-execution.ts';
+import { noViewer, type SharedExecution } from './shared-execution.ts';
 
 /** Bytes of answers that are kept. */
 const KEPT_BYTES = 16_000_000;
@@ -16,14 +16,14 @@ interface Kept {
   readonly conversation: Conversation;
   readonly answer: Answer;
   /** What was decided about the first who asked, and is decided about everybody who may see it. */
-  readonly decision: Decision;
+  readonly decision: AuditEvent;
 }
 
 /**
  * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
  * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
  */
-export function createKeeping(sharing: Sharing) {
+export function createResultCache(sharedExecution: SharedExecution) {
   const answers = new LRUCache<string, Kept>({
     maxSize: KEPT_BYTES,
     maxEntrySize: KEPT_BYTES / 16,
@@ -44,7 +44,7 @@ export function createKeeping(sharing: Sharing) {
       const { document, operationName, variableValues } = args;
       const context = args.contextValue as Context;
       const { chat, viewer, audit } = context;
-      if (!viewer || !sharing.ofOneConversation(document, operationName)) return execute(context);
+      if (!viewer || !sharedExecution.ofOneConversation(document, operationName)) return execute(context);
       const key = JSON.stringify([numberOf(document), operationName, variableValues]);
       const kept = answers.get(key);
       // A stranger's question takes the way that tells nothing by its time.
@@ -57,7 +57,7 @@ export function createKeeping(sharing: Sharing) {
         }
       }
       const found: Conversation[] = [];
-      const decisions: Decision[] = [];
+      const decisions: AuditEvent[] = [];
       const answer = await execute({
         ...context,
         audit: (decision) => {

@@ -11,7 +11,7 @@ const RETRY_MS = 1000;
 /**
  * The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read.
  */
-export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
+export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
   const user = viewer?.email ?? '';
   let ended = false;
   let slot: Slot | null = null;
@@ -47,7 +47,7 @@ export function createHold(slots: Slots, slice: FairScheduler['slice'], { viewer
 }
 
 /** A place, had or waited for. */
-export interface Slot {
+interface Slot {
   /** Resolves once there is one. */
   readonly had: Promise<void>;
   /** Gives it back, or waits for it no longer. */

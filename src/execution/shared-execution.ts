@@ -41,14 +41,14 @@ export interface Shared {
   leave(): void;
 }
 
-export interface Sharing {
+export interface SharedExecution {
   /** The subscription as it is shared now: with all viewers as far as its result is the same for them. */
   join(args: ExecutionArgs): Shared;
   /** Whether a query is about one conversation alone, and the same for all who may see that. */
   ofOneConversation(document: DocumentNode, operationName: string | null | undefined): boolean;
 }
 
-export interface SharingOptions {
+export interface SharedExecutionOptions {
   readonly schema: GraphQLSchema;
   readonly masked: Masked;
   /** Bytes that the JSON of one event may have. */
@@ -75,7 +75,12 @@ interface Operation extends Dependencies {
  * an event: with all of them what the schema does not mark as `@perViewer`, the rest with the subscriptions of one
  * viewer.
  */
-export function createSharing({ schema, masked, responseBytes, slice }: SharingOptions): Sharing {
+export function createSharedExecution({
+  schema,
+  masked,
+  responseBytes,
+  slice,
+}: SharedExecutionOptions): SharedExecution {
   const operations = new WeakMap<DocumentNode, Map<string, Operation>>();
   const sliceForAll = () => slice('');
 

@@ -2,10 +2,10 @@ import type { Chat } from '../chat/chat.ts';
 import type { Room } from '../chat/live/feed.ts';
 import { unauthenticated } from '../chat/rules/errors.ts';
 import type { Conversation, Viewer } from '../model.ts';
-import type { Decision } from '../observability/audit.ts';
+import type { AuditEvent } from '../observability/audit.ts';
 
 /** Told of each decision about a caller. */
-export type Audit = (decision: Decision) => void;
+export type Audit = (decision: AuditEvent) => void;
 
 /** What an operation runs with, whatever transport brought it; the room is that of the client's socket. */
 export interface Context extends Room {

@@ -41,7 +41,8 @@ export function guard(schema: GraphQLSchema): void {
 function guarded(operation: string, resolve: Resolve): Resolve {
   return async (source, args: Naming, context, info) => {
     const started = performance.now();
-    const tell = (outcome: 'allowed' | ErrorCode) => context.audit({ what: operation, on: nameIn(args), outcome });
+    const tell = (outcome: 'allowed' | ErrorCode) =>
+      context.audit({ action: operation, resource: nameIn(args), outcome });
     const refuse = async (code: ErrorCode) => {
       await nextMultiple(REFUSAL_MS, started);
       tell(code);

@@ -102,7 +102,7 @@ export interface Store {
    * Durable when it resolves. Moving backward, or who is no present member, changes nothing. True when the position moved, or the role
    * was another one. `known` is a state that was read before, for stores that would have to read it.
    */
-  moveRead(
+  advanceReadPosition(
     id: ConversationId,
     reader: EmailAddress,
     seq: number,

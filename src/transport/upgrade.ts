@@ -5,9 +5,9 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { ChatError, ERROR_CODES } from '../chat/rules/errors.ts';
 import type { Config } from '../config.ts';
 import { parseEmail } from '../model.ts';
-import type { Asker, Audit } from '../observability/audit.ts';
+import type { Audit, AuditActor } from '../observability/audit.ts';
 import type { Transport } from '../observability/metrics.ts';
-import { type Identify, type Session, TOKEN_ENDED } from './admission/authenticate.ts';
+import { type Authenticate, type Session, TOKEN_ENDED } from './admission/authenticate.ts';
 import type { Quotas } from './admission/quota.ts';
 import { connectedAddress, networkOf, type Peers } from './admission/remote-address.ts';
 import { lingeringClose } from './http/http-connection.ts';
@@ -26,7 +26,7 @@ const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
 export interface UpgradeOptions {
   readonly config: Pick<Config, 'auth' | 'limits'>;
   readonly peers: Peers;
-  readonly identify: Identify;
+  readonly authenticate: Authenticate;
   readonly quotas: Quotas;
   readonly sockets: ReturnType<typeof createSockets>;
   readonly audit: Audit;
@@ -42,7 +42,7 @@ export interface Target {
 
 /** Lets WebSockets in, or refuses them before anything is spoken on them. */
 export function createUpgrade(options: UpgradeOptions) {
-  const { config, peers, identify, quotas, sockets, audit, openGraphqlWs, openShim } = options;
+  const { config, peers, authenticate, quotas, sockets, audit, openGraphqlWs, openShim } = options;
   const shared = { noServer: true, maxPayload: config.limits.frameBytes, perMessageDeflate: false };
   const graphqlWss = new WebSocketServer({ ...shared, handleProtocols: (protocols) => handleProtocols(protocols) });
   // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
@@ -59,16 +59,20 @@ export function createUpgrade(options: UpgradeOptions) {
     const from = peers.addressOf(request);
     const over = TRANSPORTS.get(target.pathname);
     if (!over) return refuse(stream, 404);
-    const asker: Asker = { who: null, from, over };
+    const asker: AuditActor = { user: null, address: from, transport: over };
     if (!peers.mayConnect(request)) {
-      audit(asker, { what: 'connect', outcome: 'FORBIDDEN', why: `origin ${request.headers.origin?.slice(0, 200)}` });
+      audit(asker, {
+        action: 'connect',
+        outcome: 'FORBIDDEN',
+        reason: `origin ${request.headers.origin?.slice(0, 200)}`,
+      });
       return refuse(stream, 403);
     }
     const network = networkOf(from);
     // What is connected itself was counted when it was.
     if (from !== connectedAddress(request.socket) && !peers.isShared(from)) {
       if (!quotas.addresses.take(network)) {
-        audit(asker, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets of the address' });
+        audit(asker, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets of the address' });
         return refuse(stream, 429);
       }
       stream.once('close', () => quotas.addresses.give(network));
@@ -89,21 +93,21 @@ export function createUpgrade(options: UpgradeOptions) {
     try {
       const said = saidByGateway(request);
       const { viewer, endsAt } = said ?? (await identifyLegacy(params));
-      known = { ...asker, who: viewer.email };
+      known = { ...asker, user: viewer.email };
       if (viewer.email !== params.email) throw new ChatError('FORBIDDEN', 'email_id is another address.');
       // Whoever has gone meanwhile takes nothing.
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
       const open = opened((_, socket) => {
-        audit(known, { what: 'connect', outcome: 'allowed', ...(said && { why: 'said by a gateway' }) });
+        audit(known, { action: 'connect', outcome: 'allowed', ...(said && { reason: 'said by a gateway' }) });
         socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
         openShim(socket, { ...params, viewer, from });
       });
       shimWss.handleUpgrade(request, stream, head, open);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
-      audit(known, { what: 'connect', outcome: error.code, why: error.message });
+      audit(known, { action: 'connect', outcome: error.code, reason: error.message });
       refuse(stream, ERROR_CODES[error.code]);
     }
   };
@@ -118,7 +122,7 @@ export function createUpgrade(options: UpgradeOptions) {
   /** Who a legacy client says it is: in development by its address alone. @throws ChatError with the code of the refusal */
   async function identifyLegacy({ email, credential }: LegacyParams): Promise<Session> {
     if (config.auth.mode === 'dev') return { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
-    const session = await identify(credential);
+    const session = await authenticate(credential);
     if (!session) throw new ChatError('UNAUTHENTICATED', 'There is no credential.');
     return session;
   }

@@ -301,7 +301,7 @@ test('a write that cannot be read again is not told of as one that did not happe
         ...store,
         conversation: (...args) =>
           away ? Promise.reject(new StoreUnavailable(true, new Error('away'))) : store.conversation(...args),
-        moveRead: (...args) => thenAway(store.moveRead(...args)),
+        advanceReadPosition: (...args) => thenAway(store.advanceReadPosition(...args)),
         setView: (...args) => thenAway(store.setView(...args)),
         // No wake-up says what was written: it is read.
         watch: () => () => {},

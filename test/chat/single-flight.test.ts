@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { shareNext } from '../../src/chat/single-flight.ts';
+import { singleFlight } from '../../src/chat/single-flight.ts';
 
 test('whoever asks while a run is under way shares one that begins after they asked, whatever became of the first', async () => {
   const runs: PromiseWithResolvers[] = [];
-  const ask = shareNext(() => {
+  const ask = singleFlight(() => {
     const run = promiseWithResolvers();
     runs.push(run);
     return run.promise;

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { buildSchema, parse } from 'graphql';
 import { expect, test } from 'vitest';
-import { openLive } from '../../src/execution/response-stream.ts';
+import { openResponseStream } from '../../src/execution/response-stream.ts';
 import { LARGE_BYTES } from '../../src/execution/response-writer.ts';
-import { createHold, createSlots } from '../../src/execution/result-slot.ts';
+import { createResultSlot, createSlots } from '../../src/execution/result-slot.ts';
 import type { Context } from '../../src/graphql/context.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
@@ -12,7 +12,7 @@ test('an operation whose time was over before it had a slot is neither begun nor
   const slots = createSlots(1);
   const begun: string[] = [];
   const start = (name: string) => {
-    const hold = createHold(slots, () => null, context);
+    const hold = createResultSlot(slots, () => null, context);
     const ran = hold.take().then(
       () => begun.push(name),
       () => {},
@@ -36,7 +36,7 @@ test('an operation whose time was over before it had a slot is neither begun nor
 test('an operation that ends as it is given a slot passes it on', async () => {
   const slots = createSlots(1);
   const before = slots.take('ann@example.com');
-  const hold = createHold(slots, () => null, context);
+  const hold = createResultSlot(slots, () => null, context);
   const begun = hold.take();
   before.give();
   hold.end();
@@ -51,14 +51,14 @@ test('a subscription that waits for a slot with a large event waits no more once
   const events = async function* () {
     yield { tick: 1 };
   };
-  const live = await openLive({
+  const live = await openResponseStream({
     args: {
       schema: buildSchema('type Query { none: Int } type Subscription { tick: Int }'),
       document: parse('subscription { tick }'),
       rootValue: { tick: events },
       contextValue: { viewer: { email: 'ann' }, drained: async () => {} },
     },
-    sharing: {
+    sharedExecution: {
       join: () => ({ json: () => [Buffer.alloc(LARGE_BYTES + 1)], leave() {} }),
       ofOneConversation: () => false,
     },

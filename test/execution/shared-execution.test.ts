@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { type ExecutionResult, isObjectType, parse } from 'graphql';
 import { describe, expect, test, vi } from 'vitest';
-import { createSharing } from '../../src/execution/shared-execution.ts';
+import { createSharedExecution } from '../../src/execution/shared-execution.ts';
 import { createSchema } from '../../src/graphql/schema.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { connect, connectGraphql, type GraphqlLine } from '../support/clients.ts';
@@ -193,7 +193,7 @@ describe('execution that is shared', () => {
   test('is decided from the schema: not where a field depends on the viewer, and apart where a variable matters', () => {
     const schema = createSchema();
     const masked = (result: ExecutionResult) => result;
-    const sharing = createSharing({ schema, masked, responseBytes: 100_000, slice: () => null });
+    const sharing = createSharedExecution({ schema, masked, responseBytes: 100_000, slice: () => null });
     const documents = new Map<string, ReturnType<typeof parse>>();
     const documentOf = (query: string) => {
       const document = documents.get(query) ?? parse(query);

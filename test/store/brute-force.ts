@@ -90,7 +90,7 @@ export function createBruteForce() {
       }
       for (const [email, role] of write.roles) set(id, email, { role });
     },
-    moveRead(id: ConversationId, reader: EmailAddress, seq: number): void {
+    advanceReadPosition(id: ConversationId, reader: EmailAddress, seq: number): void {
       if (seq > (conversations.get(id)?.members.get(reader)?.readSeq ?? 0)) set(id, reader, { readSeq: seq });
     },
     setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): void {

@@ -149,19 +149,19 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         const { conversation: id } = writeOf('c', pair, 0);
         await store.write(writeOf('c', pair, 0, 5));
         const readSeq = async () => (await store.conversation(id))?.members.get(BOB)?.readSeq;
-        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
-        expect(await store.moveRead(id, BOB, 3, null)).toBe(false);
-        expect(await store.moveRead(id, BOB, 2, null)).toBe(false);
+        expect(await store.advanceReadPosition(id, BOB, 3, 'SELLER')).toBe(true);
+        expect(await store.advanceReadPosition(id, BOB, 3, null)).toBe(false);
+        expect(await store.advanceReadPosition(id, BOB, 2, null)).toBe(false);
         // At the present position the role alone may be news.
-        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(false);
-        expect(await store.moveRead(id, BOB, 3, 'BANK')).toBe(true);
+        expect(await store.advanceReadPosition(id, BOB, 3, 'SELLER')).toBe(false);
+        expect(await store.advanceReadPosition(id, BOB, 3, 'BANK')).toBe(true);
         expect((await store.conversation(id))?.members.get(BOB)).toMatchObject({ readSeq: 3, role: 'BANK' });
-        expect(await store.moveRead(id, BOB, 3, 'SELLER')).toBe(true);
-        expect(await store.moveRead(id, BOB, 2, 'BANK')).toBe(false);
+        expect(await store.advanceReadPosition(id, BOB, 3, 'SELLER')).toBe(true);
+        expect(await store.advanceReadPosition(id, BOB, 2, 'BANK')).toBe(false);
         expect(await readSeq()).toBe(3);
-        expect(await store.moveRead(id, BOB, 5, null)).toBe(true);
-        expect(await store.moveRead(id, CAT, 5, null)).toBe(false);
-        expect(await store.moveRead(writeOf('none', pair, 0).conversation, BOB, 1, null)).toBe(false);
+        expect(await store.advanceReadPosition(id, BOB, 5, null)).toBe(true);
+        expect(await store.advanceReadPosition(id, CAT, 5, null)).toBe(false);
+        expect(await store.advanceReadPosition(writeOf('none', pair, 0).conversation, BOB, 1, null)).toBe(false);
         const members = (await store.conversation(id))?.members;
         expect(members?.get(BOB)).toMatchObject({ readSeq: 5, role: 'SELLER' });
         expect(members?.has(CAT)).toBe(false);
@@ -184,7 +184,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
               if ('sender' in entry) await store.write(writeOf(configId, members, log.push(entry) - 1, 1, entry));
               else {
                 const seq = Math.floor(entry.share * log.length);
-                await store.moveRead(id, entry.reader, seq, null);
+                await store.advanceReadPosition(id, entry.reader, seq, null);
                 readSeq.set(entry.reader, Math.max(seq, readSeq.get(entry.reader) ?? 0));
               }
             }
@@ -240,7 +240,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         const write = writeOf('crowd', [...crowd, last], 0);
         await store.write(write);
         const { conversation: id } = write;
-        await store.moveRead(id, last, 1, 'BANK');
+        await store.advanceReadPosition(id, last, 1, 'BANK');
         const whole = await store.conversation(id, last);
         expect(whole?.members.size).toBe(1024);
         expect(whole).toEqual(await store.conversation(id));
@@ -325,7 +325,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       );
       await store.write(writeOf('c', pair, 0));
       await store.write(writeOf('c', pair, 0));
-      await store.moveRead(conversation, BOB, 1, null);
+      await store.advanceReadPosition(conversation, BOB, 1, null);
       const expected = [
         { kind: 'log', conversation, write: 1 },
         { kind: 'read', conversation, member: BOB, readSeq: 1, seen: 1, changes: 0, role: null },

@@ -164,7 +164,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       return store.write(writeOn({ id, lastRev }, { messages: said, members, roles }));
     };
     const joined = (at: number, readSeq: number) => ({ joined: { at, readSeq, seen: readSeq }, leftAt: null });
-    await store.moveRead(id, BOB, 1, 'SELLER');
+    await store.advanceReadPosition(id, BOB, 1, 'SELLER');
     await write(
       [
         { email: strange, ...joined(1003, 2) },
@@ -199,7 +199,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     // What was read before they left does not let them move it.
     const left = await state(id);
     const stale = { ...left, members: new Map(left.members).set(BOB, { ...expected[1], leftAt: null } as Member) };
-    expect(await store.moveRead(id, BOB, left.lastSeq, 'BANK', stale)).toBe(false);
+    expect(await store.advanceReadPosition(id, BOB, left.lastSeq, 'BANK', stale)).toBe(false);
     expect((await state(id)).members.get(BOB)).toEqual(expected[1]);
     await write([{ email: BOB, ...joined(1005, 4) }], 'back');
     expect([...(await state(id)).members.values()]).toEqual([
@@ -511,8 +511,8 @@ export function lifeContract(open: () => Promise<Store>): void {
             await write(writeOn(head, { messages: [news, ...texts], changed, members }));
           } else if (one.do === 'read') {
             const seq = Math.floor(one.at * (lastSeq + 1));
-            await store.moveRead(id, one.who, seq, null);
-            brute.moveRead(id, one.who, seq);
+            await store.advanceReadPosition(id, one.who, seq, null);
+            brute.advanceReadPosition(id, one.who, seq);
           } else if (one.do === 'view') {
             const { muted, archived, pinned } = one;
             await store.setView(id, one.who, { muted, archived, pinned });

@@ -1,5 +1,5 @@
 /** A set of natural numbers that takes a bit for each up to the greatest. */
-export class NumberSet {
+export class BitSet {
   #bits = new Uint8Array(0);
 
   has(number: number): boolean {

@@ -7,10 +7,10 @@ import {
   type Viewer,
 } from '../../model.ts';
 import type { Store, Typing, WakeUp } from '../../store/store.ts';
-import type { States } from '../log/known-states.ts';
+import type { KnownStates } from '../log/known-states.ts';
 import { may } from '../rules/access.ts';
 import type { Follower, Room } from './feed.ts';
-import { Signal } from './notifier.ts';
+import { Notifier } from './notifier.ts';
 
 /** How many conversations of each viewer are told of again after wake-ups were lost. */
 const TOP = 100;
@@ -21,7 +21,7 @@ const CLOCK_SKEW_MS = 300_000;
 
 /** What all followers need of their surroundings. */
 interface Lists {
-  readonly states: States;
+  readonly knownStates: KnownStates;
   readonly leave: (follower: ListFollower) => void;
   /** A read failed: the follower is to be woken to try again. */
   readonly failed: (follower: ListFollower, error: unknown) => void;
@@ -32,7 +32,7 @@ class ListFollower implements Follower<Conversation> {
   /** Milliseconds since 1970. */
   readonly since: Instant;
   readonly viewer: Viewer;
-  readonly news = new Signal();
+  readonly news = new Notifier();
   readonly #lists: Lists;
   readonly #room: Room;
   /**
@@ -61,7 +61,7 @@ class ListFollower implements Follower<Conversation> {
     this.mark(id, null);
   }
 
-  take(): Conversation | undefined {
+  poll(): Conversation | undefined {
     while (!this.news.closed && this.#changed.size > 0 && this.#room.free()) {
       const [[id, state] = []] = this.#changed;
       if (!id || !state) return undefined;
@@ -72,7 +72,7 @@ class ListFollower implements Follower<Conversation> {
     return undefined;
   }
 
-  onNews(listener: () => void): boolean {
+  onReadable(listener: () => void): boolean {
     if (this.news.closed || this.#changed.size > 0) return false;
     this.news.once(listener);
     return true;
@@ -89,7 +89,7 @@ class ListFollower implements Follower<Conversation> {
       const [id, state] = first;
       this.#changed.delete(id);
       try {
-        const conversation = state ?? (await this.#lists.states.read(id));
+        const conversation = state ?? (await this.#lists.knownStates.read(id));
         // Marked meanwhile, it is told of in its turn: what was read may be newer than that.
         if (!state && this.#changed.has(id)) continue;
         const told = conversation && this.#toldOf(conversation);
@@ -135,7 +135,7 @@ function goneFor({ email }: Viewer, { id, configId, members, createdAt }: Conver
 /** Tells viewers of changes anywhere in their chat lists, as present states. */
 export function createChatListFeeds(
   store: Store,
-  states: States,
+  knownStates: KnownStates,
   clock: () => Instant,
   onError: (error: unknown) => void,
 ) {
@@ -150,7 +150,7 @@ export function createChatListFeeds(
   const reading = new Map<ConversationId, boolean>();
 
   const lists: Lists = {
-    states,
+    knownStates,
     leave(follower) {
       const { email } = follower.viewer;
       const all = followers.get(email);
@@ -187,7 +187,7 @@ export function createChatListFeeds(
     try {
       do {
         reading.set(id, false);
-        const conversation = await states.read(id);
+        const conversation = await knownStates.read(id);
         for (const email of conversation?.members.keys() ?? []) mark(email, id, conversation);
       } while (reading.get(id));
     } catch (error) {

@@ -2,7 +2,7 @@ import type { Conversation, Message, Viewer } from '../../model.ts';
 import { type MessageView, textLength, viewIn } from '../message-view.ts';
 import { may, type Operation } from '../rules/access.ts';
 import type { Feed, Feeds, Follower, Room } from './feed.ts';
-import { Signal } from './notifier.ts';
+import { Notifier } from './notifier.ts';
 
 /** Messages one read of the store brings at most. */
 const PAGE = 100;
@@ -19,8 +19,8 @@ interface Read {
 }
 
 /** Somebody's place in what happens in a conversation, and what was read ahead of it. A class, because there are many. */
-export abstract class Place<Event> implements Follower<Event> {
-  readonly news = new Signal();
+export abstract class Cursor<Event> implements Follower<Event> {
+  readonly notifier = new Notifier();
   protected readonly feed: Feed;
   protected readonly viewer: Viewer;
   /** What was read from the store and not yet taken. */
@@ -44,10 +44,10 @@ export abstract class Place<Event> implements Follower<Event> {
     this.#room = room;
   }
 
-  abstract take(): Event | undefined;
+  abstract poll(): Event | undefined;
   /** Whether all that the feed keeps was taken, or never will be. */
   abstract get current(): boolean;
-  abstract onNews(listener: () => void): boolean;
+  abstract onReadable(listener: () => void): boolean;
 
   /** Takes the next of the page. */
   protected abstract fromPage(): Event | undefined;
@@ -58,19 +58,19 @@ export abstract class Place<Event> implements Follower<Event> {
 
   async next(): Promise<IteratorResult<Event>> {
     let hasRoom = false;
-    while (!this.news.closed) {
+    while (!this.notifier.closed) {
       // Once for each event: else who is slow would never get what others keep changing.
       if (this.page.length > 0 && !hasRoom) {
         await this.#hasRoom();
         hasRoom = true;
       }
       const { head } = this.feed;
-      if (this.news.closed || (head && !this.mayRead(head))) break;
+      if (this.notifier.closed || (head && !this.mayRead(head))) break;
       this.dropStale();
-      const event = this.fromPage() ?? this.take();
+      const event = this.fromPage() ?? this.poll();
       if (event !== undefined) return { done: false, value: event };
       // Nothing to read, or a store that is away: the next wake-up, or the slow poll, tries again.
-      if (!head || !(await this.readOn(head))) await this.news.wait();
+      if (!head || !(await this.readOn(head))) await this.notifier.wait();
     }
     return this.return();
   }
@@ -123,10 +123,10 @@ export abstract class Place<Event> implements Follower<Event> {
     let waits = true;
     const done = () => {
       waits = false;
-      this.news.notify();
+      this.notifier.notify();
     };
     this.#room.drained().then(done, done);
-    while (waits && !this.news.closed && this.feed.head && this.mayRead(this.feed.head)) await this.news.wait();
+    while (waits && !this.notifier.closed && this.feed.head && this.mayRead(this.feed.head)) await this.notifier.wait();
   }
 }
 

@@ -1,18 +1,18 @@
 import type { Conversation, Viewer } from '../../model.ts';
-import { NumberSet } from './bit-set.ts';
-import { Place } from './cursor.ts';
+import { BitSet } from './bit-set.ts';
+import { Cursor } from './cursor.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
 import type { Feed, Feeds, Room } from './feed.ts';
 
 /** Where a replay is to come to before what is live goes on. */
-interface Goal {
+interface Replay {
   readonly head: Conversation;
   /** How many events the feed had counted then. */
   readonly at: number;
   /** The position the replay began at: what was added after it is new to the subscriber. */
   readonly base: number;
   /** The messages that are new to the subscriber no more: one may be changed, and come again, before the replay is over. */
-  readonly told: NumberSet;
+  readonly delivered: BitSet;
 }
 
 /**
@@ -20,14 +20,14 @@ interface Goal {
  * who keep up, or, by who is behind that, from the store: each message once, in its present state, then where everybody
  * has read to.
  */
-export class EventCursor extends Place<ConversationEvent> {
+export class EventCursor extends Cursor<ConversationEvent> {
   /** The position up to which the subscriber has everything. */
   rev = 0;
   /** Whether the read positions are told of at the first replay. */
   resumes = false;
   /** The next event of the feed; null while a replay is under way. */
   #at: number | null = null;
-  #goal: Goal | null = null;
+  #goal: Replay | null = null;
   /** Whether the page is the last of the replay. */
   #complete = false;
   #caughtUp = false;
@@ -39,9 +39,9 @@ export class EventCursor extends Place<ConversationEvent> {
     super('conversationEvents', feeds, feed, viewer, room);
   }
 
-  take(): ConversationEvent | undefined {
+  poll(): ConversationEvent | undefined {
     const { head, events } = this.feed;
-    if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
+    if (this.notifier.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
     while (this.#at !== null) {
       // What it has not taken yet is not at hand any more.
       if (this.#at < events.before) this.#at = null;
@@ -56,11 +56,11 @@ export class EventCursor extends Place<ConversationEvent> {
     return undefined;
   }
 
-  onNews(listener: () => void): boolean {
+  onReadable(listener: () => void): boolean {
     const { head } = this.feed;
     const mayCome = this.current && this.page.length === 0;
-    if (this.news.closed || !mayCome || !head || !this.mayRead(head)) return false;
-    this.news.once(listener);
+    if (this.notifier.closed || !mayCome || !head || !this.mayRead(head)) return false;
+    this.notifier.once(listener);
     return true;
   }
 
@@ -73,7 +73,7 @@ export class EventCursor extends Place<ConversationEvent> {
     const event = this.page.shift();
     if (event && 'message' in event) {
       this.rev = event.rev;
-      this.#goal?.told.add(event.message.seq);
+      this.#goal?.delivered.add(event.message.seq);
     }
     return event;
   }
@@ -89,13 +89,13 @@ export class EventCursor extends Place<ConversationEvent> {
   protected async readOn(head: Conversation): Promise<boolean> {
     if (this.#at !== null) return false;
     const { before, length } = this.feed.events;
-    this.#goal ??= { head, at: before + length, base: this.rev, told: new NumberSet() };
+    this.#goal ??= { head, at: before + length, base: this.rev, delivered: new BitSet() };
     const goal = this.#goal;
     if (!this.#complete) {
       const read = await this.read(head, (size) => this.store.changes(head.id, this.rev, size));
       if (!read) return false;
       this.page = read.messages.map((message) =>
-        messageEvent(message, goal.told.has(message.seq) ? message.addedRev : goal.base),
+        messageEvent(message, goal.delivered.has(message.seq) ? message.addedRev : goal.base),
       );
       this.#seq = Math.max(this.#seq, goal.head.lastSeq, ...read.messages.map(({ seq }) => seq));
       this.#complete = !read.cut;
@@ -115,7 +115,7 @@ export class EventCursor extends Place<ConversationEvent> {
     return known ? messageEvent(event.message, this.#base) : event;
   }
 
-  #finish(goal: Goal): void {
+  #finish(goal: Replay): void {
     this.rev = Math.max(this.rev, goal.head.lastRev);
     if (this.resumes || this.#caughtUp) this.page.push(...readsMoved(null, goal.head));
     if (!this.#caughtUp) this.page.push({ __typename: 'CaughtUp', rev: this.rev, seq: this.#seq });

@@ -1,26 +1,26 @@
 import type { Conversation, ConversationId, Viewer } from '../../model.ts';
 import { revAfter, type Store, type Typing, type WakeUp } from '../../store/store.ts';
-import type { States } from '../log/known-states.ts';
+import type { KnownStates } from '../log/known-states.ts';
 import { type MessageView, viewIn } from '../message-view.ts';
-import type { Place } from './cursor.ts';
+import type { Cursor } from './cursor.ts';
 import { EventCursor } from './event-cursor.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
-import { Cursor } from './message-cursor.ts';
-import { Recent } from './recent-entries.ts';
+import { MessageCursor } from './message-cursor.ts';
+import { RecentEntries } from './recent-entries.ts';
 
 /** Changes that are read back at once; where more were missed, those who follow read them by pages. */
 const MISSED = 256;
 /** Feeds that the slow poll looks at, of those of which nothing is in doubt. */
 const LOOKED_AT = 4;
 /** How often a feed tries to read what belongs to one state. */
-const LOOKS = 5;
+const MAX_ATTEMPTS = 5;
 
 /** Somebody's place in what happens in a conversation. Ends when the viewer is no member any more. */
 export interface Follower<Event> extends AsyncIterableIterator<Event> {
   /** The next event, if it is at hand for all who keep up; undefined where `next` is to be waited for. */
-  take(): Event | undefined;
+  poll(): Event | undefined;
   /** Calls back when there may be something to take; false, and it never does, where `next` is to be asked instead. */
-  onNews(listener: () => void): boolean;
+  onReadable(listener: () => void): boolean;
 }
 
 /** Room for more on a subscriber's socket. */
@@ -40,16 +40,16 @@ export interface Feed {
    * The newest messages up to `head.lastSeq` as they are at `head.lastRev`, ascending, without holes, as far as a
    * follower has not taken them.
    */
-  readonly tail: Recent<MessageView>;
+  readonly tail: RecentEntries<MessageView>;
   /** What happened last, up to `head`, as far as a follower has not taken it. */
-  readonly events: Recent<ConversationEvent>;
+  readonly events: RecentEntries<ConversationEvent>;
   /** The newest state in which messages are known, or may be thought, to have changed: what was read before that may be stale. */
   changedAt: number;
   /** The reading under way. */
   reading: Promise<void> | null;
   /** A wake-up came while reading: read once more. */
   again: boolean;
-  readonly followers: Set<Place<unknown>>;
+  readonly followers: Set<Cursor<unknown>>;
 }
 
 /** Where somebody begins, and the state in which they were found to be a member. */
@@ -63,7 +63,7 @@ export interface Feeds {
   readonly store: Store;
   /** A read for a follower failed: it is to be woken to try again. */
   readonly failed: (feed: Feed, error: unknown) => void;
-  readonly leave: (feed: Feed, follower: Place<unknown>) => void;
+  readonly leave: (feed: Feed, follower: Cursor<unknown>) => void;
 }
 
 /**
@@ -71,18 +71,18 @@ export interface Feeds {
  * the log from where the feed is; followers are cursors that take from the shared tail, or page through the store when
  * they are behind it. Nothing is queued for anybody.
  */
-export function createFeeds(store: Store, states: States, onError: (error: unknown) => void) {
+export function createFeeds(store: Store, knownStates: KnownStates, onError: (error: unknown) => void) {
   const feeds = new Map<ConversationId, Feed>();
   /** Feeds that may have missed something: looked at by the slow poll. */
   const doubted = new Set<ConversationId>();
   let next = feeds.values();
-  const surroundings: Feeds = {
+  const context: Feeds = {
     store,
     failed,
     leave(feed, follower) {
       feed.followers.delete(follower);
       if (feed.followers.size === 0 && feeds.get(feed.id) === feed) feeds.delete(feed.id);
-      follower.news.close();
+      follower.notifier.close();
     },
   };
 
@@ -103,7 +103,7 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
       let looks = 0;
       while (feed.again) {
         feed.again = false;
-        const head = await states.read(feed.id);
+        const head = await knownStates.read(feed.id);
         // A store that was away may show an older state for a moment.
         if (!head || head.lastRev < (feed.head?.lastRev ?? 0)) {
           doubted.add(feed.id);
@@ -111,7 +111,7 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
         }
         const news = feed.head && (await newsBetween(feed.head, head));
         // What was changed again meanwhile belongs to a later state: then that is read.
-        if (news?.some(({ rev }) => rev > head.lastRev) && ++looks < LOOKS) {
+        if (news?.some(({ rev }) => rev > head.lastRev) && ++looks < MAX_ATTEMPTS) {
           feed.again = true;
           continue;
         }
@@ -179,7 +179,7 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
 
   /** Lets followers take what there is; what all of them have is kept no longer. */
   function notify(feed: Feed): void {
-    for (const { news } of feed.followers) news.notify();
+    for (const { notifier: news } of feed.followers) news.notify();
     for (const follower of feed.followers) if (!follower.current) return;
     feed.tail.clear();
     feed.events.clear();
@@ -201,13 +201,21 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
   }
 
   /** Puts somebody in a feed. `start` is called once they are registered; what it throws takes them out again. */
-  async function enter<F extends Place<unknown>>(
+  async function enter<F extends Cursor<unknown>>(
     id: ConversationId,
     make: (feed: Feed) => F,
     start: (follower: F) => Promise<Start>,
   ): Promise<F> {
     const feed: Feed = feeds.get(id) ?? {
-      ...{ id, head: null, tail: new Recent(), events: new Recent(), changedAt: 0, reading: null, again: false },
+      ...{
+        id,
+        head: null,
+        tail: new RecentEntries(),
+        events: new RecentEntries(),
+        changedAt: 0,
+        reading: null,
+        again: false,
+      },
       followers: new Set(),
     };
     feeds.set(id, feed);
@@ -278,7 +286,7 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
     ): Promise<Follower<MessageView>> {
       return enter(
         id,
-        (feed) => new Cursor(surroundings, feed, viewer, room),
+        (feed) => new MessageCursor(context, feed, viewer, room),
         async (follower) => {
           const begun = await start();
           follower.seq = begun.position;
@@ -296,7 +304,7 @@ export function createFeeds(store: Store, states: States, onError: (error: unkno
     ): Promise<Follower<ConversationEvent>> {
       return enter(
         id,
-        (feed) => new EventCursor(surroundings, feed, viewer, room),
+        (feed) => new EventCursor(context, feed, viewer, room),
         async (follower) => {
           const begun = await start();
           follower.resumes = resumes;

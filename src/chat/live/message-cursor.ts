@@ -1,10 +1,10 @@
 import type { Conversation, Viewer } from '../../model.ts';
 import type { MessageView } from '../message-view.ts';
-import { Place } from './cursor.ts';
+import { Cursor } from './cursor.ts';
 import type { Feed, Feeds, Room } from './feed.ts';
 
 /** Somebody's place among the messages of a conversation. */
-export class Cursor extends Place<MessageView> {
+export class MessageCursor extends Cursor<MessageView> {
   /** The newest message the subscriber has. */
   seq = 0;
 
@@ -12,17 +12,17 @@ export class Cursor extends Place<MessageView> {
     super('messageAdded', feeds, feed, viewer, room);
   }
 
-  take(): MessageView | undefined {
+  poll(): MessageView | undefined {
     const { head, tail } = this.feed;
-    if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
+    if (this.notifier.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
     const message = tail.at(this.seq + 1 - (tail.at(0)?.seq ?? Number.POSITIVE_INFINITY));
     return message?.seq === this.seq + 1 ? this.#advance(message) : undefined;
   }
 
-  onNews(listener: () => void): boolean {
+  onReadable(listener: () => void): boolean {
     const { head } = this.feed;
-    if (this.news.closed || this.page.length > 0 || !head || !this.mayRead(head) || !this.current) return false;
-    this.news.once(listener);
+    if (this.notifier.closed || this.page.length > 0 || !head || !this.mayRead(head) || !this.current) return false;
+    this.notifier.once(listener);
     return true;
   }
 

@@ -1,5 +1,5 @@
 /** Tells its one reader that there is something to look at. Notifications before a wait are remembered as one. */
-export class Signal {
+export class Notifier {
   #notified = false;
   #closed = false;
   #told: (() => void) | null = null;

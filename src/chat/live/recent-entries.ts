@@ -10,7 +10,7 @@ const MOST_TEXT = 500_000;
  * The newest of a sequence of messages or events: never more than twice what is to be kept, so that what is added costs
  * the same however many there are.
  */
-export class Recent<T extends MessageView | ConversationEvent> {
+export class RecentEntries<T extends MessageView | ConversationEvent> {
   /** How many entries came before those that are kept. */
   before = 0;
   #entries: T[] = [];

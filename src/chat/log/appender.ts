@@ -3,9 +3,9 @@ import type { Conversation, ConversationId, EmailAddress, Instant, Message } fro
 import type { Metrics } from '../../observability/metrics.ts';
 import { revAfter, type Store, StoreUnavailable } from '../../store/store.ts';
 import { ChatError, outcomeUnknown } from '../rules/errors.ts';
-import { clientKey, type Decided, startPlan, writeOf } from './change-set.ts';
-import { decide, type Intent, weightOf } from './command.ts';
-import type { States } from './known-states.ts';
+import { type CommandResult, clientKey, startChangeSet, writeOf } from './change-set.ts';
+import { type Command, decide, weightOf } from './command.ts';
+import type { KnownStates } from './known-states.ts';
 import { afterWrite } from './next-state.ts';
 
 /** Messages one store write holds at most; what waits beyond that goes into the next. */
@@ -25,10 +25,10 @@ interface Queue {
 }
 
 interface Waiting {
-  readonly intent: Intent;
+  readonly command: Command;
   /** When it was accepted, in milliseconds of the process's clock. */
   readonly since: number;
-  readonly resolve: (decided: Decided) => void;
+  readonly resolve: (decided: CommandResult) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -39,7 +39,7 @@ interface Waiting {
  */
 export function createAppender(
   store: Store,
-  states: States,
+  knownStates: KnownStates,
   clock: () => Instant,
   metrics: Metrics,
   doubt: (id: ConversationId) => void,
@@ -67,15 +67,15 @@ export function createAppender(
 
   async function write(id: ConversationId, batch: readonly Waiting[]): Promise<(() => void)[]> {
     for (;;) {
-      const known = states.known(id);
-      const before = known ?? (await states.read(id));
-      const plan = startPlan(before, await knownByClientId(before, batch), await knownBySeq(id, batch));
+      const known = knownStates.known(id);
+      const before = known ?? (await knownStates.read(id));
+      const changeSet = startChangeSet(before, await knownByClientId(before, batch), await knownBySeq(id, batch));
       const now = clock();
       let allWritten = true;
       let after = before;
-      const settlements = batch.map(({ intent, resolve, reject }) => {
+      const settlements = batch.map(({ command, resolve, reject }) => {
         try {
-          const decided = decide(plan, intent, now);
+          const decided = decide(changeSet, command, now);
           allWritten &&= !decided.deduplicated;
           return () => resolve({ ...decided, conversation: after ?? decided.conversation });
         } catch (error) {
@@ -83,18 +83,18 @@ export function createAppender(
           return () => reject(error);
         }
       });
-      const write = writeOf(plan, id, before);
+      const write = writeOf(changeSet, id, before);
       // Only what is written has the store's word that the state was the newest.
       if (!known || allWritten) {
         if (!write) return settlements;
         if (await store.write(write)) {
           metrics.appended(write.messages.length);
-          const newest = states.known(id);
+          const newest = knownStates.known(id);
           after = newest?.lastRev === revAfter(write) ? newest : afterWrite(before, write);
           return settlements;
         }
       }
-      states.forget(id);
+      knownStates.forget(id);
     }
   }
 
@@ -103,10 +103,10 @@ export function createAppender(
     before: Conversation | null,
     batch: readonly Waiting[],
   ): Promise<Map<string, Message>> {
-    const keys = batch.flatMap(({ intent }) =>
-      intent.kind === 'send'
-        ? intent.drafts.flatMap(({ clientId }) =>
-            clientId === null ? [] : [{ sender: intent.viewer.email, clientId }],
+    const keys = batch.flatMap(({ command }) =>
+      command.kind === 'send'
+        ? command.drafts.flatMap(({ clientId }) =>
+            clientId === null ? [] : [{ sender: command.viewer.email, clientId }],
           )
         : [],
     );
@@ -116,19 +116,19 @@ export function createAppender(
 
   /** Read after the state: what is newer than that makes the write fail, and is decided on again. */
   async function knownBySeq(id: ConversationId, batch: readonly Waiting[]): Promise<Map<number, Message>> {
-    const seqs = new Set(batch.flatMap(({ intent }) => ('seq' in intent ? [intent.seq] : [])));
+    const seqs = new Set(batch.flatMap(({ command }) => ('seq' in command ? [command.seq] : [])));
     const found = await Promise.all([...seqs].map((seq) => store.messages(id, seq, seq)));
     return new Map(found.flat().map((message) => [message.seq, message]));
   }
 
   return {
     /** Resolves once it is durable. @throws ChatError, and nothing of this was stored unless it is UNAVAILABLE and says so */
-    write(intent: Intent): Promise<Decided> {
-      const { conversation: id } = intent;
-      const openers = intent.kind === 'send' ? (intent.opening?.members ?? []) : [];
+    write(command: Command): Promise<CommandResult> {
+      const { conversation: id } = command;
+      const openers = command.kind === 'send' ? (command.opening?.members ?? []) : [];
       const queue = queues.get(id) ?? { waiting: [], openers, last: Promise.resolve() };
-      const done = new Promise<Decided>((resolve, reject) => {
-        queue.waiting.push({ intent, since: performance.now(), resolve, reject });
+      const done = new Promise<CommandResult>((resolve, reject) => {
+        queue.waiting.push({ command, since: performance.now(), resolve, reject });
       });
       queue.last = done.catch(() => {});
       if (!queues.has(id)) {
@@ -151,8 +151,8 @@ function batchLength(waiting: readonly Waiting[]): number {
   let messages = 0;
   let text = 0;
   let length = 0;
-  for (const { intent } of waiting) {
-    const weight = weightOf(intent);
+  for (const { command } of waiting) {
+    const weight = weightOf(command);
     messages += weight.messages;
     text += weight.text;
     if (length > 0 && (messages > MAX_BATCH || text > MAX_BATCH_TEXT)) break;

@@ -19,7 +19,7 @@ interface Change extends Omit<MemberChange, 'joined'> {
 }
 
 /** The decided part of a batch: what the conversation is going to be. */
-export interface Plan {
+export interface ChangeSet {
   /**
    * As it is after what was decided, as far as decisions depend on it: views and counters are as before, see `afterWrite`.
    * Null while there is none.
@@ -38,7 +38,7 @@ export interface Plan {
 }
 
 /** What came of an intent, once it is durable. */
-export interface Decided {
+export interface CommandResult {
   /** The messages it was about, as they are after it. */
   readonly messages: readonly Message[];
   /** The conversation after the write. */
@@ -47,19 +47,19 @@ export interface Decided {
   readonly deduplicated: boolean;
 }
 
-export function startPlan(
+export function startChangeSet(
   head: Conversation | null,
   byClientId: Map<string, Message>,
   bySeq: ReadonlyMap<number, Message>,
-): Plan {
+): ChangeSet {
   const empty = { opening: null, messages: [], changed: new Map(), state: null, members: new Map(), roles: new Map() };
   return { head, ...empty, byClientId, bySeq };
 }
 
 /** The plan, begun on `before`, as the store is given it; null where it changes nothing. */
-export function writeOf(plan: Plan, conversation: ConversationId, before: Conversation | null): Write | null {
-  const { opening, messages, state, members, roles } = plan;
-  const changed = [...plan.changed.values()];
+export function writeOf(changeSet: ChangeSet, conversation: ConversationId, before: Conversation | null): Write | null {
+  const { opening, messages, state, members, roles } = changeSet;
+  const changed = [...changeSet.changed.values()];
   if (messages.length === 0 && changed.length === 0) return null;
   const { counted, sent } = countsOf({ messages, changed });
   /** All that count by others, but for those that were sent after the joining. */
@@ -78,44 +78,44 @@ export function writeOf(plan: Plan, conversation: ConversationId, before: Conver
 }
 
 /** A message of the log as the plan has it so far; undefined where there is none. */
-export function messageIn({ messages, changed, bySeq }: Plan, seq: number): Message | undefined {
+export function messageIn({ messages, changed, bySeq }: ChangeSet, seq: number): Message | undefined {
   return messages[seq - (messages[0]?.seq ?? Number.POSITIVE_INFINITY)] ?? changed.get(seq) ?? bySeq.get(seq);
 }
 
 /** Puts a changed message in its place, be it stored or yet to be, and gives the conversation after it. */
-export function replaceIn(plan: Plan, head: Conversation, message: Message): Conversation {
-  const index = message.seq - (plan.messages[0]?.seq ?? Number.POSITIVE_INFINITY);
-  if (index >= 0) plan.messages[index] = message;
-  else plan.changed.set(message.seq, message);
-  if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
-  plan.head = { ...head, lastRev: message.rev };
-  return plan.head;
+export function replaceIn(changeSet: ChangeSet, head: Conversation, message: Message): Conversation {
+  const index = message.seq - (changeSet.messages[0]?.seq ?? Number.POSITIVE_INFINITY);
+  if (index >= 0) changeSet.messages[index] = message;
+  else changeSet.changed.set(message.seq, message);
+  if (message.clientId !== null) changeSet.byClientId.set(clientKey(message.sender, message.clientId), message);
+  changeSet.head = { ...head, lastRev: message.rev };
+  return changeSet.head;
 }
 
 /** Adds new messages, and gives the conversation after them. */
-export function append(plan: Plan, head: Conversation, messages: readonly Message[]): Conversation {
+export function append(changeSet: ChangeSet, head: Conversation, messages: readonly Message[]): Conversation {
   const newest = messages.at(-1);
   if (!newest) return head;
-  plan.messages.push(...messages);
+  changeSet.messages.push(...messages);
   for (const message of messages) {
-    if (message.clientId !== null) plan.byClientId.set(clientKey(message.sender, message.clientId), message);
+    if (message.clientId !== null) changeSet.byClientId.set(clientKey(message.sender, message.clientId), message);
   }
   const { seq: lastSeq, rev: lastRev, sentAt: lastActivityAt } = newest;
-  plan.head = { ...head, lastSeq, lastRev, lastActivityAt };
-  return plan.head;
+  changeSet.head = { ...head, lastSeq, lastRev, lastActivityAt };
+  return changeSet.head;
 }
 
 /** Remembers the role that the viewer's credential names. */
-export function learnRole(plan: Plan, head: Conversation, { email, role }: Viewer): Conversation {
+export function recordRole(changeSet: ChangeSet, head: Conversation, { email, role }: Viewer): Conversation {
   const member = head.members.get(email);
   if (!member || !role || member.role === role) return head;
-  plan.roles.set(email, role);
-  plan.head = { ...head, members: new Map(head.members).set(email, { ...member, role }) };
-  return plan.head;
+  changeSet.roles.set(email, role);
+  changeSet.head = { ...head, members: new Map(head.members).set(email, { ...member, role }) };
+  return changeSet.head;
 }
 
 /** When what is decided now happens. The clock may step back; what people read as the order of events must not. */
-export function momentIn(head: Conversation, now: Instant): Instant {
+export function monotonicTime(head: Conversation, now: Instant): Instant {
   return notBefore(head.lastActivityAt, now);
 }
 

@@ -9,16 +9,16 @@ const KEPT_MEMBERS = 100_000;
 const BESIDE_MEMBERS = 8;
 const TEXT_OF_MEMBER = 100;
 /** How often a conversation is read again because it changed meanwhile, before what was read is not kept. */
-const LOOKS = 5;
+const MAX_ATTEMPTS = 5;
 
-export type States = ReturnType<typeof createStates>;
+export type KnownStates = ReturnType<typeof createKnownStates>;
 
 /**
  * The newest states of conversations that this process knows. They are read once, and go on from there by what wake-ups
  * say was written: so what is written here or elsewhere is known without asking the store. A state is only kept where
  * nothing is missing between it and the wake-up, and it is never older than one that was given before.
  */
-export function createStates(store: Store) {
+export function createKnownStates(store: Store) {
   const kept = new LRUCache<ConversationId, Conversation>({
     maxSize: KEPT_MEMBERS,
     sizeCalculation: ({ members, lastMessage }) =>
@@ -53,7 +53,7 @@ export function createStates(store: Store) {
           if (!conversation) return null;
           // What a wake-up told of meanwhile may be in it or not.
           const whole = mine.wakeUps === wakeUps;
-          if (!whole && look < LOOKS) continue;
+          if (!whole && look < MAX_ATTEMPTS) continue;
           // Another reading that was under way may have brought a newer one.
           const before = kept.get(id);
           const newest = before && isOlder(conversation, before) ? before : conversation;

@@ -7,10 +7,18 @@ import {
   type Viewer,
 } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
-import { permit } from '../rules/access.ts';
+import { requireAccess } from '../rules/access.ts';
 import { badInput, closed, conflict, notFound } from '../rules/errors.ts';
 import { checkOpening } from '../rules/validation.ts';
-import { append, clientKey, type Decided, learnRole, momentIn, newMessage, type Plan } from './change-set.ts';
+import {
+  append,
+  type ChangeSet,
+  type CommandResult,
+  clientKey,
+  monotonicTime,
+  newMessage,
+  recordRole,
+} from './change-set.ts';
 import { opened } from './next-state.ts';
 import { setStatus } from './update.ts';
 
@@ -32,38 +40,42 @@ export interface Draft {
 }
 
 /** Decides a send on top of the plan so far, and adds it to the plan. A text reopens what is pending or resolved. */
-export function decideSend(plan: Plan, { viewer, opening, drafts, conversation: id }: Send, now: Instant): Decided {
-  if (plan.head) permit('sendMessage', viewer, plan.head);
+export function decideSend(
+  changeSet: ChangeSet,
+  { viewer, opening, drafts, conversation: id }: Send,
+  now: Instant,
+): CommandResult {
+  if (changeSet.head) requireAccess('sendMessage', viewer, changeSet.head);
   else if (!opening) throw notFound();
   else checkOpening(opening);
 
-  const repeated = repeats(plan, viewer.email, drafts);
-  if (repeated && plan.head) return { messages: repeated, conversation: plan.head, deduplicated: true };
+  const repeated = repeats(changeSet, viewer.email, drafts);
+  if (repeated && changeSet.head) return { messages: repeated, conversation: changeSet.head, deduplicated: true };
 
-  if (plan.head?.status === 'CLOSED') throw closed();
-  const { lastSeq } = plan.head ?? { lastSeq: 0 };
+  if (changeSet.head?.status === 'CLOSED') throw closed();
+  const { lastSeq } = changeSet.head ?? { lastSeq: 0 };
   for (const { replyToSeq } of drafts) {
     if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq))
       throw badInput('replyToSeq names no message of this conversation.');
   }
-  let head = plan.head ?? (opening && opened(id, opening, now));
+  let head = changeSet.head ?? (opening && opened(id, opening, now));
   if (!head) throw notFound();
-  if (!plan.head) plan.opening = opening;
-  head = learnRole(plan, head, viewer);
+  if (!changeSet.head) changeSet.opening = opening;
+  head = recordRole(changeSet, head, viewer);
   // Said before the texts, so that the newest message is what somebody said.
-  if (head.status !== 'OPEN') head = setStatus(plan, head, viewer, 'OPEN', now);
+  if (head.status !== 'OPEN') head = setStatus(changeSet, head, viewer, 'OPEN', now);
   const base = head;
-  const sentAt = momentIn(base, now);
+  const sentAt = monotonicTime(base, now);
   const messages = drafts.map((draft, index) =>
     newMessage(base, index, { kind: 'TEXT', sender: viewer.email, sentAt, ...draft }),
   );
-  return { messages, conversation: append(plan, base, messages), deduplicated: false };
+  return { messages, conversation: append(changeSet, base, messages), deduplicated: false };
 }
 
 /** The stored messages where all of the drafts are a repeat; null where none is. @throws ChatError CONFLICT in between */
-function repeats(plan: Plan, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
+function repeats(changeSet: ChangeSet, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
   const stored = drafts.map(({ clientId }) =>
-    clientId === null ? undefined : plan.byClientId.get(clientKey(sender, clientId)),
+    clientId === null ? undefined : changeSet.byClientId.get(clientKey(sender, clientId)),
   );
   if (stored.every((message) => message === undefined)) return null;
   return stored.map((message, index) => {

@@ -9,10 +9,10 @@ import {
   newMember,
   type Viewer,
 } from '../../model.ts';
-import { entitle, permit } from '../rules/access.ts';
+import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed } from '../rules/errors.ts';
 import { escapeInvisible } from '../rules/validation.ts';
-import { append, type Decided, learnRole, momentIn, newMessage, type Plan } from './change-set.ts';
+import { append, type ChangeSet, type CommandResult, monotonicTime, newMessage, recordRole } from './change-set.ts';
 
 const MAX_LABELS = 20;
 /** Members at one time. */
@@ -38,18 +38,18 @@ export interface Update {
 }
 
 /** Decides an update on top of the plan so far, and adds it, with the one message that tells of it, to the plan. */
-export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided {
+export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant): CommandResult {
   const { viewer } = update;
-  const before = permit('updateConversation', viewer, plan.head);
+  const before = requireAccess('updateConversation', viewer, changeSet.head);
   const status = update.status ?? before.status;
   const reopens = before.status === 'CLOSED' && status !== 'CLOSED';
-  if (status !== before.status && (status === 'CLOSED' || reopens)) entitle('close', viewer, before);
+  if (status !== before.status && (status === 'CLOSED' || reopens)) requireRight('close', viewer, before);
   const leaving = update.removeMembers.filter((email) => isPresent(before.members.get(email)));
-  for (const email of leaving) entitle('remove', viewer, email);
+  for (const email of leaving) requireRight('remove', viewer, email);
   const joining = update.addMembers.filter((email) => !isPresent(before.members.get(email)));
   const labels = [...new Set([...without(before.labels, update.removeLabels), ...update.addLabels])].sort();
   if (labels.length > MAX_LABELS) throw badInput(`A conversation has at most ${MAX_LABELS} labels.`);
-  const members = membersAfter(before, joining, leaving, momentIn(before, now));
+  const members = membersAfter(before, joining, leaving, monotonicTime(before, now));
   const assignee = assigneeAfter(before, members, update.assignee);
 
   const told = [
@@ -67,29 +67,29 @@ export function decideUpdate(plan: Plan, update: Update, now: Instant): Decided 
 
   for (const email of [...joining, ...leaving]) {
     const { joinedAt = 0, readSeq = 0, leftAt = null } = members.get(email) ?? {};
-    const { joined = null } = plan.members.get(email) ?? {};
-    plan.members.set(email, { email, joined: leftAt === null ? { at: joinedAt, readSeq } : joined, leftAt });
+    const { joined = null } = changeSet.members.get(email) ?? {};
+    changeSet.members.set(email, { email, joined: leftAt === null ? { at: joinedAt, readSeq } : joined, leftAt });
   }
   const state = { status, labels, assignee };
-  if (restated) plan.state = state;
-  return say(plan, learnRole(plan, { ...before, ...state, members }, viewer), viewer, told.join('; '), now);
+  if (restated) changeSet.state = state;
+  return say(changeSet, recordRole(changeSet, { ...before, ...state, members }, viewer), viewer, told.join('; '), now);
 }
 
 /** Sets the status with the message that tells of it, and gives the conversation after both. */
 export function setStatus(
-  plan: Plan,
+  changeSet: ChangeSet,
   head: Conversation,
   viewer: Viewer,
   status: ConversationStatus,
   now: Instant,
 ): Conversation {
-  plan.state = { status, labels: head.labels, assignee: head.assignee };
-  return say(plan, { ...head, status }, viewer, `status: ${head.status} → ${status}`, now).conversation;
+  changeSet.state = { status, labels: head.labels, assignee: head.assignee };
+  return say(changeSet, { ...head, status }, viewer, `status: ${head.status} → ${status}`, now).conversation;
 }
 
-function say(plan: Plan, head: Conversation, viewer: Viewer, text: string, now: Instant): Decided {
-  const message = newMessage(head, 0, { kind: 'SYSTEM', sender: viewer.email, text, sentAt: momentIn(head, now) });
-  return { messages: [message], conversation: append(plan, head, [message]), deduplicated: false };
+function say(changeSet: ChangeSet, head: Conversation, viewer: Viewer, text: string, now: Instant): CommandResult {
+  const message = newMessage(head, 0, { kind: 'SYSTEM', sender: viewer.email, text, sentAt: monotonicTime(head, now) });
+  return { messages: [message], conversation: append(changeSet, head, [message]), deduplicated: false };
 }
 
 function isPresent(member: Member | undefined): boolean {

@@ -46,13 +46,13 @@ export function may(operation: Operation, viewer: Viewer, conversation: Conversa
 }
 
 /** The conversation, if the viewer may do this to it. @throws ChatError NOT_FOUND */
-export function permit(operation: Operation, viewer: Viewer, conversation: Conversation | null): Conversation {
+export function requireAccess(operation: Operation, viewer: Viewer, conversation: Conversation | null): Conversation {
   if (!conversation || !may(operation, viewer, conversation)) throw notFound();
   return conversation;
 }
 
 /** What an operation that a viewer may run does to something in particular. */
-interface Deeds {
+interface Rights {
   readonly edit: Message;
   readonly redact: Message;
   /** To close a conversation, and to open one that is closed. */
@@ -71,7 +71,7 @@ function hasBank({ email, role }: Viewer, { members }: Conversation): boolean {
 }
 
 /** Who of the members may do what is not for all of them. A role is what the viewer's own credential says. */
-const RIGHTS: { readonly [D in keyof Deeds]: (viewer: Viewer, subject: Deeds[D]) => boolean } = {
+const RIGHTS: { readonly [D in keyof Rights]: (viewer: Viewer, subject: Rights[D]) => boolean } = {
   edit: ({ email }, { kind, sender }) => kind === 'TEXT' && sender === email,
   redact: (viewer, { kind, sender }) => kind === 'TEXT' && (sender === viewer.email || isBank(viewer)),
   close: (viewer, conversation) => isBank(viewer) || !hasBank(viewer, conversation),
@@ -79,6 +79,6 @@ const RIGHTS: { readonly [D in keyof Deeds]: (viewer: Viewer, subject: Deeds[D])
 };
 
 /** Makes sure that the viewer may do this. @throws ChatError FORBIDDEN */
-export function entitle<D extends keyof Deeds>(deed: D, viewer: Viewer, subject: Deeds[D]): void {
+export function requireRight<D extends keyof Rights>(deed: D, viewer: Viewer, subject: Rights[D]): void {
   if (!RIGHTS[deed](viewer, subject)) throw forbidden(deed);
 }

@@ -127,7 +127,7 @@ function compileVariant(
       resolve(source, argumentsFor(variables), context, info);
     return (source, run, outer) => {
       const path = { outer, key };
-      const turn = isLong && run.options.sliceFields ? run.turn() : null;
+      const turn = isLong && run.options.sliceFields ? run.options.slice() : null;
       try {
         return write(turn ? turn.then(() => call(source, run)) : call(source, run), run, path);
       } catch (error) {

@@ -3,8 +3,6 @@ import { badInput, type ChatError } from '../../chat/rules/errors.ts';
 
 /** Characters of JSON that are written before others have a turn. */
 const PIECE_CHARACTERS = 65_536;
-/** For so long, in milliseconds, fields are resolved in one turn: to ask for one for each takes longer than most of them do. */
-const TURN_MS = 1;
 
 /** The place of a value in a result, from the inside out; undefined for the result itself. */
 export interface Path {
@@ -41,22 +39,9 @@ export class Run {
   readonly #nulled = new Set<Path | undefined>();
   #written = 0;
   #writtenBefore = 0;
-  #turnEnds = 0;
 
   constructor(options: RunOptions) {
     this.options = options;
-  }
-
-  /** As `slice`, but null for as long as the last turn of this run goes on. */
-  turn(): Promise<void> | null {
-    if (performance.now() < this.#turnEnds) return null;
-    const begin = () => {
-      this.#turnEnds = performance.now() + TURN_MS;
-    };
-    const turn = this.options.slice();
-    if (turn) return turn.then(begin);
-    begin();
-    return null;
   }
 
   /** Counts JSON that is written. @throws ChatError where it is more than the result may have */

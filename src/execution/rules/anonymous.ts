@@ -35,7 +35,7 @@ export function refuseAnonymous(
     if (key in data) continue;
     data[key] = null;
     nullable &&= !isNonNullType(fields[node.name.value]?.type);
-    audit({ what: node.name.value, outcome: 'UNAUTHENTICATED' });
+    audit({ action: node.name.value, outcome: 'UNAUTHENTICATED' });
     errors.push(new GraphQLError('', { nodes: node, path: [key], originalError: unauthenticated() }));
   }
   if (errors.length === 0) return null;

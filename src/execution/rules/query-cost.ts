@@ -144,7 +144,7 @@ function sizeOf(value: ValueNode, variables: Variables): number {
  * The check gives the cost in values, and whether the answer may be larger than it is allowed to be.
  * @throws ChatError BAD_USER_INPUT where the operation asks for more values than are allowed
  */
-export function createCostCheck(schema: GraphQLSchema, limits: Pick<Limits, 'cost' | 'responseBytes'>) {
+export function createQueryCost(schema: GraphQLSchema, limits: Pick<Limits, 'cost' | 'responseBytes'>) {
   interface Cost {
     readonly values: number;
     readonly bytes: number;

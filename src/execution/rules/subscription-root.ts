@@ -12,7 +12,7 @@ import {
  * Validation rule: the root field of a subscription is there under no condition. The specification forbids `@skip` and
  * `@include` on it (section 5.2.4.1); graphql 16 does not, and fails when it finds no field to subscribe to.
  */
-export const unconditionalSubscriptions: ValidationRule = (context) => ({
+export const subscriptionRootRule: ValidationRule = (context) => ({
   OperationDefinition({ operation, selectionSet }) {
     if (operation !== OperationTypeNode.SUBSCRIPTION) return;
     for (const node of selected(selectionSet, (name) => context.getFragment(name))) {

@@ -18,7 +18,7 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
  * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
  * the stream says, and since when.
  */
-export function watchConversations(
+export function openChangeStream(
   conversations: Collection<ConversationDocument>,
   wake: (wakeUp: WakeUp, position: string) => void,
   learn: (id: ConversationId, document: Partial<ConversationDocument>, since: Timestamp | undefined) => void,

@@ -15,7 +15,7 @@ interface Written {
 }
 
 /** The one write of one document that commits. */
-export function operation({
+export function commitOperation({
   write,
   documents,
   changed,

@@ -3,10 +3,10 @@ import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern
 import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillWords } from './backfill.ts';
 import { backfillCounters } from './backfill-counters.ts';
-import { watchConversations } from './change-stream.ts';
+import { openChangeStream } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
-import { createMoveRead } from './read-position.ts';
+import { createAdvanceReadPosition } from './read-position.ts';
 import { createReader } from './reader.ts';
 import { createWriter, type InSession } from './writer.ts';
 
@@ -74,12 +74,12 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
     for (const listener of listeners) listener(null);
   };
   const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
-  const learn: Parameters<typeof watchConversations>[2] = (id, document, since) => {
+  const learn: Parameters<typeof openChangeStream>[2] = (id, document, since) => {
     // What left its document before is read in `messages`, by a new primary too.
     if (since) session.advanceOperationTime(since);
     writer.learn(id, document);
   };
-  const stream = watchConversations(conversations, wake, learn, lost, onError);
+  const stream = openChangeStream(conversations, wake, learn, lost, onError);
 
   let closing = false;
   const filling = backfillWords(all, () => closing).catch(onError);
@@ -95,7 +95,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
 
     messagesByClientId: createClientIdLookUp(all, session, writer),
 
-    moveRead: createMoveRead(conversations, { seenAt }, inSession, wake),
+    advanceReadPosition: createAdvanceReadPosition(conversations, { seenAt }, inSession, wake),
 
     async setView(id, reader, view) {
       const entries = Object.entries(view).filter(([, value]) => value !== undefined);
@@ -146,7 +146,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
 
 /** The store with the driver's errors as the port's, which closes once the calls under way have ended. */
 function guarded(store: Store): Store {
-  const writes: readonly string[] = ['write', 'moveRead', 'setView', 'tellTyping'];
+  const writes: readonly string[] = ['write', 'advanceReadPosition', 'setView', 'tellTyping'];
   const running = new Set<Promise<unknown>>();
   let closed: Promise<void> | null = null;
 

@@ -12,12 +12,12 @@ const ATTEMPTS = 20;
  * Moves read positions. How many messages a member has seen up to the new one is counted before, and written on condition
  * that no message has been changed since. Up to the last message it follows from the counters of any state.
  */
-export function createMoveRead(
+export function createAdvanceReadPosition(
   conversations: Collection<ConversationDocument>,
   { seenAt }: Pick<ReturnType<typeof createReader>, 'seenAt'>,
   inSession: InSession,
   wake: (wakeUp: ReadMoved, position: string) => void,
-): Store['moveRead'] {
+): Store['advanceReadPosition'] {
   return async (id, reader, seq, role, known) => {
     const own = known?.lastSeq === seq ? known.members.get(reader) : undefined;
     let state: SeenAt | null =

@@ -39,7 +39,15 @@ const LOOKS = 20;
 
 type Reads = Omit<
   Store,
-  'messagesByClientId' | 'write' | 'moveRead' | 'setView' | 'tellTyping' | 'watch' | 'searchLag' | 'ping' | 'close'
+  | 'messagesByClientId'
+  | 'write'
+  | 'advanceReadPosition'
+  | 'setView'
+  | 'tellTyping'
+  | 'watch'
+  | 'searchLag'
+  | 'ping'
+  | 'close'
 >;
 
 /**

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
-import { operation } from './commit-operation.ts';
+import { commitOperation } from './commit-operation.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -147,7 +147,7 @@ export function createWriter(
     let failure: unknown = null;
     try {
       const { matchedCount, insertedCount } = await inSession((session) =>
-        conversations.bulkWrite(group.map(operation), { ordered: false, session }),
+        conversations.bulkWrite(group.map(commitOperation), { ordered: false, session }),
       );
       if (matchedCount + insertedCount === group.length) return group.forEach(won);
     } catch (error) {

@@ -5,7 +5,7 @@ import { createSearchIndex } from './search-index.ts';
 import type { Chores } from './writer.ts';
 
 /** What the connection that writes does beside writing. */
-export function createChores(db: Database.Database): Chores {
+export function createMaintenance(db: Database.Database): Chores {
   const index = createSearchIndex(db);
   return { index, indexer: createIndexer(db, index), scrubber: createScrubber(db) };
 }

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { createChores } from './maintenance.ts';
+import { createMaintenance } from './maintenance.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
@@ -28,7 +28,7 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
-    const chores = createChores(db);
+    const chores = createMaintenance(db);
     const write = createWriter(db, chores);
     const searchLag = chores.indexer.lag;
     return createStore(db, {
@@ -138,8 +138,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
       if (changed) wake(logChanged(write.conversation, write));
       return changed;
     },
-    async moveRead(id, reader, seq, role) {
-      const { changed, read } = await execute({ kind: 'moveRead', id, reader, seq, role });
+    async advanceReadPosition(id, reader, seq, role) {
+      const { changed, read } = await execute({ kind: 'advanceReadPosition', id, reader, seq, role });
       if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, ...read, role });
       return changed;
     },

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
 import { STEP_MESSAGES } from './indexer.ts';
-import { createChores } from './maintenance.ts';
+import { createMaintenance } from './maintenance.ts';
 import { type Command, createWriter } from './writer.ts';
 
 /** After a write, until what is behind it is gone on with, and until it is a rest that no write has ended, in milliseconds. */
@@ -24,7 +24,7 @@ const { file, searchLag } = workerData as ThreadData;
 const db = new Database(file);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
 db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000');
-const chores = createChores(db);
+const chores = createMaintenance(db);
 const write = createWriter(db, chores);
 let timer: NodeJS.Timeout | null = null;
 /** Whether the next to ask for a rest ends the one that is under way. */

@@ -17,7 +17,7 @@ import type { SearchIndex } from './search-index.ts';
 export type Command =
   | { readonly kind: 'write'; readonly write: Omit<Write, 'roles'>; readonly roles: readonly [EmailAddress, Role][] }
   | {
-      readonly kind: 'moveRead';
+      readonly kind: 'advanceReadPosition';
       readonly id: ConversationId;
       readonly reader: EmailAddress;
       readonly seq: number;
@@ -103,7 +103,7 @@ export function createWriter(
   );
   const bringBack = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
     AND conversation IN (SELECT value FROM json_each(?))`);
-  const moveRead = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role),
+  const advanceReadPosition = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role),
     seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
       WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
         AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
@@ -196,13 +196,13 @@ export function createWriter(
     switch (command.kind) {
       case 'write':
         return { changed: write(command.write, command.roles) };
-      case 'moveRead': {
+      case 'advanceReadPosition': {
         const { id, reader, seq, role } = command;
         const head = headOf.get([id]) as Head | undefined;
         if (!head) return { changed: false };
         if ((firstOf.get(head.pk) ?? Number.POSITIVE_INFINITY) <= seq) flush();
         const values = [seq, role, head.pk, reader, head.lastSeq, head.counted];
-        const moved = moveRead.get(values) as { seen: number } | undefined;
+        const moved = advanceReadPosition.get(values) as { seen: number } | undefined;
         return moved ? { changed: true, read: { seen: moved.seen, changes: changesOf(head) } } : { changed: false };
       }
       case 'setView': {

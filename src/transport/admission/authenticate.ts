@@ -12,7 +12,7 @@ import {
 import { ChatError } from '../../chat/rules/errors.ts';
 import type { AuthConfig } from '../../config.ts';
 import { parseEmail, type Role, type Viewer } from '../../model.ts';
-import type { Decision } from '../../observability/audit.ts';
+import type { AuditEvent } from '../../observability/audit.ts';
 
 type JwtConfig = Extract<AuthConfig, { mode: 'jwt' }>;
 
@@ -24,14 +24,14 @@ export interface Session {
 }
 
 /** What is decided about somebody who stays on when the credential has ended. */
-export const TOKEN_ENDED: Decision = { what: 'end', outcome: 'UNAUTHENTICATED', why: 'token ended' };
+export const TOKEN_ENDED: AuditEvent = { action: 'end', outcome: 'UNAUTHENTICATED', reason: 'token ended' };
 
 /**
  * Who a credential stands for, the same on every transport; null where there is none. The credential is
  * `Bearer TOKEN` (RFC 6750, section 2.1).
  * @throws ChatError UNAUTHENTICATED when it is not valid, whatever is wrong with it; UNAVAILABLE when it cannot be checked now
  */
-export type Identify = (authorization: unknown) => Promise<Session | null>;
+export type Authenticate = (authorization: unknown) => Promise<Session | null>;
 
 const ROLES: readonly Role[] = ['CUSTOMER', 'SELLER', 'BANK'];
 /** Signatures by private keys (RFC 7518, section 3.1, and RFC 8037): what a published key can check. */
@@ -57,7 +57,7 @@ const KEY_SET_AGE_MS = 300_000;
 const MAX_KEY_SET = 1_048_576;
 
 /** @param withinMs how long a key set may take to be fetched, in milliseconds */
-export function createIdentify(auth: AuthConfig, withinMs: number): Identify {
+export function createAuthenticate(auth: AuthConfig, withinMs: number): Authenticate {
   const verify = auth.mode === 'dev' ? verifyAddress : createVerifyJwt(auth, withinMs);
   return async (authorization) => {
     if (authorization === undefined || authorization === null) return null;

@@ -4,13 +4,13 @@ import type { WebSocket } from 'ws';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
-import type { Gate, OperationResult } from '../../execution/executor.ts';
+import type { Executor, OperationResult } from '../../execution/executor.ts';
 import { nestsTooDeep } from '../../execution/rules/json-depth.ts';
 import type { Context } from '../../graphql/context.ts';
-import type { Asker, Audit } from '../../observability/audit.ts';
+import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { Metrics } from '../../observability/metrics.ts';
-import { type Identify, type Session, TOKEN_ENDED } from '../admission/authenticate.ts';
+import { type Authenticate, type Session, TOKEN_ENDED } from '../admission/authenticate.ts';
 import type { Quotas } from '../admission/quota.ts';
 import { NOT_PERSISTED } from '../persisted-query.ts';
 import { Backlog } from '../websocket/receive-queue.ts';
@@ -70,9 +70,9 @@ interface StartedArgs extends ExecutionArgs {
 }
 
 export interface GraphqlWsOptions {
-  readonly gate: Gate;
+  readonly executor: Executor;
   readonly chat: Chat;
-  readonly identify: Identify;
+  readonly authenticate: Authenticate;
   readonly quotas: Quotas;
   readonly limits: Pick<Limits, 'authenticationMs' | 'subscriptionsPerSocket'>;
   readonly audit: Audit;
@@ -88,18 +88,22 @@ interface Credentials extends Record<string, unknown> {
 
 /** Serves the `graphql-transport-ws` sub-protocol on sockets handed to it; the operations run in the gate. */
 export function createGraphqlWs(options: GraphqlWsOptions) {
-  const { gate, chat, identify, quotas, limits, audit, logger, metrics } = options;
+  const { executor, chat, authenticate, quotas, limits, audit, logger, metrics } = options;
 
-  const asker = ({ from, context }: Extra): Asker => ({ who: context.viewer?.email ?? null, from, over: 'graphql-ws' });
+  const asker = ({ from, context }: Extra): AuditActor => ({
+    user: context.viewer?.email ?? null,
+    address: from,
+    transport: 'graphql-ws',
+  });
 
   /** Reads a credential; closes the socket where it is not valid, or nobody can say whether it is. */
-  async function authenticate(extra: Extra, what: string, params: Credentials | undefined): Promise<Session | null> {
+  async function connectAs(extra: Extra, what: string, params: Credentials | undefined): Promise<Session | null> {
     try {
-      return await identify(params?.authorization ?? params?.Authorization);
+      return await authenticate(params?.authorization ?? params?.Authorization);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
       if (extra.socket.ended) return null;
-      audit(asker(extra), { what, outcome: error.code });
+      audit(asker(extra), { action: what, outcome: error.code });
       if (error.code === 'UNAUTHENTICATED') extra.socket.close(CloseCode.Forbidden, 'Forbidden');
       else extra.socket.close(CloseCode.InternalServerError, error.message);
       return null;
@@ -109,7 +113,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   /** Lets somebody in, for as long as the credential lasts. */
   function admit(extra: Extra, { viewer, endsAt }: Session): void {
     if (!quotas.sockets.take(viewer.email)) {
-      audit({ ...asker(extra), who: viewer.email }, { what: 'connect', outcome: 'RATE_LIMITED', why: 'sockets' });
+      audit({ ...asker(extra), user: viewer.email }, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets' });
       return extra.socket.close(CloseCode.Forbidden, 'Too many connections');
     }
     allow(extra, 'connect', { viewer, endsAt });
@@ -118,7 +122,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   function allow(extra: Extra, what: string, { viewer, endsAt }: Session): void {
     extra.context = { ...extra.context, viewer };
     extra.socket.endAt(endsAt, () => audit(asker(extra), TOKEN_ENDED));
-    audit(asker(extra), { what, outcome: 'allowed' });
+    audit(asker(extra), { action: what, outcome: 'allowed' });
   }
 
   /** A fresh credential of the same person lets the connection go on, with all that runs on it. */
@@ -127,7 +131,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
     if (!extra.context.viewer) return forbid(extra, 'nobody');
     // One at a time: nothing else is read meanwhile.
     extra.socket.hold(true);
-    const session = await authenticate(extra, 'renew', payload).finally(() => extra.socket.hold(false));
+    const session = await connectAs(extra, 'renew', payload).finally(() => extra.socket.hold(false));
     if (!session || extra.socket.ended) return;
     if (session.viewer.email !== extra.context.viewer?.email) {
       return forbid(extra, 'somebody else');
@@ -136,7 +140,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   }
 
   function forbid(extra: Extra, why: string): void {
-    audit(asker(extra), { what: 'renew', outcome: 'FORBIDDEN', why });
+    audit(asker(extra), { action: 'renew', outcome: 'FORBIDDEN', reason: why });
     extra.socket.close(CloseCode.Forbidden, 'Forbidden');
   }
 
@@ -146,11 +150,11 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
 
     async onConnect({ connectionParams, extra }) {
       if (connectionParams && isMisplaced(connectionParams)) {
-        audit(asker(extra), { what: 'connect', outcome: 'UNAUTHENTICATED', why: 'credential in another place' });
+        audit(asker(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'credential in another place' });
         extra.socket.close(CloseCode.Forbidden, 'The payload is to be {"authorization": "Bearer TOKEN"}');
         return false;
       }
-      const session = await authenticate(extra, 'connect', connectionParams);
+      const session = await connectAs(extra, 'connect', connectionParams);
       if (session && !extra.socket.ended) admit(extra, session);
       clearTimeout(extra.late);
       return !extra.socket.ended;
@@ -164,30 +168,30 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
 
     onSubscribe({ extra }, key, payload) {
       const { query, variables, operationName: name, extensions } = payload;
-      if (query === '' && extensions?.persistedQuery) return [gate.mask(badInput(NOT_PERSISTED))];
+      if (query === '' && extensions?.persistedQuery) return [executor.mask(badInput(NOT_PERSISTED))];
       // An empty name is the same as none.
       const operationName = name || undefined;
-      const document = gate.prepare(query);
+      const document = executor.prepare(query);
       if (!('kind' in document)) return document;
-      const kind = gate.kind(document, operationName);
-      if (!kind) return [gate.mask(badInput('The document does not say which operation to run.'))];
+      const kind = executor.kind(document, operationName);
+      if (!kind) return [executor.mask(badInput('The document does not say which operation to run.'))];
       const live = kind === OperationTypeNode.SUBSCRIPTION;
       if (live && extra.frameBytes > MAX_SUBSCRIPTION_BYTES)
-        return [gate.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
+        return [executor.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
       if (live && !mayFollow(extra)) {
-        audit(asker(extra), { what: 'subscribe', outcome: 'RATE_LIMITED', why: 'subscriptions' });
-        return [gate.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
+        audit(asker(extra), { action: 'subscribe', outcome: 'RATE_LIMITED', reason: 'subscriptions' });
+        return [executor.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
       }
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
-      const result = gate.run({ query: document, variables, operationName, after, wanted }, extra.context);
+      const result = executor.run({ query: document, variables, operationName, after, wanted }, extra.context);
       extra.running.set(key, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
       if (!live) extra.waiting.add(extra.frameBytes);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const id = idOf(key);
       // graphql-ws keeps the payload as long as the operation runs; each has its own copy of the text.
       Object.assign(payload, { query: '' });
-      const args: StartedArgs = { document, operationName, schema: gate.schema, id, socket: extra.socket, result };
+      const args: StartedArgs = { document, operationName, schema: executor.schema, id, socket: extra.socket, result };
       return args;
     },
     execute: push,
@@ -257,7 +261,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
 
   return function open(ws: WebSocket, socket: Socket, from: string): void {
     const late = setTimeout(() => {
-      audit(asker(extra), { what: 'connect', outcome: 'UNAUTHENTICATED', why: 'took too long' });
+      audit(asker(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'took too long' });
       socket.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout');
     }, limits.authenticationMs);
     const extra: Extra = {

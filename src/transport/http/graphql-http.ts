@@ -6,18 +6,18 @@ import Negotiator from 'negotiator';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
-import { type Gate, relabel } from '../../execution/executor.ts';
+import { type Executor, relabel } from '../../execution/executor.ts';
 import type { Answer } from '../../execution/response-writer.ts';
 import type { Viewer } from '../../model.ts';
-import type { Asker, Audit } from '../../observability/audit.ts';
-import type { Identify } from '../admission/authenticate.ts';
+import type { Audit, AuditActor } from '../../observability/audit.ts';
+import type { Authenticate } from '../admission/authenticate.ts';
 import { NOT_PERSISTED } from '../persisted-query.ts';
 import { graphiqlPage } from './graphiql.ts';
 
 export interface YogaOptions {
-  readonly gate: Gate;
+  readonly executor: Executor;
   readonly chat: Chat;
-  readonly identify: Identify;
+  readonly authenticate: Authenticate;
   readonly audit: Audit;
   readonly limits: Pick<Limits, 'frameBytes'>;
   /** Whether GraphiQL is served to browsers. */
@@ -44,13 +44,13 @@ interface Client {
 }
 
 /** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
-export function createHttp({ gate, chat, identify, audit, limits, graphiql }: YogaOptions) {
-  async function authenticate(authorization: string | null, from: string): Promise<Viewer | null> {
+export function createHttp({ executor, chat, authenticate, audit, limits, graphiql }: YogaOptions) {
+  async function authenticateRequest(authorization: string | null, from: string): Promise<Viewer | null> {
     try {
-      return (await identify(authorization))?.viewer ?? null;
+      return (await authenticate(authorization))?.viewer ?? null;
     } catch (error) {
       if (error instanceof ChatError)
-        audit({ who: null, from, over: 'http' }, { what: 'connect', outcome: error.code });
+        audit({ user: null, address: from, transport: 'http' }, { action: 'connect', outcome: error.code });
       throw error;
     }
   }
@@ -86,16 +86,16 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
     },
     onParams({ setParamsHandler, context: { from, drained, wanted } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
-        const document = gate.prepare(query);
+        const document = executor.prepare(query);
         if (!('kind' in document)) return { errors: document.map(inRequest) };
-        const kind = gate.kind(document, operationName);
+        const kind = executor.kind(document, operationName);
         if (!kind) throw refusal(400, 'The document does not say which operation to run.');
         if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
         if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
           throw refusal(405, 'Mutations are sent by POST.', { headers: { allow: 'POST' } });
-        const viewer = await authenticate(request.headers.get('authorization'), from);
-        const asker: Asker = { who: viewer?.email ?? null, from, over: 'http' };
-        const result = await gate.run(
+        const viewer = await authenticateRequest(request.headers.get('authorization'), from);
+        const asker: AuditActor = { user: viewer?.email ?? null, address: from, transport: 'http' };
+        const result = await executor.run(
           { query: document, variables, operationName, wanted },
           { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
         );
@@ -108,8 +108,8 @@ export function createHttp({ gate, chat, identify, audit, limits, graphiql }: Yo
 
   const yoga = createYoga<Client>({
     plugins: [gated],
-    schema: gate.schema,
-    maskedErrors: { maskError: (error) => asCode(gate, error) },
+    schema: executor.schema,
+    maskedErrors: { maskError: (error) => asCode(executor, error) },
     maxRequestBodySize: limits.frameBytes,
     multipart: false,
     batching: false,
@@ -207,10 +207,10 @@ function withStatus(error: GraphQLError, http: ErrorHttp): GraphQLError {
 }
 
 /** Errors of yoga's own, and those thrown to it, in the contract's codes; their HTTP status is kept. */
-function asCode(gate: Gate, error: unknown): GraphQLError {
+function asCode(executor: Executor, error: unknown): GraphQLError {
   const http = error instanceof GraphQLError ? error.extensions.http : undefined;
   const known = http?.status === 413 ? new ChatError('TOO_LARGE', 'The body is too large.') : error;
-  const masked = gate.mask(known);
+  const masked = executor.mask(known);
   const bearer = masked.extensions.code === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
   return withStatus(masked, { status: ERROR_CODES[masked.extensions.code as ErrorCode], ...http, ...bearer });
 }

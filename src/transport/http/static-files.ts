@@ -38,7 +38,7 @@ interface Page {
  * The inbox page at `/`, its files, and the documents, all read once. `authMode` tells the page how people say who they are.
  * Answers whether there was such a page.
  */
-export function createPages(authMode: string) {
+export function createStaticFiles(authMode: string) {
   const pages = new Map<string, Page>();
   const html = readFileSync(new URL('index.html', INBOX), 'utf8').replace('%AUTH_MODE%', authMode);
   pages.set('/', {

@@ -3,10 +3,10 @@ import type { DocumentNode } from 'graphql';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
-import type { Gate } from '../../execution/executor.ts';
+import type { Executor } from '../../execution/executor.ts';
 import type { Context } from '../../graphql/context.ts';
 import type { Viewer } from '../../model.ts';
-import type { Asker, Audit } from '../../observability/audit.ts';
+import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Quotas } from '../admission/quota.ts';
 import { Backlog } from '../websocket/receive-queue.ts';
@@ -18,7 +18,7 @@ import type { LegacyParams } from './params.ts';
 const MAX_WAITING = 32;
 
 export interface ShimOptions {
-  readonly gate: Gate;
+  readonly executor: Executor;
   readonly chat: Chat;
   readonly pageSize: number;
   readonly idleMs: number;
@@ -36,10 +36,10 @@ export interface LegacyConnection extends LegacyParams {
 }
 
 /** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
-export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
+export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
   return function open(socket: Socket, connection: LegacyConnection): void {
     const { viewer, email, spelling, live, from } = connection;
-    const asker: Asker = { who: email, from, over: 'legacy' };
+    const asker: AuditActor = { user: email, address: from, transport: 'legacy' };
     const context: Context = {
       ...{ chat, viewer, free: () => socket.free(), drained: () => socket.drained() },
       audit: (decision) => audit(asker, decision),
@@ -57,7 +57,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
     }
 
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
-      const result = await gate.run({ query, variables }, context);
+      const result = await executor.run({ query, variables }, context);
       if ('deliver' in result) throw new Error('only subscriptions have events');
       if (result.errors[0]) throw result.errors[0];
       return JSON.parse(result.json.toString()).data;
@@ -71,10 +71,10 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
         send(answer);
         if (live && follow) void deliver(follow);
       } catch (error) {
-        const { message, extensions } = gate.mask(error);
+        const { message, extensions } = executor.mask(error);
         // The operations tell of what they refuse themselves.
         if (error instanceof ChatError && error.code === 'FORBIDDEN')
-          audit(asker, { what: frameType(frame), outcome: error.code });
+          audit(asker, { action: frameType(frame), outcome: error.code });
         send(errorFrame(frameType(frame), { code: String(extensions.code), message }));
       }
     }
@@ -83,13 +83,18 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
       const { conversationId, afterSeq } = follow;
       if (followed.has(conversationId) || socket.ended) return;
       if (followed.size >= limits.subscriptionsPerSocket || !quotas.subscriptions.take(email)) {
-        audit(asker, { what: 'messageAdded', on: conversationId, outcome: 'RATE_LIMITED', why: 'subscriptions' });
+        audit(asker, {
+          action: 'messageAdded',
+          resource: conversationId,
+          outcome: 'RATE_LIMITED',
+          reason: 'subscriptions',
+        });
         const error = { code: 'RATE_LIMITED', message: 'Too many conversations are followed: this one is not.' };
         return send(errorFrame('ERROR', error));
       }
       followed.add(conversationId);
       clearTimeout(idle);
-      const events = await gate.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
+      const events = await executor.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
       if ('deliver' in events) {
         socket.onEnd(() => void events.return());
         await events.deliver((json) => {
@@ -109,7 +114,7 @@ export function createShim({ gate, chat, pageSize, idleMs, limits, quotas, audit
       waiting.add(data.length);
       // A frame may take several operations, each of which reads the conversation with its members.
       answered = answered
-        .then(() => gate.slice(email))
+        .then(() => executor.slice(email))
         .then(() => answer(data, isBinary))
         .finally(() => waiting.remove(data.length));
     });

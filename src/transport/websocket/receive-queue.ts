@@ -43,7 +43,7 @@ export function createTurns(clock: () => number): Turns {
 }
 
 /** What a client has sent and nobody has looked at: what came in one read, as nothing more is read meanwhile. A class, because there are many. */
-export class Inbox {
+export class ReceiveQueue {
   readonly #ws: WebSocket;
   readonly #turns: Turns;
   readonly #receive: Receive;

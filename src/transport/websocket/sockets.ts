@@ -4,8 +4,8 @@ import type { Limits } from '../../config.ts';
 import { LARGE_BYTES } from '../../execution/response-writer.ts';
 import type { Metrics, Transport } from '../../observability/metrics.ts';
 import { frameLength, joinFrames } from './frame-encoder.ts';
-import { createTurns, Inbox, type Receive, type Turns } from './receive-queue.ts';
-import { createWrites, type Writes } from './write-scheduler.ts';
+import { createTurns, type Receive, ReceiveQueue, type Turns } from './receive-queue.ts';
+import { createWriteScheduler, type WriteScheduler } from './write-scheduler.ts';
 
 /** Close codes of ours; PROTOCOL.md lists them with those of the protocols. */
 const CLOSE = { goingAway: 1001, tokenEnded: 4401, tooFarBehind: 4413 } as const;
@@ -65,9 +65,9 @@ interface Surroundings {
   /** Bytes of large answers that it may owe besides. */
   readonly largeBytes: number;
   /** What is written when this turn is over. */
-  readonly answers: Writes;
+  readonly answers: WriteScheduler;
   /** What may be written some turns later. */
-  readonly events: Writes;
+  readonly events: WriteScheduler;
   readonly turns: Turns;
 }
 
@@ -86,7 +86,7 @@ class OpenSocket implements Socket {
   #endListeners: ((code: number, reason: string) => void)[] = [];
   #drainListeners: (() => void)[] = [];
   #end: NodeJS.Timeout | undefined;
-  #inbox: Inbox | undefined;
+  #inbox: ReceiveQueue | undefined;
   /** Somebody who waited for room may send now. One at a time, so that they do not all send into the same room. */
   #letIn = false;
 
@@ -139,7 +139,7 @@ class OpenSocket implements Socket {
 
   onMessage(receive: Receive): void {
     if (this.#ended) return;
-    this.#inbox = new Inbox(this.#ws, this.#shared.turns, (data, isBinary) => {
+    this.#inbox = new ReceiveQueue(this.#ws, this.#shared.turns, (data, isBinary) => {
       // Whoever sends is there.
       this.answered = true;
       receive(data, isBinary);
@@ -232,8 +232,8 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
   const shared: Surroundings = {
     unsentBytes,
     largeBytes: LARGE_ANSWERS * limits.responseBytes,
-    answers: createWrites(Number.POSITIVE_INFINITY),
-    events: createWrites(EVENT_WRITES),
+    answers: createWriteScheduler(Number.POSITIVE_INFINITY),
+    events: createWriteScheduler(EVENT_WRITES),
     turns: createTurns(() => performance.now()),
   };
   const open = new Map<WebSocket, OpenSocket>();

@@ -4,11 +4,11 @@ interface Writable {
 }
 
 /** Sockets to be written to after this turn of the event loop, `most` a turn. */
-export interface Writes {
+export interface WriteScheduler {
   add(socket: Writable): void;
 }
 
-export function createWrites(most: number): Writes {
+export function createWriteScheduler(most: number): WriteScheduler {
   const waiting = new Set<Writable>();
   function writeSome(): void {
     let done = 0;

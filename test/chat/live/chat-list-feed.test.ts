@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createChatListFeeds } from '../../../src/chat/live/chat-list-feed.ts';
 import type { Room } from '../../../src/chat/live/feed.ts';
-import { createStates } from '../../../src/chat/log/known-states.ts';
+import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import type { Conversation, EmailAddress } from '../../../src/model.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
@@ -13,7 +13,7 @@ const viewer = (email: EmailAddress) => ({ email, role: null });
 
 /** Followers of a store's chat lists that are told of each of its writes. */
 async function followed(store: Store, readsBack = false) {
-  const states = createStates(store);
+  const states = createKnownStates(store);
   const lists = createChatListFeeds(store, states, Date.now, (error) => {
     throw error;
   });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ConversationEvent } from '../../../src/chat/live/events.ts';
 import { createFeeds, type Room } from '../../../src/chat/live/feed.ts';
-import { createStates } from '../../../src/chat/log/known-states.ts';
+import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../../store/writes.ts';
 
@@ -10,7 +10,7 @@ const ROOM: Room = { free: () => true, drained: async () => {} };
 /** Feeds of a conversation with 10 messages, and what a follower has been told. */
 async function started(how: 'by what was written' | 'by reading back') {
   const store = await openSqlite(':memory:');
-  const states = createStates(store);
+  const states = createKnownStates(store);
   const feeds = createFeeds(store, states, (error) => {
     throw error;
   });
@@ -90,13 +90,13 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     const [quick, other, slow] = [await follow(10), await follow(10), await follow(10)];
     for (const follower of [quick, other, slow]) await drain(follower, 'CaughtUp');
     await send();
-    const event = quick.take();
+    const event = quick.poll();
     expect(brief(event)).toBe('MessageAdded 11 11 m11');
-    expect(other.take()).toBe(event);
+    expect(other.poll()).toBe(event);
     // More than is kept at hand, while the slow one takes nothing.
     for (let i = 0; i < 300; i++) {
       await change(1 + (i % 11), edited, `edit ${i}`);
-      expect(brief(quick.take())).toBe(`MessageChanged ${1 + (i % 11)} ${12 + i} edit ${i}`);
+      expect(brief(quick.poll())).toBe(`MessageChanged ${1 + (i % 11)} ${12 + i} edit ${i}`);
     }
     await change(11, redacted);
     const told = await drain(slow, `MessageAdded 11 ${(await head()).lastRev} `);

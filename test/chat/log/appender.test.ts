@@ -47,12 +47,12 @@ test('a repeat by somebody who was removed meanwhile is answered as to any stran
 
 test('a read position of which nobody knows whether it moved is looked for', async () => {
   const store = await openSqlite(':memory:');
-  const moveRead: Store['moveRead'] = async (...args) => {
-    await store.moveRead(...args);
+  const advanceReadPosition: Store['advanceReadPosition'] = async (...args) => {
+    await store.advanceReadPosition(...args);
     throw new StoreUnavailable(false, new Error('the writer ended'));
   };
   const watch: Store['watch'] = (listener) => store.watch((wakeUp) => wakeUp?.kind !== 'read' && listener(wakeUp));
-  const { url } = await startServer({}, { store: { ...store, moveRead, watch } });
+  const { url } = await startServer({}, { store: { ...store, advanceReadPosition, watch } });
   const { data } = await send(url, ANN, { text: 'x' });
   const { errors } = await post(
     url,

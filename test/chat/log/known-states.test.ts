@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, inject, test } from 'vitest';
 import { createAppender } from '../../../src/chat/log/appender.ts';
-import { createStates } from '../../../src/chat/log/known-states.ts';
+import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../../src/model.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
@@ -23,7 +23,7 @@ function instance(store: Store) {
       return store.conversation(...args);
     },
   };
-  const states = createStates(counting);
+  const states = createKnownStates(counting);
   const appender = createAppender(counting, states, Date.now, createMetrics(), () => {});
   store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
   const about = (email: EmailAddress) => ({ conversation: ID, viewer: { email, role: 'BANK' as const } });
@@ -43,7 +43,7 @@ function instance(store: Store) {
       }),
     read: async (email: EmailAddress) => {
       const known = (await store.conversation(ID)) ?? undefined;
-      await store.moveRead(ID, email, known?.lastSeq ?? 0, null, known);
+      await store.advanceReadPosition(ID, email, known?.lastSeq ?? 0, null, known);
     },
   };
 }
@@ -77,10 +77,10 @@ test('of two states that are read at once the newer is kept and given, whichever
   const store = await openSqlite(':memory:');
   await store.write(writeOf('c', [ANN, BOB], 0));
   const before = await store.conversation(ID);
-  await store.moveRead(ID, BOB, 1, null);
+  await store.advanceReadPosition(ID, BOB, 1, null);
   const answers: ((conversation: Conversation | null) => void)[] = [];
   const slow = { ...store, conversation: () => new Promise<Conversation | null>((answer) => answers.push(answer)) };
-  const states = createStates(slow);
+  const states = createKnownStates(slow);
   const reads = [states.read(ID), states.read(ID)];
   const [first, second] = answers;
   const after = await store.conversation(ID);
@@ -94,7 +94,7 @@ test('of two states that are read at once the newer is kept and given, whichever
 
 test('where last messages are long, fewer states are kept', async () => {
   const store = await openSqlite(':memory:');
-  const states = createStates(store);
+  const states = createKnownStates(store);
   store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
   const ids: ConversationId[] = [];
   for (let i = 0; i < 1500; i++) {

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createAppender } from '../../../src/chat/log/appender.ts';
-import type { Intent } from '../../../src/chat/log/command.ts';
-import { createStates } from '../../../src/chat/log/known-states.ts';
+import type { Command } from '../../../src/chat/log/command.ts';
+import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import { conversationId, countsAsUnread } from '../../../src/model.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
@@ -22,7 +22,7 @@ test('what a batch is decided to come to is what the store comes to, and is know
   await fc.assert(
     fc.asyncProperty(fc.array(batch, { maxLength: 5 }), async (batches) => {
       const store = await openSqlite(':memory:');
-      const states = createStates(store);
+      const states = createKnownStates(store);
       const appender = createAppender(
         store,
         states,
@@ -40,7 +40,7 @@ test('what a batch is decided to come to is what the store comes to, and is know
             const same = { status: null, assignee: undefined, ...lists };
             const draft = { text: 'x', clientId: null, replyToSeq: null };
             const opening = one.by === CAT ? null : { ...KEY, subject: null, party: null };
-            const command: Intent =
+            const command: Command =
               one.kind === 'send'
                 ? { ...about, kind: 'send', opening, drafts: Array.from({ length: one.count }, () => draft) }
                 : one.kind === 'redact'
@@ -62,7 +62,7 @@ test('what a batch is decided to come to is what the store comes to, and is know
           const expected = [counting.length - others.length, others.filter(({ seq }) => seq <= readSeq).length];
           expect([sent, seen]).toEqual(expected);
         }
-        if (state) await store.moveRead(id, reader, state.lastSeq, null);
+        if (state) await store.advanceReadPosition(id, reader, state.lastSeq, null);
         expect(states.known(id)).toEqual(await store.conversation(id));
         await store.setView(id, archives, { archived: true });
       }

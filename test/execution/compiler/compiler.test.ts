@@ -20,7 +20,7 @@ import {
   parse,
   validate,
 } from 'graphql';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { compile } from '../../../src/execution/compiler/compiler.ts';
 import type { RunOptions } from '../../../src/execution/compiler/run.ts';
 import { createSchema } from '../../../src/graphql/schema.ts';
@@ -304,30 +304,6 @@ test('turns are left between the pieces of a long list, and before what resolver
   expect(slices).toBe(14);
   expect((await run({ sliceFields: true })).data).toBe(JSON.stringify({ list }));
   expect(slices).toBe(29);
-});
-
-test('what is resolved within a millisecond is resolved in one turn', async () => {
-  let now = 0;
-  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now);
-  onTestFinished(() => clock.mockRestore());
-  let turns = 0;
-  const slice = () => {
-    turns++;
-    return null;
-  };
-  const list = Array.from({ length: 100 }, (_, i) => ({ text: `${i}` }));
-  const text = (item: unknown) => {
-    now += 0.25;
-    return (item as { text: string }).text;
-  };
-  const run = runWith(
-    'type Query { list: [Item!]! } type Item { text: String! }',
-    { Query: { list: () => list }, Item: { text } },
-    '{ list { text } }',
-    { slice, sliceFields: true },
-  );
-  expect((await run()).data).toBe(JSON.stringify({ list }));
-  expect(turns).toBe(25);
 });
 
 test('arguments that a resolver could change are its own', async () => {

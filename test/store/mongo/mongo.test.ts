@@ -75,7 +75,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
         expect(await unreadIn(store, conversation, BOB)).toBe(8);
       }
     };
-    await one.moveRead(conversation, BOB, 4, null);
+    await one.advanceReadPosition(conversation, BOB, 4, null);
     await look();
     await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
     expect(await two.write(writeOf('other', pair, 0))).toBe(true);
@@ -226,8 +226,8 @@ describe.runIf(replicaSet)('on a replica set', () => {
       const values = { rev, sender: rev % 2 ? BOB : ANN, kind: rev === 6 ? ('SYSTEM' as const) : ('TEXT' as const) };
       await before.write(writeOn({ id, lastRev: rev - 1 }, { messages: [message(id, rev, values)] }));
     }
-    await before.moveRead(id, BOB, 5, null);
-    await before.moveRead(id, CAT, 9, null);
+    await before.advanceReadPosition(id, BOB, 5, null);
+    await before.advanceReadPosition(id, CAT, 9, null);
     await before.write(writeOn({ id, lastRev: 9 }, { changed: [redacted(message(id, 2), 10)] }));
     await before.write(writeOn({ id, lastRev: 10 }, { messages: [message(id, 10, { rev: 11 })] }));
     const all = async (store: Store) => Promise.all(ids.map((id) => store.conversation(id)));
@@ -418,7 +418,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
           const head = await store.conversation(id);
           if (!head) throw new Error('it was written');
           const seq = i % 3 === 0 ? Math.max(1, head.lastSeq - 2) : head.lastSeq;
-          await store.moveRead(id, reader, seq, null, ...(i % 2 ? [head] : []));
+          await store.advanceReadPosition(id, reader, seq, null, ...(i % 2 ? [head] : []));
         }
       };
       await Promise.all([
@@ -441,7 +441,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
         const known = await one.conversation(id);
         if (!known) throw new Error('it was written');
         await change(two, seq, redacted);
-        await three.moveRead(id, BOB, known.lastSeq, null, known);
+        await three.advanceReadPosition(id, BOB, known.lastSeq, null, known);
         const head = await one.conversation(id);
         expect(head?.members.get(BOB)).toMatchObject({ readSeq: known.lastSeq, seen: known.lastSeq - seq });
         const { lastSeq = 0, lastRev = 0 } = head ?? {};
@@ -608,7 +608,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     if (!last) throw new Error('there are 201');
     await store.chatList(BOB, EVERYTHING, { first: 20, after: { ...last, pinned: false } });
     await store.write(writeOf('c', pair, 2000));
-    await store.moveRead(conversation, BOB, 1990, null);
+    await store.advanceReadPosition(conversation, BOB, 1990, null);
     expect(await unreadIn(store, conversation, BOB)).toBe(11);
 
     await db.command({ profile: 0 });

@@ -4,7 +4,7 @@ import { exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { ChatError } from '../../../src/chat/rules/errors.ts';
 import { readConfig } from '../../../src/config.ts';
-import { createIdentify } from '../../../src/transport/admission/authenticate.ts';
+import { createAuthenticate } from '../../../src/transport/admission/authenticate.ts';
 import { connect, connectGraphql, type Line, post } from '../../support/clients.ts';
 import { startServer, type TestServer } from '../../support/server.ts';
 
@@ -275,7 +275,7 @@ describe('a key set', () => {
   test('that is too old and away leaves the keys good that are known, and takes them out once it is back', async () => {
     const { set, url } = await keySet();
     const { auth } = readConfig({ AUTH_MODE: 'jwt', JWKS_URL: url });
-    const identify = createIdentify(auth, 1000);
+    const identify = createAuthenticate(auth, 1000);
     const { jwk, token } = await pair('ES256', 'a');
     set.keys = [jwk];
     const good = `Bearer ${await token()}`;

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
-import { createTurns, Inbox } from '../../../src/transport/websocket/receive-queue.ts';
+import { createTurns, ReceiveQueue } from '../../../src/transport/websocket/receive-queue.ts';
 
 /** A socket on which frames come in one read. */
 function createSocket() {
@@ -27,7 +27,7 @@ async function takenByTurn(frames: number, milliseconds: number): Promise<number
   let taken = 0;
   let now = 0;
   const turns = createTurns(() => now);
-  new Inbox(ws, turns, () => {
+  new ReceiveQueue(ws, turns, () => {
     taken++;
     now += milliseconds;
   });
