@@ -20,7 +20,7 @@ import {
   parse,
   validate,
 } from 'graphql';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { compile } from '../../../src/execution/compiler/compiler.ts';
 import type { RunOptions } from '../../../src/execution/compiler/run.ts';
 import { createSchema } from '../../../src/graphql/schema.ts';
