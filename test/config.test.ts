@@ -131,11 +131,20 @@ describe('the configuration', () => {
     expect(() => readConfig({ JWT_SECRET })).toThrow(/^AUTH_MODE [^\n]+$/);
   });
 
-  test('is all in the README, with its defaults', () => {
-    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-    const source = readFileSync(new URL('../src/config.ts', import.meta.url), 'utf8');
-    const names = [...source.matchAll(/^ {2}([A-Z_]+):/gm)].map(([, name]) => name);
-    expect(names.length).toBeGreaterThan(15);
-    for (const name of names) expect(readme).toContain(`| \`${name}\` |`);
+  test('is all in docs/CONFIGURATION.md, with its defaults and ranges', () => {
+    const read = (file: string) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
+    const rows = [...read('docs/CONFIGURATION.md').matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|/gm)];
+    const documented = new Map(rows.map(([, name, fallback, allowed]) => [name, { fallback, allowed }]));
+    const entries = [...read('src/config.ts').matchAll(/^ {2}([A-Z_]+): ?(.*?)(?=^ {2}[A-Z_]+:|^\}\);)/gms)];
+    expect([...documented.keys()].sort()).toEqual(entries.map(([, name]) => name).sort());
+    for (const [, name, definition = ''] of entries) {
+      const [, number, min, max] = /^whole\(([\d_]+), ([\d_]+), ([\d_]+)\)/.exec(definition) ?? [];
+      const [, text] = /\.default\('([^']+)'\)/.exec(definition) ?? [];
+      const plain = (digits: string | undefined) => digits?.replaceAll('_', '');
+      if (number) {
+        const allowed = `${plain(min)} to ${plain(max)}`;
+        expect(documented.get(name), name).toEqual({ fallback: plain(number), allowed });
+      } else if (text) expect(documented.get(name)?.fallback, name).toBe(`\`${text}\``);
+    }
   });
 });

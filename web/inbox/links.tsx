@@ -6,6 +6,7 @@ export function Links() {
       <a href="./docs/README.md">Readme</a>
       <a href="./docs/CLIENT.md">Client</a>
       <a href="./docs/PROTOCOL.md">Protocol</a>
+      <a href="./docs/CONFIGURATION.md">Configuration</a>
       <a href="./docs/OPERATIONS.md">Operations</a>
       <a href="./docs/SECURITY.md">Security</a>
       <a href="./metrics">Metrics</a>

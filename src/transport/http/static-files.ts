@@ -6,7 +6,14 @@ const PROJECT = new URL('../../../', import.meta.url);
 const INBOX = new URL('dist/web/', PROJECT);
 
 /** The documents that are served as they stand. */
-const DOCUMENTS = ['README.md', 'docs/CLIENT.md', 'docs/OPERATIONS.md', 'docs/PROTOCOL.md', 'docs/SECURITY.md'];
+const DOCUMENTS = [
+  'README',
+  'docs/CLIENT',
+  'docs/CONFIGURATION',
+  'docs/OPERATIONS',
+  'docs/PROTOCOL',
+  'docs/SECURITY',
+].map((name) => `${name}.md`);
 
 const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
