@@ -48,7 +48,7 @@ describe('the connection', () => {
   test('notices a dead wire by its heartbeat, and comes back', async () => {
     const { url } = await startServer();
     const line = await wire(url);
-    const client = clientOf(line.url, ANN, { patience: { ...IMPATIENT, heartbeatMs: 100, answerMs: 100 } });
+    const client = clientOf(line.url, ANN, { timeouts: { ...IMPATIENT, heartbeatMs: 100, answerMs: 100 } });
     await client.viewer();
     line.freeze();
     await when(client.status, ({ state }) => state === 'offline');
@@ -60,7 +60,7 @@ describe('the connection', () => {
     const { url } = await startServer();
     const line = await wire(url);
     let now = Date.now();
-    const client = clientOf(line.url, ANN, { clock: () => now, patience: { ...IMPATIENT, answerMs: 100 } });
+    const client = clientOf(line.url, ANN, { clock: () => now, timeouts: { ...IMPATIENT, answerMs: 100 } });
     await client.viewer();
     line.freeze();
     now += 3_600_000;
@@ -99,7 +99,7 @@ describe('the connection', () => {
       }),
       ANN,
     ).run('mutation { x }' as never, {});
-    await expect(mutation).rejects.toMatchObject({ code: 'DISCONNECTED', passing: true });
+    await expect(mutation).rejects.toMatchObject({ code: 'DISCONNECTED', transient: true });
   });
 
   test('stops at a refused credential, says so, and tries again when told', async () => {

@@ -59,7 +59,7 @@ describe('a stream of messages', () => {
     const follow = async () => {
       for await (const message of clientOf(url, ANN).messages('nothing', 0)) expect(message).toBeUndefined();
     };
-    await expect(follow()).rejects.toMatchObject({ name: 'KredichatError', code: 'NOT_FOUND', passing: false });
+    await expect(follow()).rejects.toMatchObject({ name: 'KredichatError', code: 'NOT_FOUND', transient: false });
   });
 });
 

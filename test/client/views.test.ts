@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../src/store/store.ts';
-import { addRun, type Runs } from '../../web/client/conversation/ranges.ts';
+import { addRange, type Ranges } from '../../web/client/conversation/ranges.ts';
 import { deliveryOf, type MessageFieldsFragment as Message, readersOf } from '../../web/client/index.ts';
 import { post } from '../support/clients.ts';
 import { clientOf, sent, when } from '../support/kredichat.ts';
@@ -199,25 +199,25 @@ describe('the chat list', () => {
   });
 });
 
-test('runs of messages, added in any order and overlap, are the log as far as it is known', () => {
+test('ranges of messages, added in any order and overlap, are the log as far as it is known', () => {
   const message = (seq: number, rev: number) => ({ seq, rev }) as Message;
   const added = fc.array(
     fc.tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 5 })),
   );
   fc.assert(
     fc.property(added, (pages) => {
-      let runs: Runs = [];
+      let ranges: Ranges = [];
       const known = new Map<number, number>();
       for (const [from, length, rev] of pages) {
         const page = range(from, from + length - 1).map((seq) => message(seq, rev));
         for (const { seq } of page) known.set(seq, Math.max(known.get(seq) ?? 0, rev));
-        runs = addRun(runs, page);
+        ranges = addRange(ranges, page);
       }
-      expect(runs.flat().map(({ seq, rev }) => [seq, rev])).toEqual([...known].sort(([a], [b]) => a - b));
-      for (const run of runs) expect(seqs(run)).toEqual(range(run[0]?.seq ?? 0, run.at(-1)?.seq ?? 0));
-      for (const [i, run] of runs.entries()) {
-        // Runs that meet would be one.
-        if (i > 0) expect(run[0]?.seq).toBeGreaterThan((runs[i - 1]?.at(-1)?.seq ?? 0) + 1);
+      expect(ranges.flat().map(({ seq, rev }) => [seq, rev])).toEqual([...known].sort(([a], [b]) => a - b));
+      for (const run of ranges) expect(seqs(run)).toEqual(range(run[0]?.seq ?? 0, run.at(-1)?.seq ?? 0));
+      for (const [i, run] of ranges.entries()) {
+        // Ranges that meet would be one.
+        if (i > 0) expect(run[0]?.seq).toBeGreaterThan((ranges[i - 1]?.at(-1)?.seq ?? 0) + 1);
       }
     }),
   );

@@ -15,7 +15,7 @@ export const IMPATIENT = { firstRetryMs: 20, lastRetryMs: 100, heartbeatMs: 60_0
 /** A client of `user` (dev credential), closed when the test is done. */
 export function clientOf(url: string, user: string, options: Partial<ClientOptions> = {}): Client {
   const client = createClient({
-    ...{ url: `${url}/graphql`, token: () => user, webSocketImpl: WebSocket, patience: IMPATIENT, ...options },
+    ...{ url: `${url}/graphql`, token: () => user, webSocketImpl: WebSocket, timeouts: IMPATIENT, ...options },
   });
   onTestFinished(() => client.close());
   return client;

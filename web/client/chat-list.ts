@@ -1,7 +1,7 @@
-import { jitter } from './connection/backoff.ts';
+import { backoffMs } from './connection/backoff.ts';
 import type { Connection } from './connection/connection.ts';
 import { follow } from './connection/follow.ts';
-import { repeated } from './connection/retry.ts';
+import { coalesceWithRetry } from './connection/retry.ts';
 import { asError, type KredichatError } from './errors.ts';
 import {
   ChatListChangedDocument,
@@ -9,8 +9,8 @@ import {
   type ListedConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
-import { createCell, type Readable } from './observable.ts';
-import type { News } from './view-events.ts';
+import { createObservable, type Readable } from './observable.ts';
+import type { ViewEvents } from './view-events.ts';
 
 /** The viewer's conversations as they are now. */
 export interface ChatListState {
@@ -37,7 +37,7 @@ export interface ChatListView extends Readable<ChatListState> {
 
 export interface ChatListOptions {
   readonly connection: Connection;
-  readonly news: News;
+  readonly viewEvents: ViewEvents;
   /** Conversations in a page, 1 to 100. */
   readonly pageSize: number;
   /** Wall clock, milliseconds since 1970. */
@@ -47,8 +47,8 @@ export interface ChatListOptions {
 }
 
 /** Opens a chat list: subscribes first, then queries, after every interruption. */
-export function openChatList({ connection, news, pageSize, clock, archived }: ChatListOptions): ChatListView {
-  const state = createCell<ChatListState>({
+export function openChatList({ connection, viewEvents, pageSize, clock, archived }: ChatListOptions): ChatListView {
+  const state = createObservable<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, loadingMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
@@ -60,35 +60,35 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
   let retryMore: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
   /** Counts queries of the list, so that only the newest is taken. */
-  let turn = 0;
+  let generation = 0;
   /** Conversations that changed, and those that the viewer left, since the list was last queried: an answer may be older. */
   const changed = new Set<string>();
-  const gone = new Set<string>();
+  const removed = new Set<string>();
 
   /** Puts newer states in the place of older ones. */
   function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
     const known = new Map(present.map((conversation) => [conversation.id, conversation]));
     for (const conversation of newer) {
-      if (gone.has(conversation.id)) continue;
+      if (removed.has(conversation.id)) continue;
       const before = known.get(conversation.id);
-      if (before && stale(conversation, before)) continue;
+      if (before && isOlder(conversation, before)) continue;
       if (conversation.membership.leftAt === null && conversation.archived === archived)
         known.set(conversation.id, conversation);
       else known.delete(conversation.id);
     }
-    return [...known.values()].sort(byPlace(clock()));
+    return [...known.values()].sort(compareConversations(clock()));
   }
 
   /** Loads the beginning of the list anew, as much of it as there was. */
   async function load(): Promise<void> {
-    const mine = ++turn;
+    const own = ++generation;
     clearTimeout(retry);
     changed.clear();
-    gone.clear();
+    removed.clear();
     try {
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
       const { chatList } = await connection.run(ChatListDocument, { first, filter });
-      if (closed || mine !== turn) return;
+      if (closed || own !== generation) return;
       const listed = new Set(chatList.nodes.map(({ id }) => id));
       // What was listed before and is not in the answer may have gone unseen, unless it changed since.
       const kept = state.get().conversations.filter(({ id }) => listed.has(id) || changed.has(id));
@@ -97,17 +97,17 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
       failures = 0;
       const conversations = merge(kept, chatList.nodes);
       update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
-      if (gone.size > 0) total();
+      if (removed.size > 0) refreshTotal();
     } catch (thrown) {
       const error = asError(thrown);
-      if (closed || mine !== turn) return;
+      if (closed || own !== generation) return;
       update({ error });
-      if (error.passing) retry = setTimeout(load, jitter(failures++));
+      if (error.transient) retry = setTimeout(load, backoffMs(failures++));
     }
   }
 
   /** The sum is over more than is loaded, so it is asked for; once for all changes that come before the answer. */
-  const total = repeated(
+  const refreshTotal = coalesceWithRetry(
     async () => {
       const answer = await connection.run(UnreadTotalDocument, {});
       if (!closed) update({ unreadTotal: answer.chatList.unreadTotal });
@@ -116,9 +116,9 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
   );
 
   /** Takes in the present state of a conversation. */
-  function know(conversation: Conversation): void {
+  function applyChange(conversation: Conversation): void {
     changed.add(conversation.id);
-    gone.delete(conversation.id);
+    removed.delete(conversation.id);
     update({ conversations: merge(state.get().conversations, [conversation]) });
   }
 
@@ -126,20 +126,20 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
     starting: () => void load(),
     next({ chatListChanged }) {
       // This list listens, too. One without messages is one that the viewer has left.
-      if (chatListChanged.lastSeq === 0) return news.gone(chatListChanged.id);
-      news.changed(chatListChanged);
-      total();
+      if (chatListChanged.lastSeq === 0) return viewEvents.removed(chatListChanged.id);
+      viewEvents.changed(chatListChanged);
+      refreshTotal();
     },
     end: (error) => update({ error }),
   });
 
-  const unlisten = news.listen({
-    changed: know,
-    gone(id) {
+  const unlisten = viewEvents.listen({
+    changed: applyChange,
+    removed(id) {
       changed.delete(id);
-      gone.add(id);
+      removed.add(id);
       update({ conversations: state.get().conversations.filter((conversation) => conversation.id !== id) });
-      total();
+      refreshTotal();
     },
   });
 
@@ -153,21 +153,21 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
   }
 
   async function loadPage(): Promise<void> {
-    const mine = turn;
+    const own = generation;
     clearTimeout(retryMore);
     update({ loadingMore: true });
     try {
       const { chatList } = await connection.run(ChatListDocument, { first: pageSize, after: cursor, filter });
-      if (closed || mine !== turn) return;
+      if (closed || own !== generation) return;
       cursor = chatList.pageInfo.endCursor;
       failures = 0;
       const conversations = merge(state.get().conversations, chatList.nodes);
       update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
     } catch (thrown) {
       const error = asError(thrown);
-      if (closed || mine !== turn) return;
+      if (closed || own !== generation) return;
       update({ error });
-      if (error.passing) retryMore = setTimeout(loadMore, error.retryAfterMs ?? jitter(failures++));
+      if (error.transient) retryMore = setTimeout(loadMore, error.retryAfterMs ?? backoffMs(failures++));
     }
   }
 
@@ -186,7 +186,7 @@ export function openChatList({ connection, news, pageSize, clock, archived }: Ch
 }
 
 /** Whether a state is older than another of the same conversation: positions only move forward. */
-function stale(a: Conversation, b: Conversation): boolean {
+function isOlder(a: Conversation, b: Conversation): boolean {
   return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
 }
 
@@ -194,7 +194,7 @@ function stale(a: Conversation, b: Conversation): boolean {
 const MAX_AHEAD_MS = 86_400_000;
 
 /** The order of the chat list: pinned, then by activity, with times that are wrong last, then by id. */
-function byPlace(now: number): (a: Conversation, b: Conversation) => number {
+function compareConversations(now: number): (a: Conversation, b: Conversation) => number {
   const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
   return (a, b) => {
     if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;

@@ -8,7 +8,12 @@ import type { ErrorCode } from './generated/enums.ts';
 export type KredichatErrorCode = ErrorCode | 'DISCONNECTED' | 'CLIENT_CLOSED';
 
 /** Codes of failures that may pass by themselves. */
-const PASSING: ReadonlySet<string> = new Set(['RATE_LIMITED', 'UNAVAILABLE', 'INTERNAL_SERVER_ERROR', 'DISCONNECTED']);
+const TRANSIENT: ReadonlySet<string> = new Set([
+  'RATE_LIMITED',
+  'UNAVAILABLE',
+  'INTERNAL_SERVER_ERROR',
+  'DISCONNECTED',
+]);
 
 /** The only error the client throws for what goes wrong between it and the server. */
 export class KredichatError extends Error {
@@ -25,8 +30,8 @@ export class KredichatError extends Error {
   }
 
   /** Whether the same operation may succeed later, unchanged. Repeat a send with the same `clientId`. */
-  get passing(): boolean {
-    return PASSING.has(this.code);
+  get transient(): boolean {
+    return TRANSIENT.has(this.code);
   }
 }
 
@@ -43,7 +48,7 @@ export function toError([failure]: readonly GraphQLFailure[]): KredichatError {
 }
 
 /** Anything that was thrown, as an error of ours. */
-export function asError(thrown: unknown): KredichatError {
-  if (thrown instanceof KredichatError) return thrown;
-  return new KredichatError('INTERNAL_SERVER_ERROR', thrown instanceof Error ? thrown.message : String(thrown));
+export function asError(error: unknown): KredichatError {
+  if (error instanceof KredichatError) return error;
+  return new KredichatError('INTERNAL_SERVER_ERROR', error instanceof Error ? error.message : String(error));
 }

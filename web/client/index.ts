@@ -4,8 +4,8 @@
  */
 
 import { type ChatListView, openChatList } from './chat-list.ts';
-import { createConnection, type Operation, type Patience, type Status, type Token } from './connection/connection.ts';
-import { type Follower, follow, followMessages } from './connection/follow.ts';
+import { createConnection, type Operation, type Status, type Timeouts, type Token } from './connection/connection.ts';
+import { follow, followMessages, type SubscriptionObserver } from './connection/follow.ts';
 import {
   type OutboxStorage,
   platformStorage,
@@ -26,20 +26,20 @@ import { createOutbox, type Outbox } from './outbox.ts';
 import { createQueue } from './queue.ts';
 import { type SearchOptions, type SearchPage, search } from './search.ts';
 import { createSafeStorage } from './storage.ts';
-import { createNews } from './view-events.ts';
+import { createViewEvents } from './view-events.ts';
 
 export type { ChatListState, ChatListView } from './chat-list.ts';
-export type { Operation, Patience, Status, Token } from './connection/connection.ts';
-export type { Follower } from './connection/follow.ts';
+export type { Operation, Status, Timeouts, Token } from './connection/connection.ts';
+export type { SubscriptionObserver } from './connection/follow.ts';
 export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './connection/platform.ts';
-export type { Deeds, Revision } from './conversation/actions.ts';
+export type { ConversationActions, Revision } from './conversation/actions.ts';
 export type { ConversationState, ConversationView } from './conversation/conversation-state.ts';
 export { type Delivery, deliveryOf, readersOf } from './conversation/delivery.ts';
 export { KredichatError, type KredichatErrorCode } from './errors.ts';
 export type { ErrorCode } from './generated/enums.ts';
 export * from './generated/operations.ts';
 export type { Readable } from './observable.ts';
-export { laneOf, type NewMessage, type Outbox, type Outgoing } from './outbox.ts';
+export { type NewMessage, type Outbox, type Outgoing, queueKeyOf } from './outbox.ts';
 export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 
 /** Who the viewer is. */
@@ -62,7 +62,7 @@ export interface ClientOptions {
   /** Where unsent messages outlive the page; null for nowhere. Default: `localStorage` in browsers. */
   readonly storage?: OutboxStorage | null;
   /** Default: 10 s heartbeat, 5 s for an answer, retries after up to 0.25 s, 0.5 s … 10 s. */
-  readonly patience?: Partial<Patience>;
+  readonly timeouts?: Partial<Timeouts>;
   /** Wall clock, milliseconds since 1970. Default: `Date.now`. */
   readonly clock?: () => number;
 }
@@ -86,7 +86,7 @@ export interface Client {
   follow<Result, Variables>(
     operation: Operation<Result, Variables>,
     variables: () => Variables,
-    follower: Follower<Result>,
+    observer: SubscriptionObserver<Result>,
   ): () => void;
   /** A conversation's messages after a position, then live ones: each once, in order, until one leaves the loop. */
   messages(conversationId: string, afterSeq: number): AsyncIterableIterator<MessageFieldsFragment>;
@@ -124,34 +124,34 @@ export function createClient(options: ClientOptions): Client {
   const { token, clock = Date.now } = options;
   const WebSocket = options.webSocketImpl ?? platformWebSocket();
   if (!WebSocket) throw new TypeError('There is no WebSocket here: pass webSocketImpl.');
-  const patience = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.patience };
+  const timeouts = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.timeouts };
   const url = webSocketUrl(options.url);
-  const connection = createConnection({ url, WebSocket, token, patience, clock });
+  const connection = createConnection({ url, WebSocket, token, timeouts, clock });
   const storage = createSafeStorage(() => (options.storage === undefined ? platformStorage() : options.storage));
-  const { outbox, ...own } = createOutbox(connection, url, storage, clock);
+  const { outbox, ...outboxControl } = createOutbox(connection, url, storage, clock);
 
-  let asking: Promise<Viewer> | null = null;
+  let viewerRequest: Promise<Viewer> | null = null;
   function viewer(): Promise<Viewer> {
-    asking ??= connection.run(ViewerDocument, {}).then(
+    viewerRequest ??= connection.run(ViewerDocument, {}).then(
       (answer) => {
         // The outbox is the viewer's, so it waits until the server said who that is.
-        own.open(answer.viewer.email);
+        outboxControl.open(answer.viewer.email);
         return answer.viewer;
       },
       (error: unknown) => {
-        asking = null;
+        viewerRequest = null;
         throw error;
       },
     );
-    return asking;
+    return viewerRequest;
   }
-  const news = createNews();
+  const viewEvents = createViewEvents();
   const email = async () => (await viewer()).email;
   // Without a connection that lasts there is another attempt with the next one.
   const unlisten = connection.eachSocket(() => void viewer().catch(() => {}));
 
   const opened = new Set<{ close(): void }>();
-  function keep<View extends { close(): void }>(view: View): View {
+  function track<View extends { close(): void }>(view: View): View {
     const owned = {
       ...view,
       close() {
@@ -168,7 +168,7 @@ export function createClient(options: ClientOptions): Client {
     outbox,
     viewer,
     run: connection.run,
-    follow: (operation, variables, follower) => follow(connection, operation, variables, follower),
+    follow: (operation, variables, observer) => follow(connection, operation, variables, observer),
     messages(conversationId, afterSeq) {
       const entry = { close: () => void queue.iterator.return?.() };
       const queue = createQueue<MessageFieldsFragment>(() => {
@@ -186,16 +186,16 @@ export function createClient(options: ClientOptions): Client {
       return queue.iterator;
     },
     chatList: ({ pageSize = 50, archived = false } = {}) =>
-      keep(openChatList({ connection, news, pageSize, clock, archived })),
+      track(openChatList({ connection, viewEvents, pageSize, clock, archived })),
     conversation: (ref, { pageSize = 50, at = null } = {}) =>
-      keep(openConversation({ connection, outbox, ref, viewer: email, news, clock, pageSize, at })),
+      track(openConversation({ connection, outbox, ref, viewer: email, viewEvents, clock, pageSize, at })),
     search: (query, options = {}) => search(connection, query, options),
-    onGone: (gone) => news.listen({ changed: () => {}, gone }),
+    onGone: (gone) => viewEvents.listen({ changed: () => {}, removed: gone }),
     reconnect: connection.reconnect,
     close() {
       for (const { close } of [...opened]) close();
       unlisten();
-      own.close();
+      outboxControl.close();
       connection.close();
     },
   };

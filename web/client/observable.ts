@@ -7,19 +7,19 @@ export interface Readable<T> {
 }
 
 /** A `Readable` together with the right to change it. */
-export interface Cell<T> extends Readable<T> {
+export interface Observable<T> extends Readable<T> {
   set(value: T): void;
 }
 
 /** A cell that tells its listeners one after the other, at once. */
-export function createCell<T>(value: T): Cell<T> {
+export function createObservable<T>(value: T): Observable<T> {
   const listeners = new Set<() => void>();
   return {
     get: () => value,
     set(next) {
       if (Object.is(next, value)) return;
       value = next;
-      tell(listeners);
+      notifyAll(listeners);
     },
     subscribe(listener) {
       // One of its own, so that the same function may be registered twice.
@@ -31,7 +31,7 @@ export function createCell<T>(value: T): Cell<T> {
 }
 
 /** Calls every listener. One that throws keeps neither the others nor the caller from going on; its error is reported as uncaught. */
-export function tell<Args extends unknown[]>(listeners: Iterable<(...args: Args) => void>, ...args: Args): void {
+export function notifyAll<Args extends unknown[]>(listeners: Iterable<(...args: Args) => void>, ...args: Args): void {
   for (const listener of [...listeners]) {
     try {
       listener(...args);

@@ -1,9 +1,9 @@
-import { jitter, pause } from './connection/backoff.ts';
+import { backoffMs, delay } from './connection/backoff.ts';
 import type { Connection } from './connection/connection.ts';
 import { randomId } from './connection/platform.ts';
 import { asError, type KredichatErrorCode } from './errors.ts';
 import { type ConversationRef, type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
-import { createCell, type Readable, tell } from './observable.ts';
+import { createObservable, notifyAll, type Readable } from './observable.ts';
 import type { SafeStorage } from './storage.ts';
 
 /** A message to be sent. */
@@ -42,7 +42,7 @@ export interface Outbox extends Readable<readonly Outgoing[]> {
 }
 
 /** Codes of failures that another attempt, made by a person who knows why, may cure. */
-const CURABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
+const RETRYABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
 /**
  * The prefix of the storage keys of a viewer's unsent messages to the server at `url`. Servers of one origin differ in
@@ -55,37 +55,37 @@ export function outboxPrefix(url: string, viewer: string): string {
 
 /** An outbox for the server at `url` that begins to send, and to keep what it holds, once `open` was told whose it is. */
 export function createOutbox(connection: Connection, url: string, storage: SafeStorage, clock: () => number) {
-  const items = createCell<readonly Outgoing[]>([]);
+  const items = createObservable<readonly Outgoing[]>([]);
   const listeners = new Set<(outgoing: Outgoing, stored: MessageFieldsFragment) => void>();
   /** Conversations that somebody is working on. */
-  const busy = new Set<string>();
+  const sending = new Set<string>();
   /** Where the viewer's messages are kept; null until the viewer is known. */
-  let shelf: string | null = null;
+  let keyPrefix: string | null = null;
 
   /** One entry a message, so that pages that are open side by side never overwrite each other's. */
-  function keep(item: Outgoing): void {
-    if (shelf !== null) storage.set(shelf + item.clientId, JSON.stringify(item));
+  function persist(item: Outgoing): void {
+    if (keyPrefix !== null) storage.set(keyPrefix + item.clientId, JSON.stringify(item));
   }
 
-  function put(item: Outgoing): void {
+  function replace(item: Outgoing): void {
     items.set(items.get().map((other) => (other.clientId === item.clientId ? item : other)));
-    keep(item);
+    persist(item);
   }
 
   function remove({ clientId }: Outgoing): void {
-    if (shelf !== null) storage.remove(shelf + clientId);
+    if (keyPrefix !== null) storage.remove(keyPrefix + clientId);
     items.set(items.get().filter((other) => other.clientId !== clientId));
   }
 
-  function readShelf(prefix: string): Outgoing[] {
+  function readStored(prefix: string): Outgoing[] {
     const keys = storage.keys().filter((key) => key.startsWith(prefix));
     return keys.map((key) => readItem(key.slice(prefix.length), storage.get(key))).filter((item) => item !== null);
   }
 
   /** Applies a change that another page of the viewer made. The page that wrote a message sends it. */
-  function applyElsewhere(key: string, entry: string | null): void {
-    if (shelf === null || !key.startsWith(shelf)) return;
-    const clientId = key.slice(shelf.length);
+  function applyFromOtherPage(key: string, entry: string | null): void {
+    if (keyPrefix === null || !key.startsWith(keyPrefix)) return;
+    const clientId = key.slice(keyPrefix.length);
     const item = readItem(clientId, entry);
     const others = items.get().filter((other) => other.clientId !== clientId);
     const known = others.length < items.get().length;
@@ -94,56 +94,56 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
     } else if (known || item.state === 'failed') {
       items.set([...others, item].sort(byAge));
       // The page that asked for the retry may close before it has sent; both may, as the client id makes it safe.
-      void work(laneOf(item.to));
+      void drain(queueKeyOf(item.to));
     }
   }
 
   const find = (clientId: string) => items.get().find((item) => item.clientId === clientId);
 
   /** Sends what is queued for one conversation, one after the other, so that they stay in order. */
-  async function work(lane: string): Promise<void> {
-    if (shelf === null || busy.has(lane)) return;
-    busy.add(lane);
+  async function drain(queueKey: string): Promise<void> {
+    if (keyPrefix === null || sending.has(queueKey)) return;
+    sending.add(queueKey);
     let failures = 0;
     for (;;) {
-      const item = items.get().find((other) => other.state === 'queued' && laneOf(other.to) === lane);
+      const item = items.get().find((other) => other.state === 'queued' && queueKeyOf(other.to) === queueKey);
       if (!item) break;
       try {
         const { to, text, clientId, subject, party } = item;
         const input = { to, text, clientId, subject: subject ?? null, party: party ?? null };
         const { sendMessage } = await connection.run(SendMessageDocument, { input });
         failures = 0;
-        tell(listeners, item, sendMessage.message);
+        notifyAll(listeners, item, sendMessage.message);
         remove(item);
-        if (item.to.key) readdress(lane, sendMessage.message.conversationId);
+        if (item.to.key) readdress(queueKey, sendMessage.message.conversationId);
       } catch (thrown) {
         const { code, message, retryAfterMs } = asError(thrown);
         // It stays queued for the next connection, which comes with a fresh token, or for the next client.
         if (code === 'UNAUTHENTICATED' || code === 'CLIENT_CLOSED') break;
         if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
           // The outcome may be unknown; the client id makes the repeat safe.
-          const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : jitter(failures++));
-          if (wait > 0) await pause(wait);
+          const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : backoffMs(failures++));
+          if (wait > 0) await delay(wait);
         } else if (find(item.clientId)) {
-          put({ ...item, state: 'failed', failure: { code, message, retry: CURABLE.has(code) } });
+          replace({ ...item, state: 'failed', failure: { code, message, retry: RETRYABLE.has(code) } });
         }
       }
     }
-    busy.delete(lane);
+    sending.delete(queueKey);
   }
 
   /** The conversation that was named by its key is open now: what else goes there is part of it. */
-  function readdress(lane: string, id: string): void {
-    const moved = items.get().filter(({ to }) => laneOf(to) === lane);
-    for (const item of moved) put({ ...item, to: { id } });
-    if (moved.length > 0) void work(id);
+  function readdress(queueKey: string, id: string): void {
+    const toMove = items.get().filter(({ to }) => queueKeyOf(to) === queueKey);
+    for (const item of toMove) replace({ ...item, to: { id } });
+    if (toMove.length > 0) void drain(id);
   }
 
-  const workAll = () => {
-    for (const lane of new Set(items.get().map(({ to }) => laneOf(to)))) void work(lane);
+  const drainAll = () => {
+    for (const queueKey of new Set(items.get().map(({ to }) => queueKeyOf(to)))) void drain(queueKey);
   };
-  const unlisten = connection.eachSocket(workAll);
-  const unwatch = storage.watch(applyElsewhere);
+  const unlisten = connection.eachSocket(drainAll);
+  const unwatch = storage.watch(applyFromOtherPage);
 
   const outbox: Outbox = {
     get: items.get,
@@ -154,15 +154,15 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
       const at = Math.max(clock(), last + 1);
       const item: Outgoing = { ...message, clientId: randomId(), at, state: 'queued', failure: null };
       items.set([...items.get(), item]);
-      keep(item);
-      void work(laneOf(item.to));
+      persist(item);
+      void drain(queueKeyOf(item.to));
       return item;
     },
     retry(clientId) {
       const item = find(clientId);
       if (item?.state !== 'failed') return;
-      put({ ...item, state: 'queued', failure: null });
-      void work(laneOf(item.to));
+      replace({ ...item, state: 'queued', failure: null });
+      void drain(queueKeyOf(item.to));
     },
     discard(clientId) {
       const item = find(clientId);
@@ -178,13 +178,13 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
     outbox,
     /** Takes up what an earlier page of the viewer left, and begins to send. */
     open(viewer: string): void {
-      if (shelf !== null) return;
-      shelf = outboxPrefix(url, viewer);
+      if (keyPrefix !== null) return;
+      keyPrefix = outboxPrefix(url, viewer);
       const written = items.get();
-      const left = readShelf(shelf).filter(({ clientId }) => !find(clientId));
+      const left = readStored(keyPrefix).filter(({ clientId }) => !find(clientId));
       items.set([...left, ...written].sort(byAge));
-      for (const item of written) keep(item);
-      workAll();
+      for (const item of written) persist(item);
+      drainAll();
     },
     close() {
       unlisten();
@@ -199,14 +199,14 @@ const byAge = (a: Outgoing, b: Outgoing) => a.at - b.at;
 function readItem(clientId: string, entry: string | null): Outgoing | null {
   try {
     const item = JSON.parse(entry ?? '') as Outgoing;
-    return item.clientId === clientId && typeof item.text === 'string' && laneOf(item.to) ? item : null;
+    return item.clientId === clientId && typeof item.text === 'string' && queueKeyOf(item.to) ? item : null;
   } catch {
     return null;
   }
 }
 
 /** Names a conversation, however it is given: messages to the same name are sent in order. */
-export function laneOf({ id, key }: ConversationRef): string {
+export function queueKeyOf({ id, key }: ConversationRef): string {
   if (id !== undefined) return id;
   const members = [...new Set(key.members.map((member) => member.toLowerCase()))].sort();
   return JSON.stringify([key.configId, ...members]);

@@ -1,8 +1,8 @@
 /** Between somebody who brings values and a `for await` that takes them. `onLeave` is called when it is left early. */
-export function createQueue<T>(onLeave: () => void) {
+export function createQueue<T>(onReturn: () => void) {
   const values: T[] = [];
   let waiting: { resolve(result: IteratorResult<T>): void; reject(error: unknown): void } | null = null;
-  let over = false;
+  let ended = false;
   let failure: { readonly error: unknown } | null = null;
 
   const done = (): IteratorReturnResult<undefined> => ({ done: true, value: undefined });
@@ -16,14 +16,14 @@ export function createQueue<T>(onLeave: () => void) {
         failure = null;
         return Promise.reject(error);
       }
-      if (over) return Promise.resolve(done());
+      if (ended) return Promise.resolve(done());
       return new Promise((resolve, reject) => {
         waiting = { resolve, reject };
       });
     },
     return() {
-      if (!over) onLeave();
-      over = true;
+      if (!ended) onReturn();
+      ended = true;
       values.length = 0;
       waiting?.resolve(done());
       waiting = null;
@@ -35,14 +35,14 @@ export function createQueue<T>(onLeave: () => void) {
   return {
     iterator,
     push(value: T): void {
-      if (over) return;
+      if (ended) return;
       if (waiting) waiting.resolve({ done: false, value });
       else values.push(value);
       waiting = null;
     },
     /** The last value: an error. */
     fail(error: unknown): void {
-      over = true;
+      ended = true;
       if (waiting) waiting.reject(error);
       else failure = { error };
       waiting = null;

@@ -33,23 +33,23 @@ export function search(connection: Connection, query: string, options: SearchOpt
   const { in: conversation = null, pageSize: first = 20 } = options;
 
   function nameOf(id: string): Promise<ConversationNameQuery['conversation']> {
-    const asked =
+    const request =
       names.get(id) ?? connection.run(ConversationNameDocument, { id }).then((answer) => answer.conversation);
-    names.set(id, asked);
+    names.set(id, request);
     // A failure is not kept: the next page, or the same one again, asks anew.
-    asked.catch(() => names.delete(id));
-    return asked;
+    request.catch(() => names.delete(id));
+    return request;
   }
 
   async function page(after: string | null): Promise<SearchPage> {
     const answer = await connection.run(SearchMessagesDocument, { query, in: conversation, first, after });
     const { nodes, pageInfo } = answer.searchMessages;
     const { endCursor, hasNextPage } = pageInfo;
-    const named = await Promise.all(
+    const results = await Promise.all(
       nodes.map(async (message) => ({ message, conversation: await nameOf(message.conversationId) })),
     );
     // The viewer may have been removed meanwhile.
-    const hits = named.flatMap(({ message, conversation: of }) => (of ? [{ message, conversation: of }] : []));
+    const hits = results.flatMap(({ message, conversation: of }) => (of ? [{ message, conversation: of }] : []));
     return { hits, more: hasNextPage ? () => page(endCursor) : null };
   }
 

@@ -16,48 +16,48 @@ interface StorageEventLike {
   readonly storageArea: unknown;
 }
 
-const here = globalThis as {
+const platform = globalThis as {
   addEventListener?(type: 'storage', listener: (event: StorageEventLike) => void): void;
   removeEventListener?(type: 'storage', listener: (event: StorageEventLike) => void): void;
 };
 
 /** Guards a storage that may be missing, forbidden or full. `open` may throw, as the getter of `localStorage` does. */
 export function createSafeStorage(open: () => OutboxStorage | null | undefined): SafeStorage {
-  const storage = attempt(open, null);
+  const storage = tryOr(open, null);
   /** Entries that the storage refused. */
-  const refused = new Map<string, string>();
+  const fallbackEntries = new Map<string, string>();
   return {
     keys() {
-      const stored = attempt(() => Array.from({ length: storage?.length ?? 0 }, (_, i) => storage?.key(i)), []);
-      return [...new Set([...stored, ...refused.keys()])].filter((key) => typeof key === 'string');
+      const stored = tryOr(() => Array.from({ length: storage?.length ?? 0 }, (_, i) => storage?.key(i)), []);
+      return [...new Set([...stored, ...fallbackEntries.keys()])].filter((key) => typeof key === 'string');
     },
-    get: (key) => refused.get(key) ?? attempt(() => storage?.getItem(key), null) ?? null,
+    get: (key) => fallbackEntries.get(key) ?? tryOr(() => storage?.getItem(key), null) ?? null,
     set(key, value) {
-      const stored = attempt(() => {
+      const stored = tryOr(() => {
         storage?.setItem(key, value);
         return Boolean(storage);
       }, false);
-      if (stored) refused.delete(key);
-      else refused.set(key, value);
+      if (stored) fallbackEntries.delete(key);
+      else fallbackEntries.set(key, value);
     },
     remove(key) {
-      refused.delete(key);
-      attempt(() => storage?.removeItem(key), undefined);
+      fallbackEntries.delete(key);
+      tryOr(() => storage?.removeItem(key), undefined);
     },
     watch(listener) {
       const onStorage = ({ key, newValue, storageArea }: StorageEventLike) => {
         if (key !== null && storageArea === storage) listener(key, newValue);
       };
-      here.addEventListener?.('storage', onStorage);
-      return () => here.removeEventListener?.('storage', onStorage);
+      platform.addEventListener?.('storage', onStorage);
+      return () => platform.removeEventListener?.('storage', onStorage);
     },
   };
 }
 
-function attempt<T>(work: () => T, otherwise: T): T {
+function tryOr<T>(work: () => T, fallback: T): T {
   try {
     return work();
   } catch {
-    return otherwise;
+    return fallback;
   }
 }

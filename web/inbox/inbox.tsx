@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, Viewer } from '../client/index.ts';
-import { laneOf } from '../client/index.ts';
+import { queueKeyOf } from '../client/index.ts';
 import { Banner } from './banner.tsx';
 import { ConversationPane } from './conversation/conversation.tsx';
 import { Links } from './links.tsx';
@@ -37,7 +37,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
 
   // The pane stays when what it shows is opened by its first message, and so gets another name.
   const pane = useRef({ name: '', id: '' });
-  const name = route ? laneOf(route.ref) : '';
+  const name = route ? queueKeyOf(route.ref) : '';
   if (name !== pane.current.name && name !== pane.current.id) pane.current = { name, id: '' };
 
   const me = viewer?.email ?? null;

@@ -21,7 +21,7 @@ const VIEWER = `${OWN}:viewer`;
 const DRAFTS = `${OWN}:draft:`;
 
 /** The key of a viewer's unfinished text for one conversation. */
-export const draftKey = (viewer: string, lane: string): string => `${DRAFTS}${viewer}:${lane}`;
+export const draftKey = (viewer: string, queueKey: string): string => `${DRAFTS}${viewer}:${queueKey}`;
 
 /** The credential of this tab, if somebody has signed in. */
 export const storedCredential = (): string | null => tabStorage.get(CREDENTIAL);

@@ -1,7 +1,7 @@
 import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
 import { asError, KredichatError } from '../errors.ts';
-import { type Cell, createCell, type Readable, tell } from '../observable.ts';
-import { jitter } from './backoff.ts';
+import { createObservable, notifyAll, type Observable, type Readable } from '../observable.ts';
+import { backoffMs } from './backoff.ts';
 import { isQuery } from './operation-kind.ts';
 import { type WebSocketImpl, watchInterruptions } from './platform.ts';
 import { type Closing, openSocket, type Socket } from './socket.ts';
@@ -23,7 +23,7 @@ export type Status =
   | { readonly state: 'refused'; readonly error: KredichatError };
 
 /** How patient the connection is; all in milliseconds. */
-export interface Patience {
+export interface Timeouts {
   /** Time between probes of a silent connection: a dead one is noticed after this and `answerMs`. */
   readonly heartbeatMs: number;
   /** How long the server may take to acknowledge a connection, or to answer a probe. */
@@ -38,7 +38,7 @@ export interface ConnectionOptions {
   readonly url: string;
   readonly WebSocket: WebSocketImpl;
   readonly token: () => Token | Promise<Token>;
-  readonly patience: Patience;
+  readonly timeouts: Timeouts;
   readonly clock: () => number;
 }
 
@@ -58,11 +58,11 @@ export interface Connection {
 const RENEW_BEFORE_MS = 30_000;
 
 /** The server does not take the credential. */
-const FORBIDDEN = 4403;
+const CLOSE_FORBIDDEN = 4403;
 
 /** Connects, and stays connected until it is closed or refused. */
-export function createConnection({ url, WebSocket, token, patience, clock }: ConnectionOptions): Connection {
-  const status: Cell<Status> = createCell<Status>({ state: 'connecting' });
+export function createConnection({ url, WebSocket, token, timeouts, clock }: ConnectionOptions): Connection {
+  const status: Observable<Status> = createObservable<Status>({ state: 'connecting' });
   const listeners = new Set<(socket: Socket) => void>();
   let live: Socket | null = null;
   /** The socket that is open or opening. */
@@ -71,12 +71,12 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
   let retry: ReturnType<typeof setTimeout> | undefined;
   let renewal: ReturnType<typeof setTimeout> | undefined;
   /** Counts connections, so that what an earlier one still waits for is ignored. */
-  let turn = 0;
+  let generation = 0;
 
   const stopped = () => status.get().state === 'closed' || status.get().state === 'refused';
 
   async function connect(): Promise<void> {
-    const mine = ++turn;
+    const own = ++generation;
     clearTimeout(retry);
     let fresh: Token;
     let authorization: string;
@@ -84,26 +84,26 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
       fresh = await token();
       authorization = bearer(fresh);
     } catch (error) {
-      if (mine !== turn) return;
+      if (own !== generation) return;
       const reason = asError(error);
       return reason.code === 'UNAUTHENTICATED' ? refuse(reason) : retryLater(reason);
     }
-    if (mine !== turn || status.get().state === 'closed') return;
+    if (own !== generation || status.get().state === 'closed') return;
     try {
       current = openSocket({
         url,
         WebSocket,
         authorization,
-        ...patience,
+        ...timeouts,
         onAcknowledged() {
-          if (mine !== turn) return;
+          if (own !== generation) return;
           attempt = 0;
           live = current;
           renewLater(fresh);
           status.set({ state: 'online' });
-          if (live) tell(listeners, live);
+          if (live) notifyAll(listeners, live);
         },
-        onClosed: (closing) => mine === turn && lost(closing),
+        onClosed: (closing) => own === generation && lost(closing),
       });
     } catch (error) {
       // The constructor of a WebSocket throws only at its address, such as `ws:` from a page of `https:`, and would again.
@@ -114,14 +114,15 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
   function lost({ code, reason }: Closing): void {
     clearTimeout(renewal);
     live = current = null;
-    if (code === FORBIDDEN) refuse(new KredichatError('UNAUTHENTICATED', reason || 'The credential was refused.'));
+    if (code === CLOSE_FORBIDDEN)
+      refuse(new KredichatError('UNAUTHENTICATED', reason || 'The credential was refused.'));
     else retryLater(new KredichatError('DISCONNECTED', reason || `The connection closed with ${code}.`));
   }
 
   /** Full jitter: clients that lost their server together do not come back together. */
   function retryLater(error: KredichatError): void {
     if (stopped()) return;
-    retry = setTimeout(connect, jitter(attempt++, patience.firstRetryMs, patience.lastRetryMs));
+    retry = setTimeout(connect, backoffMs(attempt++, timeouts.firstRetryMs, timeouts.lastRetryMs));
     status.set({ state: 'offline', error });
   }
 
@@ -181,9 +182,9 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
       const query = operation.toString();
       const repeatable = isQuery(query);
       for (;;) {
-        const over = await socket();
+        const connected = await socket();
         try {
-          return (await execute(over, query, variables)) as Result;
+          return (await execute(connected, query, variables)) as Result;
         } catch (error) {
           if (status.get().state === 'closed') throw closedError();
           if (!repeatable || asError(error).code !== 'DISCONNECTED') throw error;
@@ -209,7 +210,7 @@ export function createConnection({ url, WebSocket, token, patience, clock }: Con
       clearTimeout(renewal);
       unwatch();
       current?.drop(1000, 'Closed');
-      turn++;
+      generation++;
     },
   };
   void connect();

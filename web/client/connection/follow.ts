@@ -1,11 +1,11 @@
 import type { KredichatError } from '../errors.ts';
 import { MessageAddedDocument, type MessageFieldsFragment } from '../generated/operations.ts';
-import { jitter } from './backoff.ts';
+import { backoffMs } from './backoff.ts';
 import type { Connection, Operation } from './connection.ts';
 import type { Socket } from './socket.ts';
 
 /** Receives what a subscription brings, over all the connections it lives through. */
-export interface Follower<Result> {
+export interface SubscriptionObserver<Result> {
   next(result: Result): void;
   /** The server will not go on with it: `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT` and the like. The last call. */
   end?(error: KredichatError): void;
@@ -21,7 +21,7 @@ export function follow<Result, Variables>(
   connection: Connection,
   operation: Operation<Result, Variables>,
   variables: () => Variables,
-  follower: Follower<Result>,
+  observer: SubscriptionObserver<Result>,
 ): () => void {
   let stopOperation = () => {};
   let retry: ReturnType<typeof setTimeout> | undefined;
@@ -32,19 +32,19 @@ export function follow<Result, Variables>(
     stopOperation = socket.start(operation.toString(), variables(), {
       next(result) {
         failures = 0;
-        follower.next(result as Result);
+        observer.next(result as Result);
       },
       end(error) {
         // The next connection starts it anew; where the token ended, the server is about to close this one.
         if (error?.code === 'DISCONNECTED' || error?.code === 'UNAUTHENTICATED') return;
-        if (error && !error.passing) {
+        if (error && !error.transient) {
           stop();
-          return follower.end?.(error);
+          return observer.end?.(error);
         }
-        retry = setTimeout(() => start(socket), error?.retryAfterMs ?? jitter(failures++));
+        retry = setTimeout(() => start(socket), error?.retryAfterMs ?? backoffMs(failures++));
       },
     });
-    follower.starting?.(socket);
+    observer.starting?.(socket);
   }
 
   const stopListening = connection.eachSocket(start);
@@ -64,16 +64,16 @@ export function followMessages(
   connection: Connection,
   conversationId: string,
   afterSeq: number,
-  follower: Pick<Follower<MessageFieldsFragment>, 'next' | 'end'>,
+  observer: Pick<SubscriptionObserver<MessageFieldsFragment>, 'next' | 'end'>,
 ): () => void {
   let position = afterSeq;
   return follow(connection, MessageAddedDocument, () => ({ conversationId, afterSeq: position }), {
-    ...follower,
+    ...observer,
     next({ messageAdded: message }) {
       // What an earlier connection still brings.
       if (message.seq <= position) return;
       position = message.seq;
-      follower.next(message);
+      observer.next(message);
     },
   });
 }

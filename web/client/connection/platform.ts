@@ -28,7 +28,7 @@ interface EventTargetLike {
   removeEventListener?(type: string, listener: () => void): void;
 }
 
-const here = globalThis as EventTargetLike & {
+const platform = globalThis as EventTargetLike & {
   readonly WebSocket?: WebSocketImpl;
   readonly localStorage?: OutboxStorage;
   readonly document?: EventTargetLike & { readonly visibilityState: string };
@@ -37,10 +37,10 @@ const here = globalThis as EventTargetLike & {
 };
 
 /** The platform's own WebSocket; Node before 22 has none. */
-export const platformWebSocket = (): WebSocketImpl | undefined => here.WebSocket;
+export const platformWebSocket = (): WebSocketImpl | undefined => platform.WebSocket;
 
 /** The browser's storage. Not Node's, which only warns. May throw: browsers do where site data is blocked. */
-export const platformStorage = (): OutboxStorage | undefined => (here.document ? here.localStorage : undefined);
+export const platformStorage = (): OutboxStorage | undefined => (platform.document ? platform.localStorage : undefined);
 
 /**
  * The WebSocket address of the server at `url`: `http:` becomes `ws:`, a path is resolved against the page's address,
@@ -51,13 +51,13 @@ export function webSocketUrl(url: string): string {
   // JavaScript callers may pass anything.
   const given = String(url).trim();
   const isPath = /^\.{0,2}\//.test(given);
-  if (isPath && !here.location) {
+  if (isPath && !platform.location) {
     throw new TypeError(
       `url "${given}" is a path, which only a page can resolve: pass an address such as https://HOST/graphql.`,
     );
   }
   try {
-    const address = isPath ? new URL(given, here.location?.href).href : given;
+    const address = isPath ? new URL(given, platform.location?.href).href : given;
     const [, secure, rest] = /^(?:http|ws)(s?):\/\/([^#]+)/i.exec(address) ?? [];
     if (rest !== undefined) {
       const result = `ws${secure?.toLowerCase()}://${rest}`;
@@ -77,7 +77,7 @@ export function webSocketUrl(url: string): string {
  */
 export function randomId(): string {
   const bytes = new Uint8Array(16);
-  if (here.crypto?.getRandomValues) here.crypto.getRandomValues(bytes);
+  if (platform.crypto?.getRandomValues) platform.crypto.getRandomValues(bytes);
   else
     bytes.forEach((_, i) => {
       bytes[i] = Math.random() * 256;
@@ -87,7 +87,7 @@ export function randomId(): string {
 
 /** How often the clock is looked at, and what it may be late before that counts as sleep, in milliseconds. */
 const TICK_MS = 2000;
-const LATE_MS = 5000;
+const MAX_LATE_MS = 5000;
 
 export interface Interruptions {
   /** The machine may have slept, or the network changed: what is connected may be dead without knowing. */
@@ -101,22 +101,22 @@ export function watchInterruptions(clock: () => number, { onWake, onOffline }: I
   let last = clock();
   const timer = setInterval(() => {
     const now = clock();
-    const jumped = Math.abs(now - last - TICK_MS) > LATE_MS;
+    const jumped = Math.abs(now - last - TICK_MS) > MAX_LATE_MS;
     last = now;
     if (jumped) onWake();
   }, TICK_MS);
   const onVisible = () => {
-    if (here.document?.visibilityState === 'visible') onWake();
+    if (platform.document?.visibilityState === 'visible') onWake();
   };
-  here.addEventListener?.('online', onWake);
-  here.addEventListener?.('offline', onOffline);
-  here.addEventListener?.('pageshow', onWake);
-  here.document?.addEventListener?.('visibilitychange', onVisible);
+  platform.addEventListener?.('online', onWake);
+  platform.addEventListener?.('offline', onOffline);
+  platform.addEventListener?.('pageshow', onWake);
+  platform.document?.addEventListener?.('visibilitychange', onVisible);
   return () => {
     clearInterval(timer);
-    here.removeEventListener?.('online', onWake);
-    here.removeEventListener?.('offline', onOffline);
-    here.removeEventListener?.('pageshow', onWake);
-    here.document?.removeEventListener?.('visibilitychange', onVisible);
+    platform.removeEventListener?.('online', onWake);
+    platform.removeEventListener?.('offline', onOffline);
+    platform.removeEventListener?.('pageshow', onWake);
+    platform.document?.removeEventListener?.('visibilitychange', onVisible);
   };
 }

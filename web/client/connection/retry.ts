@@ -1,11 +1,11 @@
 import { asError } from '../errors.ts';
-import { jitter, pause } from './backoff.ts';
+import { backoffMs, delay } from './backoff.ts';
 
 /**
  * Makes of some work one that may be asked for at any time: one at a time, once more for all who ask while it is under way, and again
  * after a while when it fails with what may pass by itself. Other failures end it quietly, until it is asked for again.
  */
-export function repeated(work: () => Promise<void>, stopped: () => boolean): () => void {
+export function coalesceWithRetry(work: () => Promise<void>, stopped: () => boolean): () => void {
   let wanted = false;
   let working = false;
 
@@ -19,9 +19,9 @@ export function repeated(work: () => Promise<void>, stopped: () => boolean): () 
       } catch (thrown) {
         const error = asError(thrown);
         // With another credential it may be answered.
-        if (!error.passing && error.code !== 'UNAUTHENTICATED') continue;
+        if (!error.transient && error.code !== 'UNAUTHENTICATED') continue;
         wanted = true;
-        await pause(jitter(failures++));
+        await delay(backoffMs(failures++));
       }
     }
     working = false;

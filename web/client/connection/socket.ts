@@ -66,7 +66,7 @@ export function openSocket(options: SocketOptions): Socket {
     deadline ??= setTimeout(() => drop(4408, 'No answer in time'), answerMs);
   }
 
-  function heard(): void {
+  function clearDeadline(): void {
     clearTimeout(deadline);
     deadline = undefined;
   }
@@ -81,7 +81,7 @@ export function openSocket(options: SocketOptions): Socket {
     ended = true;
     clearInterval(heartbeat);
     clearTimeout(deadline);
-    const error = closing.code === 1009 ? tooLarge() : disconnected();
+    const error = closing.code === 1009 ? tooLargeError() : disconnectedError();
     // The connection learns of it first, so that whoever starts anew from `end` waits for the next one.
     options.onClosed(closing);
     for (const sink of [...sinks.values()]) sink.end(error);
@@ -119,7 +119,7 @@ export function openSocket(options: SocketOptions): Socket {
   ws.onopen = () => send({ type: 'connection_init', payload: { authorization: options.authorization } });
   ws.onmessage = ({ data }: { data: unknown }) => {
     if (ended) return;
-    heard();
+    clearDeadline();
     let frame: Frame;
     try {
       frame = JSON.parse(String(data)) as Frame;
@@ -135,7 +135,7 @@ export function openSocket(options: SocketOptions): Socket {
   return {
     start(query, variables, sink) {
       const id = String(++ids);
-      if (ended) queueMicrotask(() => sink.end(disconnected()));
+      if (ended) queueMicrotask(() => sink.end(disconnectedError()));
       else sinks.set(id, sink);
       send({ type: 'subscribe', id, payload: { query, variables } });
       return () => {
@@ -151,6 +151,6 @@ export function openSocket(options: SocketOptions): Socket {
   };
 }
 
-const disconnected = () => new KredichatError('DISCONNECTED', 'The connection was lost before the answer came.');
+const disconnectedError = () => new KredichatError('DISCONNECTED', 'The connection was lost before the answer came.');
 
-const tooLarge = () => new KredichatError('TOO_LARGE', 'The operation is larger than the server takes.');
+const tooLargeError = () => new KredichatError('TOO_LARGE', 'The operation is larger than the server takes.');

@@ -23,7 +23,7 @@ export interface Revision {
  * What can be done to a conversation and its messages. Each is sent once and rejects with a `KredichatError`; what came of it
  * after `DISCONNECTED` is shown by the view, and all of them may be repeated.
  */
-export interface Deeds {
+export interface ConversationActions {
   /**
    * Gives the viewer's own message another text. `message` is what the viewer saw: if it has changed since, that is `CONFLICT`
    * and nothing is overwritten.
@@ -40,12 +40,12 @@ export interface Deeds {
 }
 
 /** What comes of deeds goes to `onMessage` and `onConversation`. */
-export function createDeeds(
+export function createActions(
   connection: Connection,
   conversation: () => string | undefined,
   onMessage: (message: Message) => void,
   onConversation: (conversation: Conversation) => void,
-): Deeds {
+): ConversationActions {
   function id(): string {
     const known = conversation();
     if (known === undefined) throw new KredichatError('NOT_FOUND', 'Nothing has been said in this conversation yet.');

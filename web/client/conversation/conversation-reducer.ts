@@ -5,57 +5,57 @@ import type {
 } from '../generated/operations.ts';
 
 /** A conversation as an answer gave it, together with what events told since. */
-export interface Facts {
+export interface Snapshot {
   readonly conversation: Conversation;
   /** The `lastRev` of the answer: what a SYSTEM message tells of after that is not in it. */
-  readonly answeredAt: number;
+  readonly fetchedRev: number;
 }
 
 /** Takes in an answer. It may be older than what events told, which stays; one that is older than the last changes nothing. */
-export function withAnswer(facts: Facts | null, answer: Conversation): Facts {
-  if (!facts) return { conversation: answer, answeredAt: answer.lastRev };
-  if (answer.lastRev < facts.answeredAt) return facts;
-  const { members, lastMessage, lastRev } = facts.conversation;
-  const known = new Map(members.map(({ email, readSeq }) => [email, readSeq]));
+export function applyFetched(snapshot: Snapshot | null, fetched: Conversation): Snapshot {
+  if (!snapshot) return { conversation: fetched, fetchedRev: fetched.lastRev };
+  if (fetched.lastRev < snapshot.fetchedRev) return snapshot;
+  const { members, lastMessage, lastRev } = snapshot.conversation;
+  const readPositions = new Map(members.map(({ email, readSeq }) => [email, readSeq]));
   const conversation = {
-    ...answer,
-    members: answer.members.map((member) => ({
+    ...fetched,
+    members: fetched.members.map((member) => ({
       ...member,
-      readSeq: Math.max(member.readSeq, known.get(member.email) ?? 0),
+      readSeq: Math.max(member.readSeq, readPositions.get(member.email) ?? 0),
     })),
   };
-  const told = { conversation, answeredAt: answer.lastRev };
-  const newer = lastRev > answer.lastRev && lastMessage ? withMessage(told, lastMessage) : told;
-  return { ...newer, conversation: { ...newer.conversation, lastRev: Math.max(lastRev, answer.lastRev) } };
+  const base = { conversation, fetchedRev: fetched.lastRev };
+  const newer = lastRev > fetched.lastRev && lastMessage ? applyMessage(base, lastMessage) : base;
+  return { ...newer, conversation: { ...newer.conversation, lastRev: Math.max(lastRev, fetched.lastRev) } };
 }
 
 /** Takes in a state of a list. It lacks the members, so an answer that is older still counts for them. */
-export function withListed(facts: Facts, listed: ListedConversation): Facts {
-  const { members } = facts.conversation;
-  return { ...withAnswer(facts, { ...listed, members }), answeredAt: facts.answeredAt };
+export function applyListed(snapshot: Snapshot, listed: ListedConversation): Snapshot {
+  const { members } = snapshot.conversation;
+  return { ...applyFetched(snapshot, { ...listed, members }), fetchedRev: snapshot.fetchedRev };
 }
 
 /** Takes in a message that was added or changed. */
-export function withMessage(facts: Facts, message: Message): Facts {
-  const { lastMessage, lastSeq, lastRev } = facts.conversation;
-  const newest = message.seq > lastSeq || (message.seq === lastSeq && message.rev > (lastMessage?.rev ?? 0));
+export function applyMessage(snapshot: Snapshot, message: Message): Snapshot {
+  const { lastMessage, lastSeq, lastRev } = snapshot.conversation;
+  const isNewest = message.seq > lastSeq || (message.seq === lastSeq && message.rev > (lastMessage?.rev ?? 0));
   return {
-    ...facts,
+    ...snapshot,
     conversation: {
-      ...facts.conversation,
+      ...snapshot.conversation,
       lastRev: Math.max(lastRev, message.rev),
       lastSeq: Math.max(lastSeq, message.seq),
-      ...(newest && { lastMessage: message, lastActivityAt: message.sentAt }),
+      ...(isNewest && { lastMessage: message, lastActivityAt: message.sentAt }),
     },
   };
 }
 
 /** Takes in that a member has read up to somewhere. */
-export function withRead(facts: Facts, email: string, readSeq: number): Facts {
-  const { members } = facts.conversation;
-  if (!members.some((member) => member.email === email && member.readSeq < readSeq)) return facts;
+export function applyRead(snapshot: Snapshot, email: string, readSeq: number): Snapshot {
+  const { members } = snapshot.conversation;
+  if (!members.some((member) => member.email === email && member.readSeq < readSeq)) return snapshot;
   const moved = members.map((member) => (member.email === email ? { ...member, readSeq } : member));
-  return { ...facts, conversation: { ...facts.conversation, members: moved } };
+  return { ...snapshot, conversation: { ...snapshot.conversation, members: moved } };
 }
 
 /** The first of a page's messages that the viewer has not read. */

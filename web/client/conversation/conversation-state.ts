@@ -5,7 +5,7 @@ import type {
 } from '../generated/operations.ts';
 import type { Readable } from '../observable.ts';
 import type { NewMessage, Outgoing } from '../outbox.ts';
-import type { Deeds } from './actions.ts';
+import type { ConversationActions } from './actions.ts';
 
 /** What a conversation looks like from here, whole. */
 export interface ConversationState {
@@ -30,7 +30,7 @@ export interface ConversationState {
 }
 
 /** One open conversation: its messages, loaded page by page and live, in one list, and what can be done to it. */
-export interface ConversationView extends Readable<ConversationState>, Deeds {
+export interface ConversationView extends Readable<ConversationState>, ConversationActions {
   /** The other members who are typing now. */
   readonly typists: Readable<readonly string[]>;
   /** Loads the page before `messages`, or after. Resolves when it is there; one at a time. */

@@ -14,7 +14,7 @@ export function followEvents(
   connection: Connection,
   conversationId: string,
   afterRev: number,
-  follower: {
+  observer: {
     /** `interrupted` is called before what comes after an interruption: hints about typing that came before it are void. */
     interrupted(): void;
     next(event: ConversationEvent): void;
@@ -23,11 +23,11 @@ export function followEvents(
 ): () => void {
   let position = afterRev;
   return follow(connection, ConversationEventsDocument, () => ({ conversationId, afterRev: position }), {
-    starting: follower.interrupted,
+    starting: observer.interrupted,
     next({ conversationEvents: event }) {
       if ('rev' in event) position = Math.max(position, event.rev);
-      follower.next(event);
+      observer.next(event);
     },
-    end: follower.end,
+    end: observer.end,
   });
 }

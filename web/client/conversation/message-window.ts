@@ -1,9 +1,9 @@
 import type { MessageFieldsFragment as Message, PageFieldsFragment as Page } from '../generated/operations.ts';
-import { addRun, type Runs, runWith } from './ranges.ts';
+import { addRange, type Ranges, rangeWith } from './ranges.ts';
 
 /** What is known of a conversation's messages, of which one run without a hole is shown. */
-export function createLog() {
-  let runs: Runs = [];
+export function createMessageWindow() {
+  let ranges: Ranges = [];
   /** A message in the run that is shown. */
   let anchor = 0;
   /** The server's cursors of the messages at the ends of pages. */
@@ -12,13 +12,13 @@ export function createLog() {
   const changes = new Map<number, Message>();
   let loads = 0;
 
-  const holds = (seq: number) => runWith(runs, seq).length > 0;
+  const holds = (seq: number) => rangeWith(ranges, seq).length > 0;
 
   return {
     /** What is shown. */
-    shown: () => runWith(runs, anchor),
+    shown: () => rangeWith(ranges, anchor),
     /** The newest message that is known, 0 for none. */
-    lastSeq: () => runs.at(-1)?.at(-1)?.seq ?? 0,
+    lastSeq: () => ranges.at(-1)?.at(-1)?.seq ?? 0,
     holds,
     /** Shows what is around a message. */
     show(seq: number): void {
@@ -26,11 +26,11 @@ export function createLog() {
     },
     /** Takes in messages that follow each other. */
     add(messages: readonly Message[]): void {
-      runs = addRun(runs, messages);
+      ranges = addRange(ranges, messages);
     },
     /** Takes in the new state of a message, where the message is known. */
     change(message: Message): void {
-      if (holds(message.seq)) runs = addRun(runs, [message]);
+      if (holds(message.seq)) ranges = addRange(ranges, [message]);
       else if (loads > 0) changes.set(message.seq, message);
     },
     addPage({ nodes, pageInfo }: Page): void {
@@ -41,10 +41,10 @@ export function createLog() {
         const changed = changes.get(message.seq);
         return changed && changed.rev > message.rev ? changed : message;
       });
-      runs = addRun(runs, present);
+      ranges = addRange(ranges, present);
     },
     /** Where a page goes on that is loaded at one end of what is shown. */
-    cursorAt: (end: 'older' | 'newer') => cursors.get(runWith(runs, anchor).at(end === 'older' ? 0 : -1)?.seq ?? 0),
+    cursorAt: (end: 'older' | 'newer') => cursors.get(rangeWith(ranges, anchor).at(end === 'older' ? 0 : -1)?.seq ?? 0),
     /** Loads a page: `work` asks for it and takes it in. */
     async load<T>(work: () => Promise<T>): Promise<T> {
       loads++;
@@ -55,7 +55,7 @@ export function createLog() {
       }
     },
     clear(): void {
-      runs = [];
+      ranges = [];
       cursors.clear();
     },
   };

@@ -1,10 +1,10 @@
-import { jitter, pause } from '../connection/backoff.ts';
+import { backoffMs, delay } from '../connection/backoff.ts';
 import type { Connection } from '../connection/connection.ts';
 import { asError } from '../errors.ts';
 import { MarkReadDocument } from '../generated/operations.ts';
 
 /** Tells the server how far the viewer has read: the newest position only, one request at a time, until it is known there. */
-export function createReading(connection: Connection, conversation: () => string | undefined) {
+export function createReadMarker(connection: Connection, conversation: () => string | undefined) {
   let wanted = 0;
   let known = 0;
   let sending = false;
@@ -20,8 +20,8 @@ export function createReading(connection: Connection, conversation: () => string
         known = seq;
       } catch (error) {
         // Anything else would fail for ever.
-        if (!asError(error).passing) known = seq;
-        else await pause(jitter(failures++));
+        if (!asError(error).transient) known = seq;
+        else await delay(backoffMs(failures++));
       }
     }
     sending = false;

@@ -1,6 +1,6 @@
 import type { ConversationFieldsFragment, ConversationView, Viewer } from '../../client/index.ts';
 import { mayClose } from '../details/rights.ts';
-import { useDeed } from '../shared/use-action.ts';
+import { useAction } from '../shared/use-action.ts';
 
 interface ClosedNoteProps {
   readonly view: ConversationView;
@@ -10,7 +10,7 @@ interface ClosedNoteProps {
 
 /** Says why one cannot write, and what can be done about it. */
 export function ClosedNote({ view, conversation, viewer }: ClosedNoteProps) {
-  const { busy, error, attempt } = useDeed();
+  const { busy, error, attempt } = useAction();
   return (
     <div className="closed-note">
       <p>

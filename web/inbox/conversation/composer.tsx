@@ -20,7 +20,7 @@ interface ComposerProps {
 }
 
 /** The longest text the server takes, in code points. */
-const LONGEST = 10_000;
+const MAX_LENGTH = 10_000;
 
 /** Whether Enter comes from a touch keyboard, which has no Shift+Enter. */
 const onTouchKeyboard = () => matchMedia('(pointer: coarse)').matches;
@@ -31,7 +31,7 @@ export function Composer(props: ComposerProps) {
   const [text, setText] = useState(() => (draftKey && tabStorage.get(draftKey)) ?? initial);
   const field = useRef<HTMLTextAreaElement>(null);
   const [filesRefused, setFilesRefused] = useState(false);
-  const left = LONGEST - [...text].length;
+  const left = MAX_LENGTH - [...text].length;
   const sendable = text.trim() !== '' && left >= 0;
 
   useEffect(() => {

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, ConversationView, MessageFieldsFragment, Viewer } from '../../client/index.ts';
-import { laneOf } from '../../client/index.ts';
+import { queueKeyOf } from '../../client/index.ts';
 import { Details } from '../details/details.tsx';
 import { mayEdit } from '../details/rights.ts';
 import { type Route, replaceWith } from '../route.ts';
@@ -109,7 +109,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
         <EditComposer key={edited.seq} view={view} message={edited} onDone={stopEditing} />
       ) : (
         <Composer
-          draftKey={draftKey(me, id ?? laneOf(opened.ref))}
+          draftKey={draftKey(me, id ?? queueKeyOf(opened.ref))}
           autoFocus={hovers}
           onType={view.typing}
           onUp={editLast}

@@ -6,7 +6,7 @@ import { nameList, others, statusName, title } from '../shared/format.ts';
 import { BackIcon, DotsIcon, MutedIcon, PeopleIcon, PinIcon } from '../shared/icons.tsx';
 import { Menu } from '../shared/menu.tsx';
 import { Person, useNames } from '../shared/names.tsx';
-import { useDeed } from '../shared/use-action.ts';
+import { useAction } from '../shared/use-action.ts';
 
 interface HeadProps {
   readonly view: ConversationView;
@@ -20,7 +20,7 @@ interface HeadProps {
 
 /** What a conversation is about, with whom, and what can be done with it as a whole. */
 export function Head({ view, state, route, viewer, heading, onDetails, onSearch }: HeadProps) {
-  const { attempt, error } = useDeed();
+  const { attempt, error } = useAction();
   const nameOf = useNames();
   const conversation = state.phase === 'ready' ? state.conversation : null;
   const me = viewer.email;

@@ -41,7 +41,7 @@ const BESIDE_LATIN = '\\p{scx=Latin}\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakan
 const MIXED_LABEL = new RegExp(`(?=[^.]*[a-z])[^.]*(?![${BESIDE_LATIN}])\\p{L}`, 'iu');
 
 /** Whether a link leads where it seems to: not with a name before an @, or a host that reads as another one. */
-function isHonest(href: string): boolean {
+function isTrustworthy(href: string): boolean {
   if (href.length > MAX_LENGTH || !URL.canParse(href)) return false;
   const { protocol, hostname, pathname } = new URL(href);
   // Here what is not ASCII is percent-encoded.
@@ -56,7 +56,7 @@ function linksIn(text: string): { readonly href: string; readonly at: number }[]
   const links: { readonly href: string; readonly at: number }[] = [];
   for (const { 0: candidate, index } of text.matchAll(CANDIDATE)) {
     const href = withoutTrailing(candidate);
-    if (isHonest(href) && links.push({ href, at: index }) === MAX_LINKS) break;
+    if (isTrustworthy(href) && links.push({ href, at: index }) === MAX_LINKS) break;
   }
   return links;
 }

@@ -13,7 +13,7 @@ import { DownIcon } from '../shared/icons.tsx';
 import { Person } from '../shared/names.tsx';
 import { useClock } from '../shared/use-clock.ts';
 import { Message, OutgoingMessage } from './message.tsx';
-import { useWindow } from './use-virtual-rows.ts';
+import { useVirtualRows } from './use-virtual-rows.ts';
 
 interface MessageListProps {
   readonly client: Client;
@@ -37,7 +37,7 @@ export function MessageList(props: MessageListProps) {
   useClock();
   const me = viewer.email;
   const { messages, outgoing, conversation, firstUnread, phase, error } = state;
-  const { scroller, shown, atEnd, toEnd, toSeq, onScroll } = useWindow(view, state, me, target?.seq ?? null);
+  const { scroller, shown, atEnd, toEnd, toSeq, onScroll } = useVirtualRows(view, state, me, target?.seq ?? null);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
   useEffect(() => {
@@ -112,7 +112,7 @@ export function MessageList(props: MessageListProps) {
 }
 
 /** Announced messages that stay in the log when more come: assistive technology may still be at them. */
-const STAY = 20;
+const KEPT_ANNOUNCEMENTS = 20;
 
 /** A log of the messages of others that arrive while the conversation is open, for assistive technology to read out. */
 function Announcer({ state, me }: { readonly state: ConversationState; readonly me: string }) {
@@ -123,12 +123,12 @@ function Announcer({ state, me }: { readonly state: ConversationState; readonly 
 
   useEffect(() => {
     // While an older part of the log is shown, messages arrive that are not there yet: they are announced later.
-    const news = hasNewer ? [] : messages.filter(({ seq }) => seq > last.current);
-    last.current = news.at(-1)?.seq ?? last.current;
-    const others = news.filter(({ sender }) => sender !== me).map(({ seq }) => seq);
+    const arrived = hasNewer ? [] : messages.filter(({ seq }) => seq > last.current);
+    last.current = arrived.at(-1)?.seq ?? last.current;
+    const others = arrived.filter(({ sender }) => sender !== me).map(({ seq }) => seq);
     setAnnounced((before) => {
       const present = before.filter((seq) => messages[seq - offset]);
-      if (others.length > 0) return [...present.slice(-STAY), ...others];
+      if (others.length > 0) return [...present.slice(-KEPT_ANNOUNCEMENTS), ...others];
       return present.length < before.length ? present : before;
     });
   }, [messages, offset, hasNewer, me]);

@@ -2,7 +2,7 @@ import { type FormEvent, useEffect, useRef } from 'react';
 import type { ConversationView, MessageFieldsFragment } from '../../client/index.ts';
 import { CloseIcon } from '../shared/icons.tsx';
 import { Person } from '../shared/names.tsx';
-import { useDeed } from '../shared/use-action.ts';
+import { useAction } from '../shared/use-action.ts';
 
 interface RedactDialogProps {
   readonly view: ConversationView;
@@ -15,7 +15,7 @@ interface RedactDialogProps {
 export function RedactDialog({ view, message, me, onClose }: RedactDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const reason = useRef<HTMLInputElement>(null);
-  const { busy, error, attempt } = useDeed();
+  const { busy, error, attempt } = useAction();
   useEffect(() => {
     dialog.current?.showModal();
     reason.current?.focus();

@@ -4,7 +4,7 @@ import { IsolatedList } from '../shared/bidi.tsx';
 import { statusName } from '../shared/format.ts';
 import { CloseIcon } from '../shared/icons.tsx';
 import { useNames } from '../shared/names.tsx';
-import { useDeed } from '../shared/use-action.ts';
+import { useAction } from '../shared/use-action.ts';
 import { Labels } from './labels.tsx';
 import { Members } from './members.tsx';
 import { mayClose } from './rights.ts';
@@ -21,13 +21,13 @@ interface DetailsProps {
 /** Where a conversation stands, and who is in it: to look at, and to change for everybody. */
 export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const deed = useDeed();
+  const action = useAction();
   const nameOf = useNames();
   const { status, assignee, members, configId, subject, party } = conversation;
   const closed = status === 'CLOSED';
   const closes = mayClose(viewer, conversation);
   const present = members.filter(({ leftAt }) => leftAt === null);
-  const change = (changes: Parameters<ConversationView['update']>[0]) => deed.attempt(() => view.update(changes));
+  const change = (changes: Parameters<ConversationView['update']>[0]) => action.attempt(() => view.update(changes));
   useEffect(() => {
     dialog.current?.showModal();
   }, []);
@@ -43,9 +43,9 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
       <p className="hint">
         <IsolatedList texts={[subject, configId, party]} />
       </p>
-      {deed.error !== null && (
+      {action.error !== null && (
         <p className="refusal" role="alert">
-          {deed.error}
+          {action.error}
         </p>
       )}
       <div className="pair">

@@ -7,7 +7,7 @@ export type NameOf = (email: string) => string;
 const localPart = (email: string) => email.split('@', 1)[0] ?? email;
 
 /** Two names with the same skeleton are easily taken for each other. */
-const skeleton = (name: string): string =>
+const confusableSkeleton = (name: string): string =>
   name
     .toLowerCase()
     .replace(/[1i|!]/g, 'l')
@@ -19,23 +19,23 @@ const skeleton = (name: string): string =>
     .replace(/cl/g, 'd');
 
 /** Words that stand in the place of names. */
-const RESERVED = ['you', 'nobody'].map(skeleton);
+const RESERVED = ['you', 'nobody'].map(confusableSkeleton);
 
 /** Names for a conversation: whole addresses for those whose short names another member's could be taken for. */
 export function namesAmong(members: readonly string[]): NameOf {
   const owner = new Map<string, string | null>(RESERVED.map((word) => [word, null]));
   for (const email of new Set(members)) {
-    const key = skeleton(localPart(email));
+    const key = confusableSkeleton(localPart(email));
     owner.set(key, owner.has(key) ? null : email);
   }
-  return (email) => (owner.get(skeleton(localPart(email))) === email ? localPart(email) : email);
+  return (email) => (owner.get(confusableSkeleton(localPart(email))) === email ? localPart(email) : email);
 }
 
 /** Names where not all members are known, as in lists: short for the viewer's own domain, in which they are unique. */
 export function namesFor(viewer: string): NameOf {
   const domain = viewer.slice(viewer.lastIndexOf('@'));
   return (email) =>
-    email.endsWith(domain) && !RESERVED.includes(skeleton(localPart(email))) ? localPart(email) : email;
+    email.endsWith(domain) && !RESERVED.includes(confusableSkeleton(localPart(email))) ? localPart(email) : email;
 }
 
 const Names = createContext<NameOf>((email) => email);

@@ -1,15 +1,15 @@
 import { useRef, useState } from 'react';
 
 /** Runs what a person asked for: one after the other, and says why it failed. */
-export function useDeed() {
+export function useAction() {
   const [waiting, setWaiting] = useState(0);
   const last = useRef<Promise<unknown>>(Promise.resolve());
   const [error, setError] = useState<string | null>(null);
 
   /** Resolves with whether it worked. */
-  async function attempt(deed: () => Promise<void>): Promise<boolean> {
+  async function attempt(action: () => Promise<void>): Promise<boolean> {
     setWaiting((count) => count + 1);
-    const mine = last.current.then(deed);
+    const mine = last.current.then(action);
     last.current = mine.catch(() => {});
     try {
       await mine;

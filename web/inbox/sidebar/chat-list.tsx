@@ -2,9 +2,9 @@ import { useEffect, useRef } from 'react';
 import {
   type ChatListView,
   type ListedConversationFieldsFragment as Conversation,
-  laneOf,
   type Outbox,
   type Outgoing,
+  queueKeyOf,
 } from '../../client/index.ts';
 import { hashOf, type Route } from '../route.ts';
 import { Isolate, SystemText } from '../shared/bidi.tsx';
@@ -31,7 +31,7 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
   const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
   const waiting = firstMessages(useReadable(outbox));
   const drafts = archived ? [] : waiting;
-  const open = route && laneOf(route.ref);
+  const open = route && queueKeyOf(route.ref);
   const end = useRef<HTMLLIElement>(null);
 
   // A new observer after each page looks again: the end may still be in sight, as on a high screen.
@@ -56,7 +56,7 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
       )}
       <ul className="chats" onKeyDown={moveFocus}>
         {drafts.map((draft) => (
-          <DraftRow key={draft.clientId} draft={draft} me={me} open={laneOf(draft.to) === open} />
+          <DraftRow key={draft.clientId} draft={draft} me={me} open={queueKeyOf(draft.to) === open} />
         ))}
         {conversations.map((conversation) => (
           <Row key={conversation.id} conversation={conversation} me={me} open={conversation.id === open} />
@@ -157,9 +157,10 @@ function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: bool
 
 /** The first message on its way to each conversation that is not open yet. */
 function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
-  const lanes = new Map<string, Outgoing>();
-  for (const item of outgoing) if (item.to.key && !lanes.has(laneOf(item.to))) lanes.set(laneOf(item.to), item);
-  return [...lanes.values()];
+  const byQueue = new Map<string, Outgoing>();
+  for (const item of outgoing)
+    if (item.to.key && !byQueue.has(queueKeyOf(item.to))) byQueue.set(queueKeyOf(item.to), item);
+  return [...byQueue.values()];
 }
 
 /** A row shows one line: no need to lay out ten thousand characters. */

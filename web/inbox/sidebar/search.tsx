@@ -55,7 +55,7 @@ export function SearchResults({ client, search, me }: ResultsProps) {
   useClock();
   // What is still being typed is the beginning of a word.
   const query = /[\p{L}\p{N}\p{M}]$/u.test(search.text) ? `${search.text}*` : search.text;
-  const { outcome, goOn } = useSearch(client, query, search.in?.id);
+  const { outcome, loadMore: goOn } = useSearch(client, query, search.in?.id);
   const { hits = [], more = null, error = null } = outcome ?? {};
   return (
     <>
@@ -78,7 +78,7 @@ export function SearchResults({ client, search, me }: ResultsProps) {
 
 function summary({ hits, more, error }: Outcome): string {
   if (error && hits.length > 0) return `More could not be loaded: ${error.message}`;
-  if (error) return `The search failed: ${error.message}${error.passing ? ' It will be repeated.' : ''}`;
+  if (error) return `The search failed: ${error.message}${error.transient ? ' It will be repeated.' : ''}`;
   return hits.length > 0 ? `${hits.length}${more ? ' or more' : ''} found` : 'Nothing was found.';
 }
 

@@ -2,13 +2,13 @@ import { useEffect, useRef, useState } from 'react';
 import type { Client, KredichatError, SearchHit, SearchPage } from '../../client/index.ts';
 
 /** A search waits this long for more letters, in milliseconds. */
-const PAUSE_MS = 250;
+const DEBOUNCE_MS = 250;
 
 /** Searches start at least this long apart, in milliseconds: the server takes 60 a minute. */
-const APART_MS = 1000;
+const MIN_INTERVAL_MS = 1000;
 
 /** After that many failures in a row the wait grows no more: 16 seconds. */
-const MOST_DOUBLINGS = 4;
+const MAX_DOUBLINGS = 4;
 
 /** The outcome of one search. */
 export interface Outcome {
@@ -30,7 +30,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
   useEffect(() => {
     let present = true;
     let failures = 0;
-    let timer = later(PAUSE_MS);
+    let timer = later(DEBOUNCE_MS);
 
     function later(leastMs: number) {
       return setTimeout(start, Math.max(leastMs, earliest.current - performance.now()));
@@ -45,18 +45,18 @@ export function useSearch(client: Client, query: string, within: string | undefi
     }
 
     async function run(): Promise<void> {
-      earliest.current = performance.now() + APART_MS;
+      earliest.current = performance.now() + MIN_INTERVAL_MS;
       const asked = { query, within };
       try {
         const { hits, more } = await client.search(query, within === undefined ? {} : { in: within });
         if (present) setOutcome({ ...asked, hits, more, error: null });
       } catch (thrown) {
         const error = thrown as KredichatError;
-        const wait = error.retryAfterMs ?? APART_MS * 2 ** Math.min(failures++, MOST_DOUBLINGS);
-        if (error.passing) earliest.current = performance.now() + wait;
+        const wait = error.retryAfterMs ?? MIN_INTERVAL_MS * 2 ** Math.min(failures++, MAX_DOUBLINGS);
+        if (error.transient) earliest.current = performance.now() + wait;
         if (!present) return;
         setOutcome({ ...asked, hits: [], more: null, error });
-        if (error.passing) timer = later(0);
+        if (error.transient) timer = later(0);
       }
     }
 
@@ -75,7 +75,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
   );
 
   /** Loads the next page of the present outcome. */
-  async function goOn(): Promise<void> {
+  async function loadMore(): Promise<void> {
     if (!current?.more) return;
     setOutcome({ ...current, more: null, error: null });
     const next = await current.more().then(
@@ -88,5 +88,5 @@ export function useSearch(client: Client, query: string, within: string | undefi
     );
   }
 
-  return { outcome: current, goOn };
+  return { outcome: current, loadMore };
 }
