@@ -1,7 +1,6 @@
-import { backoffMs } from './connection/backoff.ts';
 import type { Connection } from './connection/connection.ts';
 import { follow } from './connection/follow.ts';
-import { coalesceWithRetry } from './connection/retry.ts';
+import { coalesceWithRetry, createRetryTimer } from './connection/retry.ts';
 import { asError, type KredichatError } from './errors.ts';
 import {
   ChatListChangedDocument,
@@ -12,25 +11,25 @@ import {
 import { createObservable, type Readable } from './observable.ts';
 import type { ViewEvents } from './view-events.ts';
 
-/** The viewer's conversations as they are now. */
+/** The present state of a chat list. */
 export interface ChatListState {
   /** False until the first answer. */
   readonly loaded: boolean;
-  /** Pinned ones first, then the most recent activity first. */
+  /** Pinned conversations first, then the most recent activity first. */
   readonly conversations: readonly Conversation[];
-  /** Unread messages over all conversations that are neither muted nor archived, loaded or not. */
+  /** Unread messages over all conversations that are neither muted nor archived, including those not loaded. */
   readonly unreadTotal: number;
-  /** Whether there are more to load. */
+  /** Whether there are more conversations to load. */
   readonly hasMore: boolean;
   /** Whether the next page is being loaded. */
   readonly loadingMore: boolean;
-  /** Why the last load failed; a failure that may pass is tried again by itself. */
+  /** Why the last load failed. Transient failures are retried automatically. */
   readonly error: KredichatError | null;
 }
 
-/** The viewer's chat list, kept true. */
+/** The viewer's chat list, kept up to date. */
 export interface ChatListView extends Readable<ChatListState> {
-  /** Loads the next page. A failure is in `error`, and tried again after a while where it may pass. */
+  /** Loads the next page. A failure is in `error`; a transient one is retried automatically. */
   loadMore(): Promise<void>;
   close(): void;
 }
@@ -42,11 +41,11 @@ export interface ChatListOptions {
   readonly pageSize: number;
   /** Wall clock, milliseconds since 1970. */
   readonly clock: () => number;
-  /** Whether it is the list of those that are archived, or of the others. */
+  /** Whether to list the archived conversations instead of the others. */
   readonly archived: boolean;
 }
 
-/** Opens a chat list: subscribes first, then queries, after every interruption. */
+/** Opens a chat list. After every interruption it subscribes first, then queries, so that no change is missed. */
 export function openChatList({ connection, viewEvents, pageSize, clock, archived }: ChatListOptions): ChatListView {
   const state = createObservable<ChatListState>({
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, loadingMore: false, error: null },
@@ -56,16 +55,15 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
   let cursor: string | null = null;
   let closed = false;
   let loadingMore: Promise<void> | null = null;
-  let retry: ReturnType<typeof setTimeout> | undefined;
-  let retryMore: ReturnType<typeof setTimeout> | undefined;
-  let failures = 0;
-  /** Counts queries of the list, so that only the newest is taken. */
+  const retryLoad = createRetryTimer();
+  const retryMore = createRetryTimer();
+  /** Counts queries of the list, so that the answers to earlier ones are dropped. */
   let generation = 0;
-  /** Conversations that changed, and those that the viewer left, since the list was last queried: an answer may be older. */
+  /** Conversations that changed or were removed since the last query, the answer to which may be older. */
   const changed = new Set<string>();
   const removed = new Set<string>();
 
-  /** Puts newer states in the place of older ones. */
+  /** Replaces older states by newer ones. */
   function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
     const known = new Map(present.map((conversation) => [conversation.id, conversation]));
     for (const conversation of newer) {
@@ -79,10 +77,10 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
     return [...known.values()].sort(compareConversations(clock()));
   }
 
-  /** Loads the beginning of the list anew, as much of it as there was. */
+  /** Reloads the beginning of the list, as many conversations as were loaded. */
   async function load(): Promise<void> {
     const own = ++generation;
-    clearTimeout(retry);
+    retryLoad.cancel();
     changed.clear();
     removed.clear();
     try {
@@ -90,11 +88,11 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
       const { chatList } = await connection.run(ChatListDocument, { first, filter });
       if (closed || own !== generation) return;
       const listed = new Set(chatList.nodes.map(({ id }) => id));
-      // What was listed before and is not in the answer may have gone unseen, unless it changed since.
+      // A conversation missing in the answer may have been removed during the interruption, unless it changed since.
       const kept = state.get().conversations.filter(({ id }) => listed.has(id) || changed.has(id));
       cursor = chatList.pageInfo.endCursor;
       const { hasNextPage: hasMore } = chatList.pageInfo;
-      failures = 0;
+      retryLoad.reset();
       const conversations = merge(kept, chatList.nodes);
       update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
       if (removed.size > 0) refreshTotal();
@@ -102,11 +100,11 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
       const error = asError(thrown);
       if (closed || own !== generation) return;
       update({ error });
-      if (error.transient) retry = setTimeout(load, backoffMs(failures++));
+      if (error.transient) retryLoad.schedule(() => void load());
     }
   }
 
-  /** The sum is over more than is loaded, so it is asked for; once for all changes that come before the answer. */
+  /** Queries the total, since it covers more than the loaded conversations; once for all changes before the answer. */
   const refreshTotal = coalesceWithRetry(
     async () => {
       const answer = await connection.run(UnreadTotalDocument, {});
@@ -115,7 +113,7 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
     () => closed,
   );
 
-  /** Takes in the present state of a conversation. */
+  /** Applies the present state of a conversation. */
   function applyChange(conversation: Conversation): void {
     changed.add(conversation.id);
     removed.delete(conversation.id);
@@ -125,7 +123,7 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
   const stop = follow(connection, ChatListChangedDocument, () => ({}), {
     starting: () => void load(),
     next({ chatListChanged }) {
-      // This list listens, too. One without messages is one that the viewer has left.
+      // The listener below handles both. `lastSeq` 0 marks a conversation that the viewer has left.
       if (chatListChanged.lastSeq === 0) return viewEvents.removed(chatListChanged.id);
       viewEvents.changed(chatListChanged);
       refreshTotal();
@@ -154,20 +152,20 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
 
   async function loadPage(): Promise<void> {
     const own = generation;
-    clearTimeout(retryMore);
+    retryMore.cancel();
     update({ loadingMore: true });
     try {
       const { chatList } = await connection.run(ChatListDocument, { first: pageSize, after: cursor, filter });
       if (closed || own !== generation) return;
       cursor = chatList.pageInfo.endCursor;
-      failures = 0;
+      retryMore.reset();
       const conversations = merge(state.get().conversations, chatList.nodes);
       update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
     } catch (thrown) {
       const error = asError(thrown);
       if (closed || own !== generation) return;
       update({ error });
-      if (error.transient) retryMore = setTimeout(loadMore, error.retryAfterMs ?? backoffMs(failures++));
+      if (error.transient) retryMore.schedule(() => void loadMore(), error);
     }
   }
 
@@ -177,23 +175,23 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
     loadMore,
     close() {
       closed = true;
-      clearTimeout(retry);
-      clearTimeout(retryMore);
+      retryLoad.cancel();
+      retryMore.cancel();
       unlisten();
       stop();
     },
   };
 }
 
-/** Whether a state is older than another of the same conversation: positions only move forward. */
+/** Whether state `a` of a conversation is older than `b`: positions only move forward. */
 function isOlder(a: Conversation, b: Conversation): boolean {
   return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
 }
 
-/** A time more than this ahead of the clock, in milliseconds, comes from a clock that was wrong. The server has the same. */
+/** A time further ahead of the clock than this (ms) comes from a wrong clock. The server uses the same limit. */
 const MAX_AHEAD_MS = 86_400_000;
 
-/** The order of the chat list: pinned, then by activity, with times that are wrong last, then by id. */
+/** The order of the chat list: pinned first, wrong times last, then by most recent activity, then by id. */
 function compareConversations(now: number): (a: Conversation, b: Conversation) => number {
   const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
   return (a, b) => {

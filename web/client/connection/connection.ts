@@ -1,34 +1,42 @@
+/**
+ * The connection: reconnects with backoff, renews the credential, and detects dead sockets.
+ *
+ * It does not use the client of the `graphql-ws` package, which lacks three things: renewal of the credential over the
+ * open socket (its pings carry no payload of the caller's), a probe with a deadline at the moment the machine wakes or
+ * the network changes, and new variables when a subscription resumes (it repeats the first ones). What remains of the
+ * protocol is the few frames in `socket.ts`.
+ */
 import type { DocumentTypeDecoration } from '@graphql-typed-document-node/core';
 import { asError, KredichatError } from '../errors.ts';
 import { createObservable, notifyAll, type Observable, type Readable } from '../observable.ts';
-import { backoffMs } from './backoff.ts';
 import { isQuery } from './operation-kind.ts';
 import { type WebSocketImpl, watchInterruptions } from './platform.ts';
+import { createRetryTimer } from './retry.ts';
 import { type Closing, openSocket, type Socket } from './socket.ts';
 
-/** An operation's text that knows the types of its variables and of its result, as codegen makes it (`documentMode: string`). */
+/** An operation with the types of its variables and result, as codegen generates it with `documentMode: string`. */
 export type Operation<Result, Variables> = { toString(): string } & DocumentTypeDecoration<Result, Variables>;
 
-/** A credential, with its end (milliseconds since 1970) where it has one and is to be renewed before. */
+/** A credential; with `endsAt` (milliseconds since 1970) it is renewed before that instant. */
 export type Token = string | { readonly token: string; readonly endsAt: number };
 
 /**
- * The state of the connection. `connecting` comes once, at the start; `offline` means that it tries again by itself,
- * and `error` why it failed last; `refused` that the credential or the address was not accepted, and nothing is tried until
- * `reconnect`.
+ * The state of the connection. `connecting` occurs once, at the start. `offline`: the client retries automatically, and
+ * `error` is the last failure. `refused`: the credential or the address was not accepted, and the client does not retry
+ * until `reconnect` is called.
  */
 export type Status =
   | { readonly state: 'connecting' | 'online' | 'closed' }
   | { readonly state: 'offline'; readonly error: KredichatError }
   | { readonly state: 'refused'; readonly error: KredichatError };
 
-/** How patient the connection is; all in milliseconds. */
+/** Timeouts of the connection, in milliseconds. */
 export interface Timeouts {
-  /** Time between probes of a silent connection: a dead one is noticed after this and `answerMs`. */
+  /** Time between probes of the connection: a dead one is detected after this and `answerMs`. */
   readonly heartbeatMs: number;
-  /** How long the server may take to acknowledge a connection, or to answer a probe. */
+  /** Maximum time for the server to acknowledge a connection or to answer a probe. */
   readonly answerMs: number;
-  /** The first wait before connecting again is a random part of this, each following one of twice as much … */
+  /** Upper limit of the first random wait before a reconnect. The limit doubles with each failure, … */
   readonly firstRetryMs: number;
   /** … up to this. */
   readonly lastRetryMs: number;
@@ -42,42 +50,41 @@ export interface ConnectionOptions {
   readonly clock: () => number;
 }
 
-/** One connection to the server that comes back by itself. */
+/** A connection to the server that reconnects automatically. */
 export interface Connection {
   readonly status: Readable<Status>;
-  /** Runs a query, which waits out interruptions, or a mutation, which is sent once. */
+  /** Runs a query, which is repeated after an interruption, or a mutation, which is sent once. */
   run<Result, Variables>(operation: Operation<Result, Variables>, variables: Variables): Promise<Result>;
-  /** Calls back with each connection there is, the present one at once, until the function it returns is called. */
+  /** Calls back with the present socket, if any, and each later one, until the returned function is called. */
   eachSocket(listener: (socket: Socket) => void): () => void;
-  /** Tries at once, with a fresh token. */
+  /** Connects at once, with a fresh token. */
   reconnect(): void;
   close(): void;
 }
 
-/** How long before its end a token is renewed, in milliseconds. */
+/** A token is renewed this long before its end, in milliseconds. */
 const RENEW_BEFORE_MS = 30_000;
 
-/** The server does not take the credential. */
+/** Close code of a server that refuses the credential. */
 const CLOSE_FORBIDDEN = 4403;
 
-/** Connects, and stays connected until it is closed or refused. */
+/** Opens a connection that is kept until it is closed or refused. */
 export function createConnection({ url, WebSocket, token, timeouts, clock }: ConnectionOptions): Connection {
   const status: Observable<Status> = createObservable<Status>({ state: 'connecting' });
   const listeners = new Set<(socket: Socket) => void>();
   let live: Socket | null = null;
-  /** The socket that is open or opening. */
+  /** The socket that is opening or open. */
   let current: Socket | null = null;
-  let attempt = 0;
-  let retry: ReturnType<typeof setTimeout> | undefined;
+  const retry = createRetryTimer(timeouts.firstRetryMs, timeouts.lastRetryMs);
   let renewal: ReturnType<typeof setTimeout> | undefined;
-  /** Counts connections, so that what an earlier one still waits for is ignored. */
+  /** Counts connection attempts, so that results of earlier ones are ignored. */
   let generation = 0;
 
   const stopped = () => status.get().state === 'closed' || status.get().state === 'refused';
 
   async function connect(): Promise<void> {
     const own = ++generation;
-    clearTimeout(retry);
+    retry.cancel();
     let fresh: Token;
     let authorization: string;
     try {
@@ -97,7 +104,7 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
         ...timeouts,
         onAcknowledged() {
           if (own !== generation) return;
-          attempt = 0;
+          retry.reset();
           live = current;
           renewLater(fresh);
           status.set({ state: 'online' });
@@ -106,8 +113,10 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
         onClosed: (closing) => own === generation && lost(closing),
       });
     } catch (error) {
-      // The constructor of a WebSocket throws only at its address, such as `ws:` from a page of `https:`, and would again.
-      refuse(new KredichatError('BAD_USER_INPUT', `${url} cannot be connected to: ${asError(error).message}`));
+      // The WebSocket constructor throws only for an unusable address, such as `ws:` in an `https:` page.
+      refuse(
+        new KredichatError('BAD_USER_INPUT', `The WebSocket refuses the address ${url}: ${asError(error).message}`),
+      );
     }
   }
 
@@ -119,10 +128,10 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
     else retryLater(new KredichatError('DISCONNECTED', reason || `The connection closed with ${code}.`));
   }
 
-  /** Full jitter: clients that lost their server together do not come back together. */
+  /** Retries with full jitter, so that clients that lost a server together do not reconnect together. */
   function retryLater(error: KredichatError): void {
     if (stopped()) return;
-    retry = setTimeout(connect, backoffMs(attempt++, timeouts.firstRetryMs, timeouts.lastRetryMs));
+    retry.schedule(() => void connect());
     status.set({ state: 'offline', error });
   }
 
@@ -134,7 +143,7 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
     clearTimeout(renewal);
     if (typeof fresh === 'string') return;
     const left = fresh.endsAt - clock();
-    // A caller without types may have left the end out.
+    // JavaScript callers may omit `endsAt`.
     if (Number.isNaN(left)) return;
     const socket = live;
     const renew = async () => {
@@ -144,10 +153,10 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
         live?.renew(bearer(next));
         renewLater(next);
       } catch {
-        // The server ends the connection when the token ends; then it is asked for again.
+        // The server closes the connection when the token ends; the reconnect asks for a new one.
       }
     };
-    // Timers take no more than 31 bits.
+    // Timers take at most 31 bits.
     renewal = setTimeout(renew, Math.min(Math.max(left - RENEW_BEFORE_MS, left / 2, 1000), 2 ** 31 - 1));
   }
 
@@ -159,7 +168,7 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
     onOffline: () => live?.drop(4499, 'The browser is offline'),
   });
 
-  /** Resolves with the present connection, or the next one. */
+  /** Resolves with the present socket, or the next one. */
   function socket(): Promise<Socket> {
     if (live) return Promise.resolve(live);
     return new Promise((resolve, reject) => {
@@ -199,14 +208,14 @@ export function createConnection({ url, WebSocket, token, timeouts, clock }: Con
     reconnect() {
       if (status.get().state === 'closed') return;
       current?.drop(1000, 'Reconnecting');
-      attempt = 0;
+      retry.reset();
       status.set({ state: 'offline', error: new KredichatError('DISCONNECTED', 'Reconnecting') });
       void connect();
     },
     close() {
       if (status.get().state === 'closed') return;
       status.set({ state: 'closed' });
-      clearTimeout(retry);
+      retry.cancel();
       clearTimeout(renewal);
       unwatch();
       current?.drop(1000, 'Closed');
@@ -229,11 +238,11 @@ function execute(socket: Socket, query: string, variables: unknown): Promise<unk
   });
 }
 
-/** @throws KredichatError when there is no credential: callers without types, or not signed in yet, give null */
+/** @throws KredichatError without a credential, as JavaScript callers may return null before sign-in */
 function bearer(fresh: Token | null | undefined): string {
   const credential = typeof fresh === 'object' ? fresh?.token : fresh;
   if (typeof credential === 'string' && credential.trim() !== '') return `Bearer ${credential}`;
-  throw new KredichatError('UNAUTHENTICATED', 'token() gave no credential.');
+  throw new KredichatError('UNAUTHENTICATED', 'token() must return a non-empty credential.');
 }
 
 const closedError = () => new KredichatError('CLIENT_CLOSED', 'The client was closed.');

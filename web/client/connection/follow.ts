@@ -1,21 +1,21 @@
 import type { KredichatError } from '../errors.ts';
 import { MessageAddedDocument, type MessageFieldsFragment } from '../generated/operations.ts';
-import { backoffMs } from './backoff.ts';
 import type { Connection, Operation } from './connection.ts';
+import { createRetryTimer } from './retry.ts';
 import type { Socket } from './socket.ts';
 
-/** Receives what a subscription brings, over all the connections it lives through. */
+/** Receives the results of a subscription across reconnects. */
 export interface SubscriptionObserver<Result> {
   next(result: Result): void;
-  /** The server will not go on with it: `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT` and the like. The last call. */
+  /** The last call: the server ended the subscription with a permanent error such as `NOT_FOUND` or `FORBIDDEN`. */
   end?(error: KredichatError): void;
-  /** It is about to be sent over this connection; what is sent after this runs when it is registered. */
+  /** The subscription was sent over this socket. Operations sent from here on run once it is registered. */
   starting?(socket: Socket): void;
 }
 
 /**
- * Subscribes, and again after every interruption. `variables` is called each time, so that the position in them can be the
- * present one: this is all that resuming takes. Returns how to stop.
+ * Subscribes, and subscribes again after every interruption. `variables` is called each time, so that it can give the
+ * present position to resume from. Returns a function that stops it.
  */
 export function follow<Result, Variables>(
   connection: Connection,
@@ -24,24 +24,23 @@ export function follow<Result, Variables>(
   observer: SubscriptionObserver<Result>,
 ): () => void {
   let stopOperation = () => {};
-  let retry: ReturnType<typeof setTimeout> | undefined;
-  let failures = 0;
+  const retry = createRetryTimer();
 
   function start(socket: Socket): void {
-    clearTimeout(retry);
+    retry.cancel();
     stopOperation = socket.start(operation.toString(), variables(), {
       next(result) {
-        failures = 0;
+        retry.reset();
         observer.next(result as Result);
       },
       end(error) {
-        // The next connection starts it anew; where the token ended, the server is about to close this one.
+        // The next connection starts the subscription again. After UNAUTHENTICATED the server closes this one.
         if (error?.code === 'DISCONNECTED' || error?.code === 'UNAUTHENTICATED') return;
         if (error && !error.transient) {
           stop();
           return observer.end?.(error);
         }
-        retry = setTimeout(() => start(socket), error?.retryAfterMs ?? backoffMs(failures++));
+        retry.schedule(() => start(socket), error);
       },
     });
     observer.starting?.(socket);
@@ -50,15 +49,15 @@ export function follow<Result, Variables>(
   const stopListening = connection.eachSocket(start);
   function stop(): void {
     stopListening();
-    clearTimeout(retry);
+    retry.cancel();
     stopOperation();
   }
   return stop;
 }
 
 /**
- * Follows a conversation's messages from a position: each once, in order, whatever happens to connections and servers.
- * Returns how to stop.
+ * Follows the messages of a conversation after a position, each once and in order across reconnects.
+ * Returns a function that stops it.
  */
 export function followMessages(
   connection: Connection,
@@ -70,7 +69,7 @@ export function followMessages(
   return follow(connection, MessageAddedDocument, () => ({ conversationId, afterSeq: position }), {
     ...observer,
     next({ messageAdded: message }) {
-      // What an earlier connection still brings.
+      // A duplicate from an earlier connection.
       if (message.seq <= position) return;
       position = message.seq;
       observer.next(message);

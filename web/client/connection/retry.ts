@@ -1,34 +1,61 @@
-import { asError } from '../errors.ts';
+import { asError, type KredichatError } from '../errors.ts';
 import { backoffMs, delay } from './backoff.ts';
 
+/** Repeats one piece of work after failures, with growing waits. */
+export interface RetryTimer {
+  /** Runs `work` after the wait that the error names, or else a longer one after each failure in a row. */
+  schedule(work: () => void, error?: KredichatError | null): void;
+  /** The work succeeded: the next failure counts as the first. */
+  reset(): void;
+  /** Cancels a scheduled run. */
+  cancel(): void;
+}
+
+/** Creates a timer for retries; see `backoffMs` for the limits of the wait, in milliseconds. */
+export function createRetryTimer(firstMs?: number, maxMs?: number): RetryTimer {
+  let failures = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const cancel = () => clearTimeout(timer);
+  return {
+    schedule(work, error) {
+      cancel();
+      timer = setTimeout(work, error?.retryAfterMs ?? backoffMs(failures++, firstMs, maxMs));
+    },
+    reset() {
+      failures = 0;
+    },
+    cancel,
+  };
+}
+
 /**
- * Makes of some work one that may be asked for at any time: one at a time, once more for all who ask while it is under way, and again
- * after a while when it fails with what may pass by itself. Other failures end it quietly, until it is asked for again.
+ * Wraps work so that it can be requested at any time: one run at a time, one more run for all requests made during a
+ * run, and a retry after a transient failure. Any other failure ends it silently until the next request.
  */
 export function coalesceWithRetry(work: () => Promise<void>, stopped: () => boolean): () => void {
-  let wanted = false;
-  let working = false;
+  let requested = false;
+  let running = false;
 
   async function run(): Promise<void> {
-    working = true;
-    for (let failures = 0; wanted && !stopped(); ) {
-      wanted = false;
+    running = true;
+    for (let failures = 0; requested && !stopped(); ) {
+      requested = false;
       try {
         await work();
         failures = 0;
       } catch (thrown) {
         const error = asError(thrown);
-        // With another credential it may be answered.
+        // UNAUTHENTICATED may pass with the next credential.
         if (!error.transient && error.code !== 'UNAUTHENTICATED') continue;
-        wanted = true;
+        requested = true;
         await delay(backoffMs(failures++));
       }
     }
-    working = false;
+    running = false;
   }
 
   return () => {
-    wanted = true;
-    if (!working) void run();
+    requested = true;
+    if (!running) void run();
   };
 }

@@ -1,6 +1,5 @@
-import { backoffMs } from '../connection/backoff.ts';
 import type { Connection } from '../connection/connection.ts';
-import { coalesceWithRetry } from '../connection/retry.ts';
+import { coalesceWithRetry, createRetryTimer } from '../connection/retry.ts';
 import { asError, type KredichatError } from '../errors.ts';
 import {
   type ConversationFieldsFragment as Conversation,
@@ -12,7 +11,7 @@ import {
   OpenConversationDocument,
 } from '../generated/operations.ts';
 import { createObservable } from '../observable.ts';
-import { type Outbox, type Outgoing, queueKeyOf } from '../outbox.ts';
+import { type Outbox, queueKeyOf } from '../outbox.ts';
 import type { ViewEvents } from '../view-events.ts';
 import { createActions } from './actions.ts';
 import {
@@ -26,6 +25,7 @@ import {
 import type { ConversationState, ConversationView } from './conversation-state.ts';
 import { type ConversationEvent, followEvents } from './events.ts';
 import { createMessageWindow } from './message-window.ts';
+import { createOutgoingTracker } from './outgoing.ts';
 import { consecutive } from './ranges.ts';
 import { createReadMarker } from './read-marker.ts';
 import { createTypingHint, createTypingTracker } from './typing.ts';
@@ -43,10 +43,10 @@ export interface ConversationOptions {
   readonly at: number | null;
 }
 
-/** The largest position there can be: the nearest message is the newest. */
+/** The largest position there can be, which the server takes as that of the newest message. */
 const END = 2 ** 31 - 1;
 
-/** Opens a conversation, and follows it. */
+/** Opens a conversation and follows its events. */
 export function openConversation(options: ConversationOptions): ConversationView {
   const { connection, outbox, ref, viewer, viewEvents, clock, pageSize, at } = options;
   const state = createObservable<ConversationState>({
@@ -55,54 +55,40 @@ export function openConversation(options: ConversationOptions): ConversationView
   });
   const update = (change: Partial<ConversationState>) => state.set({ ...state.get(), ...change });
   const window = createMessageWindow();
+  const outgoingTracker = createOutgoingTracker(outbox, ref);
   const typists = createTypingTracker();
   let snapshot: Snapshot | null = null;
   const loading: { older?: Promise<void>; newer?: Promise<void> } = {};
+  const retryOpen = createRetryTimer();
+  const retryPage = { older: createRetryTimer(), newer: createRetryTimer() };
   let me = '';
   let id = ref.id;
   let closed = false;
-  let retry: ReturnType<typeof setTimeout> | undefined;
-  const retryPage: { older?: ReturnType<typeof setTimeout>; newer?: ReturnType<typeof setTimeout> } = {};
-  let failures = 0;
   let stopFollowing = () => {};
-  /** Members who were seen to write or read. */
+  /** Members seen to write or read. */
   const activeMembers = new Set<string>();
-  /** Client ids of the viewer's messages that are known to be stored: they are on their way no longer. */
-  const storedIds = new Set<string>();
-  /** Of those, the ones that `messages` does not reach yet. */
-  let notYetLoaded: readonly { outgoing: Outgoing; seq: number }[] = [];
 
-  /** Shows what is known, together with other changes. */
+  /** Publishes the snapshot, the messages and the outgoing messages, together with other changes. */
   function publish(change: Partial<ConversationState> = {}): void {
     const messages = window.shown();
     const [oldest, newest] = [messages[0]?.seq ?? 1, messages.at(-1)?.seq ?? 0];
-    notYetLoaded = notYetLoaded.filter(({ seq }) => seq > newest);
     const conversation = snapshot?.conversation ?? null;
     const hasNewer = newest < Math.max(conversation?.lastSeq ?? 0, window.lastSeq());
-    const outgoing = [...notYetLoaded.map((one) => one.outgoing), ...pending()];
+    const outgoing = outgoingTracker.after(newest, id);
     update({ ...change, conversation, messages, outgoing, hasOlder: oldest > 1, hasNewer });
-  }
-
-  function recordStored(messages: readonly Message[]): void {
-    for (const { sender, clientId } of messages) if (clientId !== null && sender === me) storedIds.add(clientId);
-  }
-
-  function pending(): Outgoing[] {
-    const queueKeys = new Set([queueKeyOf(ref), id]);
-    return outbox.get().filter(({ to, clientId }) => queueKeys.has(queueKeyOf(to)) && !storedIds.has(clientId));
   }
 
   /** Loads the page around a position, and shows it. */
   async function open(position: MessagePosition): Promise<void> {
-    clearTimeout(retry);
+    retryOpen.cancel();
     try {
       me = await viewer();
       await window.load(async () => {
         const answer = await connection.run(OpenConversationDocument, { by: ref, at: position, size: pageSize });
         if (closed) return;
-        failures = 0;
-        // A first message that was stored meanwhile opened it.
-        if (!answer.conversation && notYetLoaded.length > 0) return open(position);
+        retryOpen.reset();
+        // A first message stored in the meantime has opened the conversation.
+        if (!answer.conversation && outgoingTracker.hasUnloaded()) return open(position);
         if (!answer.conversation) return ref.key ? update({ phase: 'new', error: null }) : markGone(null);
         const { messages: page, ...conversation } = answer.conversation;
         const opening = state.get().phase !== 'ready';
@@ -113,7 +99,7 @@ export function openConversation(options: ConversationOptions): ConversationView
         id = conversation.id;
         snapshot = applyFetched(snapshot, conversation);
         window.addPage(page);
-        recordStored(page.nodes);
+        outgoingTracker.recordLoaded(page.nodes, me);
         publish({ phase: 'ready', firstUnread: unread, error: null });
         if (opening) followFrom(conversation);
       });
@@ -121,12 +107,11 @@ export function openConversation(options: ConversationOptions): ConversationView
       const error = asError(thrown);
       if (closed) return;
       update({ error });
-      if (error.transient || error.code === 'UNAUTHENTICATED')
-        retry = setTimeout(open, backoffMs(failures++), position);
+      if (error.transient || error.code === 'UNAUTHENTICATED') retryOpen.schedule(() => void open(position));
     }
   }
 
-  /** The viewer is not in it, or not any more: nothing of what was said stays here. */
+  /** Handles a conversation that the viewer is not, or no longer, a member of: drops all of its messages. */
   function markGone(error: KredichatError | null): void {
     stopFollowing();
     typists.clear();
@@ -135,26 +120,18 @@ export function openConversation(options: ConversationOptions): ConversationView
     if (id !== undefined) viewEvents.removed(id);
   }
 
-  /** What has come and is not shown yet: what comes in one go is shown in one go. */
-  let batch: ConversationEvent[] = [];
-
   function followFrom({ id: conversationId, lastRev }: Conversation): void {
     stopFollowing = followEvents(connection, conversationId, lastRev, {
-      interrupted: typists.clear,
-      next(event) {
-        if (event.__typename === 'Typing') return typists.note(event.member, event.typing);
-        if (batch.push(event) > 1) return;
-        setTimeout(() => {
-          const events = batch;
-          batch = [];
-          if (!closed && state.get().phase === 'ready') applyEvents(events);
-        });
+      started: typists.clear,
+      typing: typists.note,
+      next(events) {
+        if (!closed && state.get().phase === 'ready') applyEvents(events);
       },
       end: markGone,
     });
   }
 
-  /** Whether a member's role may have become known: it does when they first write or read, and no event tells of it. */
+  /** Whether a member's role may have become known: that happens at the first write or read, without an event. */
   function mayHaveRole(email: string): boolean {
     if (activeMembers.has(email)) return false;
     activeMembers.add(email);
@@ -173,12 +150,12 @@ export function openConversation(options: ConversationOptions): ConversationView
       if (snapshot) snapshot = applyMessage(snapshot, event.message);
       (event.__typename === 'MessageChanged' ? changed : added).push(event.message);
     }
-    // In order of `rev` one that was edited comes after what was said later.
+    // Events come in order of `rev`, where an edited message stands after messages that were sent later.
     added.sort((a, b) => a.seq - b.seq);
     for (const range of consecutive(added)) window.add(range);
-    // After that: one that has just been added may have changed already.
+    // Changes follow additions, since an added message may have changed already.
     for (const message of changed) window.change(message);
-    recordStored(added);
+    outgoingTracker.recordLoaded(added, me);
     publish();
     for (const { kind, sender } of added) {
       typists.note(sender, false);
@@ -187,7 +164,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     if (outdated) refetch();
   }
 
-  /** A SYSTEM message tells that status, labels, assignee or members have changed, for people: so the conversation is read again. */
+  /** Fetches the conversation again: the text of a SYSTEM message is for display and does not carry the new values. */
   const refetch = coalesceWithRetry(
     async () => {
       if (id === undefined || state.get().phase !== 'ready') return;
@@ -198,47 +175,46 @@ export function openConversation(options: ConversationOptions): ConversationView
     () => closed,
   );
 
-  /** Takes in what the server said of the conversation. */
+  /** Applies a newer state of the conversation. */
   function applySnapshot(next: Snapshot): void {
     snapshot = next;
     if (snapshot.conversation.membership.leftAt === null) publish();
     else markGone(null);
   }
 
-  /** Loads one page at one end of what is shown. */
+  /** Loads one page at one end of the shown messages. */
   function load(direction: 'older' | 'newer'): Promise<void> {
     loading[direction] ??= window
       .load(() => loadPage(direction))
       .then((grew) => {
         delete loading[direction];
-        // Listeners that want another page, as on a high screen, can ask for it now.
+        // Notifies listeners that need another page, as on a high screen.
         if (grew) publish();
       });
     return loading[direction];
   }
 
-  /** Resolves with whether there were messages in the page. */
+  /** Resolves with whether the page held messages. */
   async function loadPage(direction: 'older' | 'newer'): Promise<boolean> {
     const { hasOlder, hasNewer } = state.get();
     const older = direction === 'older';
     const cursor = window.cursorAt(direction);
     if (id === undefined || cursor === undefined || !(older ? hasOlder : hasNewer)) return false;
-    clearTimeout(retryPage[direction]);
+    retryPage[direction].cancel();
     try {
       const place = older ? { last: pageSize, before: cursor } : { first: pageSize, after: cursor };
       const answer = await connection.run(MessagesDocument, { id, ...place });
       if (closed || !answer.conversation || state.get().phase !== 'ready') return false;
       window.addPage(answer.conversation.messages);
-      recordStored(answer.conversation.messages.nodes);
-      failures = 0;
+      outgoingTracker.recordLoaded(answer.conversation.messages.nodes, me);
+      retryPage[direction].reset();
       publish({ error: null });
       return answer.conversation.messages.nodes.length > 0;
     } catch (thrown) {
       const error = asError(thrown);
       if (closed) return false;
       update({ error });
-      if (error.transient)
-        retryPage[direction] = setTimeout(load, error.retryAfterMs ?? backoffMs(failures++), direction);
+      if (error.transient) retryPage[direction].schedule(() => void load(direction), error);
       return false;
     }
   }
@@ -259,21 +235,20 @@ export function openConversation(options: ConversationOptions): ConversationView
     outbox.onSent((outgoing, message) => {
       if (message.conversationId !== id && queueKeyOf(outgoing.to) !== queueKeyOf(ref)) return;
       id = message.conversationId;
-      storedIds.add(outgoing.clientId);
-      notYetLoaded = [...notYetLoaded, { outgoing, seq: message.seq }];
+      outgoingTracker.recordStored(outgoing, message.seq);
       const { phase } = state.get();
       if (phase === 'ready') applyEvents([{ __typename: 'MessageAdded', rev: message.rev, message }]);
       else publish();
-      // It opened the conversation.
+      // The message opened the conversation.
       if (phase === 'new') void open({ seq: message.seq });
     }),
     viewEvents.listen({
       changed(conversation) {
         if (conversation.id !== id) return;
         const { phase } = state.get();
-        // Whether others came or left, a SYSTEM message tells.
+        // Changes of other members come as SYSTEM messages.
         if (phase === 'ready' && snapshot) applySnapshot(applyListed(snapshot, conversation));
-        // Somebody let the viewer in again.
+        // The viewer was added again.
         if (phase === 'gone') void open({ firstUnread: true });
       },
       removed: () => {},
@@ -300,9 +275,9 @@ export function openConversation(options: ConversationOptions): ConversationView
     typing: createTypingHint(connection, () => id, clock),
     close() {
       closed = true;
-      clearTimeout(retry);
-      clearTimeout(retryPage.older);
-      clearTimeout(retryPage.newer);
+      retryOpen.cancel();
+      retryPage.older.cancel();
+      retryPage.newer.cancel();
       readMarker.stop();
       stopFollowing();
       typists.clear();
@@ -310,7 +285,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     },
   };
 
-  /** By id as soon as it is known: members who came later are in it, and not in the key. */
+  /** The id as soon as it is known: the key lacks members who joined later. */
   function target(): ConversationRef {
     return id === undefined ? ref : { id };
   }

@@ -3,30 +3,43 @@ import { follow } from '../connection/follow.ts';
 import type { KredichatError } from '../errors.ts';
 import { ConversationEventsDocument, type ConversationEventsSubscription } from '../generated/operations.ts';
 
-/** Something that happened in a conversation. */
+/** An event of a conversation. */
 export type ConversationEvent = ConversationEventsSubscription['conversationEvents'];
 
+/** Receives the events of a conversation. */
+export interface ConversationObserver {
+  /** The stream starts, or starts again after an interruption: earlier typing events are void. */
+  started(): void;
+  typing(member: string, typing: boolean): void;
+  /** All other events, those that arrive in one turn of the event loop together. */
+  next(events: readonly ConversationEvent[]): void;
+  end(error: KredichatError): void;
+}
+
 /**
- * Follows everything in a conversation from a position: what changed after it in its present state, then live. An event may
- * come again after an interruption; what it says is to be put in its place each time. Returns how to stop.
+ * Follows all events of a conversation: first the present state of each message that changed after `afterRev`, then live
+ * events. An event may repeat after an interruption, so that the observer applies events idempotently.
+ * Returns a function that stops it.
  */
 export function followEvents(
   connection: Connection,
   conversationId: string,
   afterRev: number,
-  observer: {
-    /** `interrupted` is called before what comes after an interruption: hints about typing that came before it are void. */
-    interrupted(): void;
-    next(event: ConversationEvent): void;
-    end(error: KredichatError): void;
-  },
+  observer: ConversationObserver,
 ): () => void {
   let position = afterRev;
+  let batch: ConversationEvent[] = [];
   return follow(connection, ConversationEventsDocument, () => ({ conversationId, afterRev: position }), {
-    starting: observer.interrupted,
+    starting: observer.started,
     next({ conversationEvents: event }) {
       if ('rev' in event) position = Math.max(position, event.rev);
-      observer.next(event);
+      if (event.__typename === 'Typing') return observer.typing(event.member, event.typing);
+      if (batch.push(event) > 1) return;
+      setTimeout(() => {
+        const events = batch;
+        batch = [];
+        observer.next(events);
+      });
     },
     end: observer.end,
   });

@@ -1,37 +1,35 @@
-import { backoffMs, delay } from '../connection/backoff.ts';
 import type { Connection } from '../connection/connection.ts';
+import { coalesceWithRetry } from '../connection/retry.ts';
 import { asError } from '../errors.ts';
 import { MarkReadDocument } from '../generated/operations.ts';
 
-/** Tells the server how far the viewer has read: the newest position only, one request at a time, until it is known there. */
+/** Sends the viewer's newest read position, one request at a time, until the server has it. */
 export function createReadMarker(connection: Connection, conversation: () => string | undefined) {
   let wanted = 0;
-  let known = 0;
-  let sending = false;
+  let sent = 0;
   let stopped = false;
 
-  async function send(): Promise<void> {
-    sending = true;
-    for (let failures = 0; !stopped && wanted > known; ) {
+  const send = coalesceWithRetry(
+    async () => {
       const [conversationId, seq] = [conversation(), wanted];
-      if (conversationId === undefined) break;
+      if (conversationId === undefined || seq <= sent) return;
       try {
         await connection.run(MarkReadDocument, { input: { conversationId, seq } });
-        known = seq;
+        sent = seq;
       } catch (error) {
-        // Anything else would fail for ever.
-        if (!asError(error).transient) known = seq;
-        else await delay(backoffMs(failures++));
+        // A repeat would fail in the same way.
+        if (!asError(error).transient) sent = seq;
+        throw error;
       }
-    }
-    sending = false;
-  }
+    },
+    () => stopped,
+  );
 
   return {
-    /** Everything up to here was read. Going back changes nothing. */
+    /** Marks everything up to `seq` as read. A lower position changes nothing. */
     upTo(seq: number): void {
       wanted = Math.max(wanted, seq);
-      if (!sending) void send();
+      send();
     },
     stop(): void {
       stopped = true;
