@@ -1,6 +1,7 @@
 import type { Conversation, EmailAddress, Message, Viewer } from '../../model.ts';
 import { type ConversationView, memberOf } from '../message-view.ts';
 import { forbidden, notFound } from './errors.ts';
+import { mayClose, mayEdit, mayRedact, mayRemove } from './rights.ts';
 
 /** What has to hold of a viewer and a conversation. */
 type Requirement = (viewer: Viewer, conversation: ConversationView) => boolean;
@@ -61,21 +62,11 @@ interface Rights {
   readonly remove: EmailAddress;
 }
 
-const isBank = ({ role }: Pick<Viewer, 'role'>): boolean => role === 'BANK';
-
-/** Whether a conversation has a member of the bank: of the others, as their last credential said; of the viewer, as the present one does. */
-function hasBank({ email, role }: Viewer, { members }: Conversation): boolean {
-  return [...members.values()].some(
-    (one) => isBank(one.email === email && role !== null ? { role } : one) && one.leftAt === null,
-  );
-}
-
-/** Who of the members may do what is not for all of them. A role is what the viewer's own credential says. */
 const RIGHTS: { readonly [D in keyof Rights]: (viewer: Viewer, subject: Rights[D]) => boolean } = {
-  edit: ({ email }, { kind, sender }) => kind === 'TEXT' && sender === email,
-  redact: (viewer, { kind, sender }) => kind === 'TEXT' && (sender === viewer.email || isBank(viewer)),
-  close: (viewer, conversation) => isBank(viewer) || !hasBank(viewer, conversation),
-  remove: (viewer, email) => email === viewer.email || isBank(viewer),
+  edit: mayEdit,
+  redact: mayRedact,
+  close: (viewer, { members }) => mayClose(viewer, members.values()),
+  remove: mayRemove,
 };
 
 /** Makes sure that the viewer may do this. @throws ChatError FORBIDDEN */

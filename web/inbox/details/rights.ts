@@ -1,15 +1,17 @@
+import * as rights from '../../../src/chat/rules/rights.ts';
 import type { ConversationFieldsFragment, MessageFieldsFragment as Message, Viewer } from '../../client/index.ts';
 
 type Conversation = Pick<ConversationFieldsFragment, 'members' | 'status'>;
 
-/** Whether the viewer may close the conversation, and open it when it is closed. */
-export const mayClose = ({ role }: Viewer, { members }: Conversation): boolean =>
-  role === 'BANK' || !members.some((member) => member.leftAt === null && member.role === 'BANK');
+export { mayRemove } from '../../../src/chat/rules/rights.ts';
 
-export const mayEdit = ({ email }: Viewer, { status }: Conversation, message: Message): boolean =>
-  status !== 'CLOSED' && message.kind === 'TEXT' && message.sender === email && message.redactedAt === null;
+/** Whether the viewer may close the conversation, and reopen it when it is closed. */
+export const mayClose = (viewer: Viewer, { members }: Conversation): boolean => rights.mayClose(viewer, members);
 
-export const mayRedact = ({ email, role }: Viewer, message: Message): boolean =>
-  message.kind === 'TEXT' && message.redactedAt === null && (message.sender === email || role === 'BANK');
+/** Whether the viewer may edit the message in its present state. */
+export const mayEdit = (viewer: Viewer, { status }: Conversation, message: Message): boolean =>
+  status !== 'CLOSED' && message.redactedAt === null && rights.mayEdit(viewer, message);
 
-export const mayRemove = ({ email, role }: Viewer, member: string): boolean => member === email || role === 'BANK';
+/** Whether the viewer may redact the message in its present state. */
+export const mayRedact = (viewer: Viewer, message: Message): boolean =>
+  message.redactedAt === null && rights.mayRedact(viewer, message);
