@@ -1,13 +1,12 @@
 import type { ErrorCode } from './generated/enums.ts';
 
 /**
- * Why an operation failed: a code of the server's (`extensions.code`), or one of the client's own:
- * `DISCONNECTED` when the connection was lost before the answer came, so that the outcome is unknown, and
- * `CLIENT_CLOSED` when this client was closed first.
+ * Why an operation failed: a code of the server (`extensions.code`) or of the client. `DISCONNECTED`: the connection
+ * was lost before the answer, so that the outcome is unknown. `CLIENT_CLOSED`: the client was closed before the answer.
  */
 export type KredichatErrorCode = ErrorCode | 'DISCONNECTED' | 'CLIENT_CLOSED';
 
-/** Codes of failures that may pass by themselves. */
+/** Codes of failures after which the same operation may succeed. */
 const TRANSIENT: ReadonlySet<string> = new Set([
   'RATE_LIMITED',
   'UNAVAILABLE',
@@ -15,12 +14,12 @@ const TRANSIENT: ReadonlySet<string> = new Set([
   'DISCONNECTED',
 ]);
 
-/** The only error the client throws for what goes wrong between it and the server. */
+/** The error of every failed operation. */
 export class KredichatError extends Error {
   override readonly name = 'KredichatError';
-  /** What went wrong; messages are for people, codes for programs. */
+  /** The cause, for programs; `message` is for people. */
   readonly code: KredichatErrorCode;
-  /** With `RATE_LIMITED`: how long to wait, in milliseconds, where the server said so. */
+  /** With `RATE_LIMITED`: the wait that the server asks for, in milliseconds; else null. */
   readonly retryAfterMs: number | null;
 
   constructor(code: KredichatErrorCode, message: string, retryAfterMs: number | null = null) {
@@ -35,19 +34,23 @@ export class KredichatError extends Error {
   }
 }
 
-/** What a GraphQL answer says went wrong. */
+/** An error of a GraphQL response. */
 export interface GraphQLFailure {
   readonly message: string;
   readonly extensions?: { readonly code?: string; readonly retryAfterMs?: number };
 }
 
-/** The first failure of an answer as an error of ours. */
+/** The first error of a GraphQL response, as a `KredichatError`. */
 export function toError([failure]: readonly GraphQLFailure[]): KredichatError {
   const { code = 'INTERNAL_SERVER_ERROR', retryAfterMs = null } = failure?.extensions ?? {};
-  return new KredichatError(code as ErrorCode, failure?.message ?? 'The server gave no reason.', retryAfterMs);
+  return new KredichatError(
+    code as ErrorCode,
+    failure?.message ?? 'The server reports an error without a message.',
+    retryAfterMs,
+  );
 }
 
-/** Anything that was thrown, as an error of ours. */
+/** Any thrown value, as a `KredichatError`. */
 export function asError(error: unknown): KredichatError {
   if (error instanceof KredichatError) return error;
   return new KredichatError('INTERNAL_SERVER_ERROR', error instanceof Error ? error.message : String(error));

@@ -1,6 +1,6 @@
 /**
- * The client of Kredichat: one connection that comes back by itself, an outbox, and views of the chat list and of
- * conversations that stay true. For browsers and Node, without a framework. docs/CLIENT.md shows how to use it.
+ * The client of Kredichat: one connection that reconnects automatically, an outbox, and live views of the chat list and
+ * of conversations. It runs in browsers and Node without a framework. docs/CLIENT.md shows how to use it.
  */
 
 import { type ChatListView, openChatList } from './chat-list.ts';
@@ -42,7 +42,7 @@ export type { Readable } from './observable.ts';
 export { type NewMessage, type Outbox, type Outgoing, queueKeyOf } from './outbox.ts';
 export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 
-/** Who the viewer is. */
+/** The viewer: address and role. */
 export type Viewer = ViewerQuery['viewer'];
 
 export interface ClientOptions {
@@ -52,14 +52,14 @@ export interface ClientOptions {
    */
   readonly url: string;
   /**
-   * The credential, without the word `Bearer`. Asked for at each connection, and, when it said when the token ends, in
-   * time before that. An empty one, or a thrown `KredichatError` with `UNAUTHENTICATED`, makes the status `refused` until
-   * `reconnect` is called; after any other error it is asked for again.
+   * Gives the credential, without the word `Bearer`. Called at each connection and, where the last result had `endsAt`,
+   * before that instant. An empty credential, or a thrown `KredichatError` with `UNAUTHENTICATED`, makes the status
+   * `refused` until `reconnect` is called. After any other error it is called again.
    */
   readonly token: () => Token | Promise<Token>;
-  /** The WebSocket to use: `ws`'s in Node before 22. Default: the platform's. */
+  /** The WebSocket constructor, such as that of `ws` in Node before 22. Default: the platform's. */
   readonly webSocketImpl?: WebSocketImpl;
-  /** Where unsent messages outlive the page; null for nowhere. Default: `localStorage` in browsers. */
+  /** Storage in which unsent messages outlive the page; null for none. Default: `localStorage` in browsers. */
   readonly storage?: OutboxStorage | null;
   /** Default: 10 s heartbeat, 5 s for an answer, retries after up to 0.25 s, 0.5 s … 10 s. */
   readonly timeouts?: Partial<Timeouts>;
@@ -68,27 +68,27 @@ export interface ClientOptions {
 }
 
 export interface Client {
-  /** How it stands with the server. */
+  /** The state of the connection. */
   readonly status: Readable<Status>;
-  /** The viewer's messages on their way, over all conversations. */
+  /** The viewer's unsent messages of all conversations. */
   readonly outbox: Outbox;
-  /** Who the server takes the viewer for. From then on the outbox holds what an earlier page of the viewer's left. */
+  /** The viewer as the server identifies them. Once known, the outbox restores messages that an earlier page left. */
   viewer(): Promise<Viewer>;
   /**
-   * Runs an operation and resolves with its data; rejects with a `KredichatError`. A query waits out interruptions.
-   * A mutation waits for a connection and is sent once: `DISCONNECTED` leaves open what came of it.
+   * Runs an operation and resolves with its data; rejects with a `KredichatError`. A query is repeated after an
+   * interruption. A mutation waits for a connection and is sent once: after `DISCONNECTED` its outcome is unknown.
    */
   run<Result, Variables>(operation: Operation<Result, Variables>, variables: Variables): Promise<Result>;
   /**
-   * Runs a subscription, and again after every interruption, each time with what `variables` gives then.
-   * Returns how to stop.
+   * Runs a subscription, and runs it again after every interruption with the variables that `variables` gives then.
+   * Returns a function that stops it.
    */
   follow<Result, Variables>(
     operation: Operation<Result, Variables>,
     variables: () => Variables,
     observer: SubscriptionObserver<Result>,
   ): () => void;
-  /** A conversation's messages after a position, then live ones: each once, in order, until one leaves the loop. */
+  /** The messages of a conversation after a position, then live ones, each once and in order, until the loop ends. */
   messages(conversationId: string, afterSeq: number): AsyncIterableIterator<MessageFieldsFragment>;
   /**
    * Opens the chat list, or with `archived` that of archived conversations; `pageSize` conversations at a time, 1 to 100,
@@ -103,27 +103,27 @@ export interface Client {
     ref: ConversationRef,
     options?: { readonly pageSize?: number; readonly at?: number | null },
   ): ConversationView;
-  /** Looks for messages in the viewer's conversations: all words have to match, a `*` makes a word a beginning of one. */
+  /** Searches the viewer's conversations for messages that hold all words; `*` after a word makes it a prefix. */
   search(query: string, options?: SearchOptions): Promise<SearchPage>;
   /**
-   * Calls back with the `id` of each conversation that the viewer left or was removed from, as far as an open view tells
-   * of it: remove all else that is shown of it. Returns a function that stops it.
+   * Calls back with the `id` of each conversation that the viewer left or was removed from, as far as an open view
+   * learns of it, so that the caller can hide its other traces. Returns a function that stops it.
    */
   onGone(listener: (conversationId: string) => void): () => void;
-  /** Tries to connect at once, with a fresh token; the way back after `refused`. */
+  /** Connects at once, with a fresh token. Required after `refused`. */
   reconnect(): void;
-  /** Ends the connection, and everything that was opened here. */
+  /** Closes the connection and all views and streams of this client. */
   close(): void;
 }
 
 /**
  * Connects to a server.
- * @throws TypeError when `url` cannot be used, or there is no WebSocket
+ * @throws TypeError for an unusable `url`, or without a WebSocket
  */
 export function createClient(options: ClientOptions): Client {
   const { token, clock = Date.now } = options;
   const WebSocket = options.webSocketImpl ?? platformWebSocket();
-  if (!WebSocket) throw new TypeError('There is no WebSocket here: pass webSocketImpl.');
+  if (!WebSocket) throw new TypeError('This platform has no WebSocket: pass webSocketImpl.');
   const timeouts = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.timeouts };
   const url = webSocketUrl(options.url);
   const connection = createConnection({ url, WebSocket, token, timeouts, clock });
@@ -134,7 +134,7 @@ export function createClient(options: ClientOptions): Client {
   function viewer(): Promise<Viewer> {
     viewerRequest ??= connection.run(ViewerDocument, {}).then(
       (answer) => {
-        // The outbox is the viewer's, so it waits until the server said who that is.
+        // The outbox belongs to one viewer, so it opens when the server has identified the viewer.
         outboxControl.open(answer.viewer.email);
         return answer.viewer;
       },
@@ -147,7 +147,7 @@ export function createClient(options: ClientOptions): Client {
   }
   const viewEvents = createViewEvents();
   const email = async () => (await viewer()).email;
-  // Without a connection that lasts there is another attempt with the next one.
+  // A failed request is repeated with the next connection.
   const unlisten = connection.eachSocket(() => void viewer().catch(() => {}));
 
   const opened = new Set<{ close(): void }>();

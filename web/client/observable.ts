@@ -1,17 +1,17 @@
-/** A value that changes, to be read and watched. Fits React's `useSyncExternalStore`, Svelte's and RxJS's adapters. */
+/** A value to read and to subscribe to. Fits React's `useSyncExternalStore` and the adapters of Svelte and RxJS. */
 export interface Readable<T> {
   /** The present value: the same object until it changes. */
   get(): T;
-  /** Calls back after every change, until the function it returns is called. */
+  /** Calls back after every change, until the returned function is called. */
   subscribe(listener: () => void): () => void;
 }
 
-/** A `Readable` together with the right to change it. */
+/** A `Readable` that can be set. */
 export interface Observable<T> extends Readable<T> {
   set(value: T): void;
 }
 
-/** A cell that tells its listeners one after the other, at once. */
+/** Creates an observable that notifies its listeners synchronously. */
 export function createObservable<T>(value: T): Observable<T> {
   const listeners = new Set<() => void>();
   return {
@@ -22,7 +22,7 @@ export function createObservable<T>(value: T): Observable<T> {
       notifyAll(listeners);
     },
     subscribe(listener) {
-      // One of its own, so that the same function may be registered twice.
+      // A new function each time, so that the same listener may be registered twice.
       const own = () => listener();
       listeners.add(own);
       return () => void listeners.delete(own);
@@ -30,7 +30,7 @@ export function createObservable<T>(value: T): Observable<T> {
   };
 }
 
-/** Calls every listener. One that throws keeps neither the others nor the caller from going on; its error is reported as uncaught. */
+/** Calls every listener. An error of one is reported as uncaught and stops neither the others nor the caller. */
 export function notifyAll<Args extends unknown[]>(listeners: Iterable<(...args: Args) => void>, ...args: Args): void {
   for (const listener of [...listeners]) {
     try {

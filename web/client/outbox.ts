@@ -8,7 +8,7 @@ import type { SafeStorage } from './storage.ts';
 
 /** A message to be sent. */
 export interface NewMessage {
-  /** A conversation by its id, or by its key: then the first message opens it. */
+  /** The conversation, by id or by key. With a key, the first message opens it. */
   readonly to: ConversationRef;
   readonly text: string;
   /** Used only when this message opens the conversation. */
@@ -17,52 +17,52 @@ export interface NewMessage {
   readonly party?: string | null;
 }
 
-/** A message on its way. It leaves the outbox when it is stored at the server: then it is in the conversation. */
+/** An unsent message. It leaves the outbox when the server has stored it. */
 export interface Outgoing extends NewMessage {
-  /** Its name over all attempts, reloads of the page included: the server stores it once. */
+  /** Identifies the message over all attempts and page reloads, so that the server stores it once. */
   readonly clientId: string;
-  /** When it was written, milliseconds since 1970, by this machine's clock. */
+  /** When the message was written: milliseconds since 1970 by the local clock. */
   readonly at: number;
-  /** `queued` until it is stored; `failed` when trying again by itself would be of no use. */
+  /** `queued` until the message is stored; `failed` when automatic retries cannot help. */
   readonly state: 'queued' | 'failed';
-  /** Why it failed, and whether `retry` may help. */
+  /** Why the message failed, and whether `retry` may help. */
   readonly failure: { readonly code: KredichatErrorCode; readonly message: string; readonly retry: boolean } | null;
 }
 
-/** Messages on their way, in the order they were written. */
+/** Unsent messages, in the order they were written. */
 export interface Outbox extends Readable<readonly Outgoing[]> {
-  /** Takes a message and sends it as soon as may be, after those to the same conversation written before. */
+  /** Queues a message, which is sent after all earlier ones to the same conversation. */
   send(message: NewMessage): Outgoing;
   /** Sends a failed message again, under its `clientId`. */
   retry(clientId: string): void;
-  /** Forgets a message. One that was under way may have been stored all the same. */
+  /** Removes a message. The server may have stored it already if an attempt was in flight. */
   discard(clientId: string): void;
-  /** Calls back with each message once it is stored, until the function it returns is called. */
+  /** Calls back with each message once it is stored, until the returned function is called. */
   onSent(listener: (outgoing: Outgoing, stored: MessageFieldsFragment) => void): () => void;
 }
 
-/** Codes of failures that another attempt, made by a person who knows why, may cure. */
+/** Codes of failures after which a retry by the user may succeed. */
 const RETRYABLE: ReadonlySet<string> = new Set(['FORBIDDEN', 'CONVERSATION_CLOSED', 'INTERNAL_SERVER_ERROR']);
 
 /**
- * The prefix of the storage keys of a viewer's unsent messages to the server at `url`. Servers of one origin differ in
- * their paths; that of a server without a prefix is left out.
+ * The prefix of the storage keys of a viewer's unsent messages to the server at `url`. It holds the path of the server,
+ * unless that is `/graphql`, to tell servers of one origin apart.
  */
 export function outboxPrefix(url: string, viewer: string): string {
   const [, path = ''] = /^wss?:\/\/[^/?]*([^?]*)/i.exec(url) ?? [];
   return `kredichat${path === '/graphql' ? '' : path}:outbox:${viewer}:`;
 }
 
-/** An outbox for the server at `url` that begins to send, and to keep what it holds, once `open` was told whose it is. */
+/** Creates an outbox for the server at `url`. It sends and stores messages from the call of `open` on. */
 export function createOutbox(connection: Connection, url: string, storage: SafeStorage, clock: () => number) {
   const items = createObservable<readonly Outgoing[]>([]);
   const listeners = new Set<(outgoing: Outgoing, stored: MessageFieldsFragment) => void>();
-  /** Conversations that somebody is working on. */
+  /** Queue keys of the conversations that `drain` is sending to. */
   const sending = new Set<string>();
-  /** Where the viewer's messages are kept; null until the viewer is known. */
+  /** Prefix of the viewer's storage keys; null until the viewer is known. */
   let keyPrefix: string | null = null;
 
-  /** One entry a message, so that pages that are open side by side never overwrite each other's. */
+  /** Stores one entry a message, so that pages of the same viewer never overwrite each other's messages. */
   function persist(item: Outgoing): void {
     if (keyPrefix !== null) storage.set(keyPrefix + item.clientId, JSON.stringify(item));
   }
@@ -82,7 +82,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
     return keys.map((key) => readItem(key.slice(prefix.length), storage.get(key))).filter((item) => item !== null);
   }
 
-  /** Applies a change that another page of the viewer made. The page that wrote a message sends it. */
+  /** Applies a change by another page of the viewer. New messages are left to the page that wrote them. */
   function applyFromOtherPage(key: string, entry: string | null): void {
     if (keyPrefix === null || !key.startsWith(keyPrefix)) return;
     const clientId = key.slice(keyPrefix.length);
@@ -93,14 +93,14 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
       if (known) items.set(others);
     } else if (known || item.state === 'failed') {
       items.set([...others, item].sort(byAge));
-      // The page that asked for the retry may close before it has sent; both may, as the client id makes it safe.
+      // The page that requested the retry may close before it sends, so both send; the client id makes that safe.
       void drain(queueKeyOf(item.to));
     }
   }
 
   const find = (clientId: string) => items.get().find((item) => item.clientId === clientId);
 
-  /** Sends what is queued for one conversation, one after the other, so that they stay in order. */
+  /** Sends the queued messages of one conversation one at a time, so that they stay in order. */
   async function drain(queueKey: string): Promise<void> {
     if (keyPrefix === null || sending.has(queueKey)) return;
     sending.add(queueKey);
@@ -118,10 +118,10 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
         if (item.to.key) readdress(queueKey, sendMessage.message.conversationId);
       } catch (thrown) {
         const { code, message, retryAfterMs } = asError(thrown);
-        // It stays queued for the next connection, which comes with a fresh token, or for the next client.
+        // The message stays queued for the next connection, which has a fresh token, or for the next client.
         if (code === 'UNAUTHENTICATED' || code === 'CLIENT_CLOSED') break;
         if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
-          // The outcome may be unknown; the client id makes the repeat safe.
+          // The outcome may be unknown; the client id makes the retry safe.
           const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : backoffMs(failures++));
           if (wait > 0) await delay(wait);
         } else if (find(item.clientId)) {
@@ -132,7 +132,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
     sending.delete(queueKey);
   }
 
-  /** The conversation that was named by its key is open now: what else goes there is part of it. */
+  /** Addresses the other messages to a conversation by its id, once the first one has opened it by its key. */
   function readdress(queueKey: string, id: string): void {
     const toMove = items.get().filter(({ to }) => queueKeyOf(to) === queueKey);
     for (const item of toMove) replace({ ...item, to: { id } });
@@ -150,7 +150,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
     subscribe: items.subscribe,
     send(message) {
       const last = items.get().at(-1)?.at ?? 0;
-      // Never the same twice, and never back: the order survives a reload even if the clock does not.
+      // Strictly increasing, so that the order survives a reload even if the clock goes back.
       const at = Math.max(clock(), last + 1);
       const item: Outgoing = { ...message, clientId: randomId(), at, state: 'queued', failure: null };
       items.set([...items.get(), item]);
@@ -176,7 +176,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
 
   return {
     outbox,
-    /** Takes up what an earlier page of the viewer left, and begins to send. */
+    /** Restores the messages that an earlier page of the viewer left, and starts sending. */
     open(viewer: string): void {
       if (keyPrefix !== null) return;
       keyPrefix = outboxPrefix(url, viewer);
@@ -195,7 +195,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
 
 const byAge = (a: Outgoing, b: Outgoing) => a.at - b.at;
 
-/** Reads a stored message; null for an entry that is damaged, or no message. */
+/** Parses a stored message; null for an invalid entry. */
 function readItem(clientId: string, entry: string | null): Outgoing | null {
   try {
     const item = JSON.parse(entry ?? '') as Outgoing;
@@ -205,7 +205,7 @@ function readItem(clientId: string, entry: string | null): Outgoing | null {
   }
 }
 
-/** Names a conversation, however it is given: messages to the same name are sent in order. */
+/** Identifies a conversation by id or key. Messages with the same queue key are sent in order. */
 export function queueKeyOf({ id, key }: ConversationRef): string {
   if (id !== undefined) return id;
   const members = [...new Set(key.members.map((member) => member.toLowerCase()))].sort();

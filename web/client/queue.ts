@@ -1,4 +1,4 @@
-/** Between somebody who brings values and a `for await` that takes them. `onLeave` is called when it is left early. */
+/** A queue between a producer and a `for await` loop. `onReturn` is called when the loop ends early. */
 export function createQueue<T>(onReturn: () => void) {
   const values: T[] = [];
   let waiting: { resolve(result: IteratorResult<T>): void; reject(error: unknown): void } | null = null;
@@ -40,7 +40,7 @@ export function createQueue<T>(onReturn: () => void) {
       else values.push(value);
       waiting = null;
     },
-    /** The last value: an error. */
+    /** Ends the queue: the loop throws the error after the values before it. */
     fail(error: unknown): void {
       ended = true;
       if (waiting) waiting.reject(error);

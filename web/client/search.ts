@@ -6,14 +6,14 @@ import {
   SearchMessagesDocument,
 } from './generated/operations.ts';
 
-/** A message that was found. */
+/** A message that the search found. */
 export interface SearchHit {
   readonly message: Message;
-  /** What its conversation is called and who is in it. */
+  /** The name and members of the message's conversation. */
   readonly conversation: NonNullable<ConversationNameQuery['conversation']>;
 }
 
-/** A page of what was found: best match first, the newest first among equals. */
+/** A page of search results: best match first, newest first among equals. */
 export interface SearchPage {
   readonly hits: readonly SearchHit[];
   /** Loads the next page; null when this is the last. */
@@ -21,13 +21,13 @@ export interface SearchPage {
 }
 
 export interface SearchOptions {
-  /** The `id` of the one conversation to look in. Default: all of the viewer's. */
+  /** The `id` of the only conversation to search. Default: all of the viewer's. */
   readonly in?: string;
   /** Messages in a page, 1 to 100. Default: 20. */
   readonly pageSize?: number;
 }
 
-/** Looks for messages. What they are part of is asked for once a conversation. */
+/** Searches for messages. The name of each conversation is queried once. */
 export function search(connection: Connection, query: string, options: SearchOptions): Promise<SearchPage> {
   const names = new Map<string, Promise<ConversationNameQuery['conversation']>>();
   const { in: conversation = null, pageSize: first = 20 } = options;
@@ -36,7 +36,7 @@ export function search(connection: Connection, query: string, options: SearchOpt
     const request =
       names.get(id) ?? connection.run(ConversationNameDocument, { id }).then((answer) => answer.conversation);
     names.set(id, request);
-    // A failure is not kept: the next page, or the same one again, asks anew.
+    // A failure is not cached, so that the next page queries again.
     request.catch(() => names.delete(id));
     return request;
   }
@@ -48,7 +48,7 @@ export function search(connection: Connection, query: string, options: SearchOpt
     const results = await Promise.all(
       nodes.map(async (message) => ({ message, conversation: await nameOf(message.conversationId) })),
     );
-    // The viewer may have been removed meanwhile.
+    // Drops hits in conversations that the viewer was removed from in the meantime.
     const hits = results.flatMap(({ message, conversation: of }) => (of ? [{ message, conversation: of }] : []));
     return { hits, more: hasNextPage ? () => page(endCursor) : null };
   }

@@ -1,12 +1,12 @@
 import type { OutboxStorage } from './connection/platform.ts';
 
-/** A key-value storage that never throws: entries that the platform's storage refuses live as long as the page. */
+/** A key-value storage that never throws. Entries that the platform's storage refuses live as long as the page. */
 export interface SafeStorage {
   keys(): string[];
   get(key: string): string | null;
   set(key: string, value: string): void;
   remove(key: string): void;
-  /** Reports each entry that another page changes; null means removed. Returns a function that stops it. */
+  /** Calls back with each entry that another page changes; null for a removed one. Returns a function that stops it. */
   watch(listener: (key: string, value: string | null) => void): () => void;
 }
 
@@ -21,7 +21,7 @@ const platform = globalThis as {
   removeEventListener?(type: 'storage', listener: (event: StorageEventLike) => void): void;
 };
 
-/** Guards a storage that may be missing, forbidden or full. `open` may throw, as the getter of `localStorage` does. */
+/** Wraps a storage that may be missing, forbidden or full. `open` may throw, as the getter of `localStorage` does. */
 export function createSafeStorage(open: () => OutboxStorage | null | undefined): SafeStorage {
   const storage = tryOr(open, null);
   /** Entries that the storage refused. */

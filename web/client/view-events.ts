@@ -1,17 +1,17 @@
 import type { ListedConversationFieldsFragment as Conversation } from './generated/operations.ts';
 import { notifyAll } from './observable.ts';
 
-/** Hears what other views of the same client learned. */
+/** Receives changes that other views of the same client learn of. */
 interface ViewListener {
-  /** The state of a conversation, from the server. Of its members it has the first alone. */
+  /** The server sent a newer state of a conversation, with its first members only. */
   changed(conversation: Conversation): void;
-  /** The viewer is not in this conversation any more. */
+  /** The viewer is no longer a member of a conversation. */
   removed(id: string): void;
 }
 
-/** Between the views of a client: what one learns of a conversation, all know. */
+/** Broadcasts the changes that one view of a client learns of to all of its views. */
 export interface ViewEvents extends ViewListener {
-  /** Returns how to stop listening. */
+  /** Returns a function that stops listening. */
   listen(listener: ViewListener): () => void;
 }
 

@@ -1,7 +1,7 @@
-/** The tokens that matter here. A string or a comment is one token, so that nothing inside it counts. */
+/** The relevant tokens of GraphQL. A string or a comment is one token, so that its content is skipped. */
 const TOKENS = /"""(?:\\"""|[\s\S])*?"""|"(?:\\.|[^"\\])*"|#[^\n\r]*|\w+|[{}()[\]]/g;
 
-/** Whether the operation of a GraphQL document is a query, wherever its fragments and comments stand. */
+/** Whether the operation of a GraphQL document is a query, with fragments and comments in any place. */
 export function isQuery(document: string): boolean {
   let depth = 0;
   let inFragment = false;
@@ -12,7 +12,7 @@ export function isQuery(document: string): boolean {
       inFragment = true;
     }
     if ('{(['.includes(token)) depth++;
-    // The closing brace of its selection ends a fragment; the one of a value in a directive is deeper.
+    // The closing brace of its selection ends a fragment; that of a value in a directive is nested deeper.
     else if ('})]'.includes(token) && --depth === 0 && token === '}') inFragment = false;
   }
   return false;

@@ -1,6 +1,6 @@
-/** What the client uses of the place it runs in: everything browsers have and Node may lack. */
+/** The platform APIs of the client that browsers have and Node may lack. */
 
-/** A WebSocket as browsers, `ws` and Node 22 have it. */
+/** The WebSocket interface of browsers, `ws` and Node 22. */
 export interface WebSocketLike {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -11,10 +11,10 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** The constructor of such a WebSocket. */
+/** The constructor of a `WebSocketLike`. */
 export type WebSocketImpl = new (url: string, protocol: string) => WebSocketLike;
 
-/** Where unsent messages are kept: `localStorage`, `sessionStorage`, or anything alike. */
+/** Storage for unsent messages: `localStorage`, `sessionStorage`, or one with the same interface. */
 export interface OutboxStorage {
   readonly length: number;
   key(index: number): string | null;
@@ -36,10 +36,10 @@ const platform = globalThis as EventTargetLike & {
   readonly crypto?: { getRandomValues(bytes: Uint8Array<ArrayBuffer>): Uint8Array };
 };
 
-/** The platform's own WebSocket; Node before 22 has none. */
+/** The platform's WebSocket; undefined in Node before 22. */
 export const platformWebSocket = (): WebSocketImpl | undefined => platform.WebSocket;
 
-/** The browser's storage. Not Node's, which only warns. May throw: browsers do where site data is blocked. */
+/** The browser's storage, not that of Node, which only warns. Throws where the browser blocks site data. */
 export const platformStorage = (): OutboxStorage | undefined => (platform.document ? platform.localStorage : undefined);
 
 /**
@@ -66,7 +66,7 @@ export function webSocketUrl(url: string): string {
       return result;
     }
   } catch {
-    // Refused below.
+    // Falls through to the error below.
   }
   throw new TypeError(`url must be an http, https, ws or wss address, or a path such as /graphql; got "${given}".`);
 }
@@ -85,18 +85,18 @@ export function randomId(): string {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** How often the clock is looked at, and what it may be late before that counts as sleep, in milliseconds. */
+/** Interval between clock checks, and the lateness that counts as sleep of the machine, in milliseconds. */
 const TICK_MS = 2000;
 const MAX_LATE_MS = 5000;
 
 export interface Interruptions {
-  /** The machine may have slept, or the network changed: what is connected may be dead without knowing. */
+  /** The machine may have slept or the network changed, so that the connection may be dead. */
   onWake(): void;
-  /** The browser says that there is no network. */
+  /** The browser reports that there is no network. */
   onOffline(): void;
 }
 
-/** Watches for sleep (the clock jumped) and for what the browser tells of the network. Returns how to stop. */
+/** Watches for sleep (a clock jump) and the browser's network events. Returns a function that stops it. */
 export function watchInterruptions(clock: () => number, { onWake, onOffline }: Interruptions): () => void {
   let last = clock();
   const timer = setInterval(() => {

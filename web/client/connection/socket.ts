@@ -1,29 +1,29 @@
 import { type GraphQLFailure, KredichatError, toError } from '../errors.ts';
 import type { WebSocketImpl } from './platform.ts';
 
-/** Receives what an operation brings. */
+/** Receives the results of an operation. */
 interface Sink {
-  /** A result without errors. */
+  /** The data of a result without errors. */
   next(data: unknown): void;
-  /** The last call: null when the server completed the operation. */
+  /** The last call; null when the server completed the operation. */
   end(error: KredichatError | null): void;
 }
 
-/** How a socket ended. */
+/** Close code and reason of a socket. */
 export interface Closing {
   readonly code: number;
   readonly reason: string;
 }
 
-/** One acknowledged connection of the `graphql-transport-ws` sub-protocol, from its opening to its end. */
+/** One connection of the `graphql-transport-ws` sub-protocol. */
 export interface Socket {
-  /** Starts an operation. The function it returns stops it: the sink is not called any more. */
+  /** Starts an operation. The returned function stops it; the sink is not called after that. */
   start(query: string, variables: unknown, sink: Sink): () => void;
-  /** Gives the server a fresh credential; what runs goes on. */
+  /** Sends the server a fresh credential; running operations continue. */
   renew(authorization: string): void;
-  /** Asks whether the other side is there; without an answer in time the socket is given up. */
+  /** Sends a ping. Without an answer within `answerMs` the socket is dropped. */
   probe(): void;
-  /** Ends it at once, without waiting for the other side. */
+  /** Closes the socket without waiting for the closing handshake. */
   drop(code: number, reason: string): void;
 }
 
@@ -34,10 +34,10 @@ export interface SocketOptions {
   readonly authorization: string;
   /** Time between probes of a silent connection, in milliseconds. */
   readonly heartbeatMs: number;
-  /** How long the other side may take to answer, in milliseconds. */
+  /** Maximum time for the server to answer, in milliseconds. */
   readonly answerMs: number;
   onAcknowledged(): void;
-  /** Called once. All sinks have been ended with `DISCONNECTED`. */
+  /** Called once, before all sinks end with `DISCONNECTED`. */
   onClosed(closing: Closing): void;
 }
 
@@ -47,7 +47,7 @@ interface Frame {
   readonly payload?: unknown;
 }
 
-/** Opens a socket. Every way it can fail ends in `onClosed`. */
+/** Opens a socket. Every failure after the constructor ends in `onClosed`. */
 export function openSocket(options: SocketOptions): Socket {
   const { heartbeatMs, answerMs } = options;
   const ws = new options.WebSocket(options.url, 'graphql-transport-ws');
@@ -55,7 +55,7 @@ export function openSocket(options: SocketOptions): Socket {
   let ids = 0;
   let ended = false;
   let heartbeat: ReturnType<typeof setInterval> | undefined;
-  // Runs while an answer is due: first the acknowledgement, then pongs.
+  // Runs while the server owes an answer: first the acknowledgement, then pongs.
   let deadline: ReturnType<typeof setTimeout> | undefined;
 
   const send = (frame: Frame) => {
@@ -82,14 +82,14 @@ export function openSocket(options: SocketOptions): Socket {
     clearInterval(heartbeat);
     clearTimeout(deadline);
     const error = closing.code === 1009 ? tooLargeError() : disconnectedError();
-    // The connection learns of it first, so that whoever starts anew from `end` waits for the next one.
+    // The connection is told first, so that a sink that restarts its operation in `end` waits for the next socket.
     options.onClosed(closing);
     for (const sink of [...sinks.values()]) sink.end(error);
     sinks.clear();
   }
 
   function drop(code: number, reason: string): void {
-    // A dead network would let the closing handshake wait for minutes.
+    // Over a dead network the closing handshake takes minutes.
     finish({ code, reason });
     ws.close(code, reason);
   }
@@ -124,11 +124,11 @@ export function openSocket(options: SocketOptions): Socket {
     try {
       frame = JSON.parse(String(data)) as Frame;
     } catch {
-      return drop(4400, 'Not JSON');
+      return drop(4400, 'Frame is not JSON');
     }
     receive(frame);
   };
-  // An error is always followed by a close, which says all there is to know.
+  // A close event with the code and reason follows every error event.
   ws.onerror = () => {};
   ws.onclose = ({ code, reason }: Closing) => finish({ code, reason });
 
@@ -151,6 +151,7 @@ export function openSocket(options: SocketOptions): Socket {
   };
 }
 
-const disconnectedError = () => new KredichatError('DISCONNECTED', 'The connection was lost before the answer came.');
+const disconnectedError = () =>
+  new KredichatError('DISCONNECTED', 'The connection was lost before the answer; the outcome is unknown.');
 
-const tooLargeError = () => new KredichatError('TOO_LARGE', 'The operation is larger than the server takes.');
+const tooLargeError = () => new KredichatError('TOO_LARGE', 'The operation is larger than the server accepts.');

@@ -12,7 +12,7 @@ import {
   type UpdateViewInput,
 } from '../generated/operations.ts';
 
-/** A text a message had before an edit. */
+/** An earlier text of a message. */
 export interface Revision {
   readonly text: string;
   readonly editor: string;
@@ -20,26 +20,26 @@ export interface Revision {
 }
 
 /**
- * What can be done to a conversation and its messages. Each is sent once and rejects with a `KredichatError`; what came of it
- * after `DISCONNECTED` is shown by the view, and all of them may be repeated.
+ * Actions on a conversation and its messages. Each is sent once and rejects with a `KredichatError`. After
+ * `DISCONNECTED` the view shows the outcome; every action may be repeated.
  */
 export interface ConversationActions {
   /**
-   * Gives the viewer's own message another text. `message` is what the viewer saw: if it has changed since, that is `CONFLICT`
-   * and nothing is overwritten.
+   * Replaces the text of the viewer's own message. `message` is the state that the viewer saw: if the message has
+   * changed since, the edit fails with `CONFLICT` and overwrites nothing.
    */
   edit(message: Pick<Message, 'seq' | 'rev'>, text: string): Promise<void>;
-  /** Takes a message's texts away, for good and for everybody. */
+  /** Deletes all texts of a message permanently, for all members. */
   redact(seq: number, reason: string): Promise<void>;
-  /** Changes status, assignee, labels or members, for everybody. */
+  /** Changes status, assignee, labels or members, for all members. */
   update(changes: Omit<UpdateConversationInput, 'conversationId'>): Promise<void>;
-  /** Mutes, pins or archives it, for the viewer alone. */
+  /** Mutes, pins or archives the conversation, for the viewer only. */
   view(switches: Omit<UpdateViewInput, 'conversationId'>): Promise<void>;
-  /** The texts a message had before it was edited, oldest first; empty once redacted. */
+  /** The earlier texts of a message, oldest first; empty once redacted. */
   revisions(message: Pick<Message, 'id'>): Promise<readonly Revision[]>;
 }
 
-/** What comes of deeds goes to `onMessage` and `onConversation`. */
+/** Creates the actions of a conversation. Their results go to `onMessage` and `onConversation`. */
 export function createActions(
   connection: Connection,
   conversation: () => string | undefined,
@@ -48,7 +48,8 @@ export function createActions(
 ): ConversationActions {
   function id(): string {
     const known = conversation();
-    if (known === undefined) throw new KredichatError('NOT_FOUND', 'Nothing has been said in this conversation yet.');
+    if (known === undefined)
+      throw new KredichatError('NOT_FOUND', 'The conversation has no messages yet; the first message opens it.');
     return known;
   }
 

@@ -4,14 +4,14 @@ import type {
   MessageFieldsFragment as Message,
 } from '../generated/operations.ts';
 
-/** A conversation as an answer gave it, together with what events told since. */
+/** A conversation as fetched, updated by later events. */
 export interface Snapshot {
   readonly conversation: Conversation;
-  /** The `lastRev` of the answer: what a SYSTEM message tells of after that is not in it. */
+  /** The fetched `lastRev`: changes of status, labels or members after it are missing. */
   readonly fetchedRev: number;
 }
 
-/** Takes in an answer. It may be older than what events told, which stays; one that is older than the last changes nothing. */
+/** Applies a fetched state. Later events stay applied, and a state older than the last fetched one is ignored. */
 export function applyFetched(snapshot: Snapshot | null, fetched: Conversation): Snapshot {
   if (!snapshot) return { conversation: fetched, fetchedRev: fetched.lastRev };
   if (fetched.lastRev < snapshot.fetchedRev) return snapshot;
@@ -29,13 +29,13 @@ export function applyFetched(snapshot: Snapshot | null, fetched: Conversation): 
   return { ...newer, conversation: { ...newer.conversation, lastRev: Math.max(lastRev, fetched.lastRev) } };
 }
 
-/** Takes in a state of a list. It lacks the members, so an answer that is older still counts for them. */
+/** Applies a listed state. It lacks the members, so a fetched state that is older still counts for them. */
 export function applyListed(snapshot: Snapshot, listed: ListedConversation): Snapshot {
   const { members } = snapshot.conversation;
   return { ...applyFetched(snapshot, { ...listed, members }), fetchedRev: snapshot.fetchedRev };
 }
 
-/** Takes in a message that was added or changed. */
+/** Applies an added or changed message. */
 export function applyMessage(snapshot: Snapshot, message: Message): Snapshot {
   const { lastMessage, lastSeq, lastRev } = snapshot.conversation;
   const isNewest = message.seq > lastSeq || (message.seq === lastSeq && message.rev > (lastMessage?.rev ?? 0));
@@ -50,7 +50,7 @@ export function applyMessage(snapshot: Snapshot, message: Message): Snapshot {
   };
 }
 
-/** Takes in that a member has read up to somewhere. */
+/** Applies a member's read position. */
 export function applyRead(snapshot: Snapshot, email: string, readSeq: number): Snapshot {
   const { members } = snapshot.conversation;
   if (!members.some((member) => member.email === email && member.readSeq < readSeq)) return snapshot;
@@ -58,7 +58,7 @@ export function applyRead(snapshot: Snapshot, email: string, readSeq: number): S
   return { ...snapshot, conversation: { ...snapshot.conversation, members: moved } };
 }
 
-/** The first of a page's messages that the viewer has not read. */
+/** Position of the first unread message in a page; null for none. */
 export function firstUnread({ members }: Conversation, page: readonly Message[], me: string): number | null {
   const readSeq = members.find(({ email }) => email === me)?.readSeq ?? 0;
   return (

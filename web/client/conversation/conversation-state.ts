@@ -7,44 +7,44 @@ import type { Readable } from '../observable.ts';
 import type { NewMessage, Outgoing } from '../outbox.ts';
 import type { ConversationActions } from './actions.ts';
 
-/** What a conversation looks like from here, whole. */
+/** The state of an open conversation. */
 export interface ConversationState {
   /**
-   * `loading` until the first answer; `new` when there is none with this key yet, the first message opens it; `gone` when
-   * the viewer is not in one with this name, or not any more: then `conversation` is what it was, and the messages are gone.
+   * `loading` until the first answer. `new`: no conversation has this key yet; the first message opens it. `gone`: the
+   * viewer is not, or no longer, a member; `conversation` is the last known state, and `messages` is empty.
    */
   readonly phase: 'loading' | 'ready' | 'new' | 'gone';
-  /** Everything but its messages; null before `ready`. */
+  /** The conversation without its messages; null before `ready`. */
   readonly conversation: Conversation | null;
-  /** Part of the log, ascending by `seq`, without a hole. */
+  /** Part of the log, ascending by `seq`, without gaps. */
   readonly messages: readonly Message[];
-  /** The viewer's messages on their way here; when stored they become part of `messages`. */
+  /** The viewer's unsent messages to this conversation; once stored they move to `messages`. */
   readonly outgoing: readonly Outgoing[];
-  /** Whether the log goes on before `messages`, and after. */
+  /** Whether the log has messages before and after `messages`. */
   readonly hasOlder: boolean;
   readonly hasNewer: boolean;
-  /** The first message that was unread when it was opened; null when there was none. */
+  /** Position of the first message that was unread when the view opened; null for none. */
   readonly firstUnread: number | null;
-  /** What ended it, or kept the last page from being loaded. */
+  /** Why the view ended, or why the last page failed to load. */
   readonly error: KredichatError | null;
 }
 
-/** One open conversation: its messages, loaded page by page and live, in one list, and what can be done to it. */
+/** An open conversation: its loaded and live messages in one list, and its actions. */
 export interface ConversationView extends Readable<ConversationState>, ConversationActions {
   /** The other members who are typing now. */
   readonly typists: Readable<readonly string[]>;
-  /** Loads the page before `messages`, or after. Resolves when it is there; one at a time. */
+  /** Loads the page before or after `messages`, one at a time in each direction. */
   loadOlder(): Promise<void>;
   loadNewer(): Promise<void>;
-  /** Shows the end of the log, where `messages` does not reach it. */
+  /** Moves `messages` to the end of the log. */
   jumpToEnd(): Promise<void>;
-  /** Shows what is around a message. */
+  /** Moves `messages` to the part of the log around a message. */
   jumpTo(seq: number): Promise<void>;
-  /** Puts a message into the outbox. `about` is used when it opens the conversation. */
+  /** Puts a message into the outbox. `about` applies if it opens the conversation. */
   send(text: string, about?: Pick<NewMessage, 'subject' | 'party'>): Outgoing;
-  /** Says that the viewer has read up to here. Sent when there is a connection; going back changes nothing. */
+  /** Marks all messages up to `seq` as read, once there is a connection. A lower position changes nothing. */
   markRead(seq: number): void;
-  /** Tells the others that the viewer types, or no longer does. May be called with every key: it is said every few seconds. */
+  /** Shows or clears the viewer's typing state. May be called with every key: it is sent every few seconds. */
   typing(typing: boolean): void;
   close(): void;
 }

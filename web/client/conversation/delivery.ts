@@ -5,19 +5,19 @@ import type {
 } from '../generated/operations.ts';
 import type { ConversationState } from './conversation-state.ts';
 
-/** Members who have read a message, beside its sender. */
+/** Addresses of the members, except the sender, that have read a message. */
 export function readersOf({ members }: Conversation, { seq, sender }: Pick<Message, 'seq' | 'sender'>): string[] {
   return members.filter(({ email, readSeq }) => email !== sender && readSeq >= seq).map(({ email }) => email);
 }
 
-/** How it stands with a message of the viewer's. */
+/** Delivery state of a message of the viewer. */
 export type Delivery =
   | { readonly state: 'queued' }
   | { readonly state: 'failed'; readonly code: KredichatErrorCode; readonly retry: boolean }
   | { readonly state: 'sent'; readonly seq: number }
   | { readonly state: 'read'; readonly seq: number; readonly by: readonly string[] };
 
-/** How it stands with a message that was sent under this `clientId`; null when it is neither under way nor loaded. */
+/** Delivery state of the message with this `clientId`; null if it is neither in the outbox nor loaded. */
 export function deliveryOf({ conversation, messages, outgoing }: ConversationState, clientId: string): Delivery | null {
   const item = outgoing.find((one) => one.clientId === clientId);
   if (item?.failure) return { state: 'failed', code: item.failure.code, retry: item.failure.retry };

@@ -17,9 +17,9 @@ export interface ConversationObserver {
 }
 
 /**
- * Follows all events of a conversation: first the present state of each message that changed after `afterRev`, then live
- * events. An event may repeat after an interruption, so that the observer applies events idempotently.
- * Returns a function that stops it.
+ * Follows all events of a conversation: first the present state of each message that changed after `afterRev`, then
+ * live events. An event may repeat after an interruption, so the observer has to apply events idempotently. Returns a
+ * function that stops it.
  */
 export function followEvents(
   connection: Connection,

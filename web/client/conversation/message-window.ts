@@ -1,34 +1,34 @@
 import type { MessageFieldsFragment as Message, PageFieldsFragment as Page } from '../generated/operations.ts';
 import { addRange, type Ranges, rangeWith } from './ranges.ts';
 
-/** What is known of a conversation's messages, of which one run without a hole is shown. */
+/** The loaded messages of a conversation, in ranges without gaps, one of which is shown. */
 export function createMessageWindow() {
   let ranges: Ranges = [];
-  /** A message in the run that is shown. */
+  /** Position of a message in the shown range. */
   let anchor = 0;
-  /** The server's cursors of the messages at the ends of pages. */
+  /** Server cursors of the messages at the ends of pages, by `seq`. */
   const cursors = new Map<number, string>();
-  /** Changes of messages that are not known, while pages are under way that may bring them in an earlier state. */
+  /** Changed messages that are not loaded, kept while a page is loading that may hold an older state of them. */
   const changes = new Map<number, Message>();
   let loads = 0;
 
   const holds = (seq: number) => rangeWith(ranges, seq).length > 0;
 
   return {
-    /** What is shown. */
+    /** The shown range. */
     shown: () => rangeWith(ranges, anchor),
-    /** The newest message that is known, 0 for none. */
+    /** Position of the newest loaded message; 0 for none. */
     lastSeq: () => ranges.at(-1)?.at(-1)?.seq ?? 0,
     holds,
-    /** Shows what is around a message. */
+    /** Shows the range around a message. */
     show(seq: number): void {
       anchor = seq;
     },
-    /** Takes in messages that follow each other. */
+    /** Adds messages with consecutive positions. */
     add(messages: readonly Message[]): void {
       ranges = addRange(ranges, messages);
     },
-    /** Takes in the new state of a message, where the message is known. */
+    /** Replaces a loaded message by its new state. */
     change(message: Message): void {
       if (holds(message.seq)) ranges = addRange(ranges, [message]);
       else if (loads > 0) changes.set(message.seq, message);
@@ -43,9 +43,9 @@ export function createMessageWindow() {
       });
       ranges = addRange(ranges, present);
     },
-    /** Where a page goes on that is loaded at one end of what is shown. */
+    /** The server cursor at one end of the shown range, to load the next page from. */
     cursorAt: (end: 'older' | 'newer') => cursors.get(rangeWith(ranges, anchor).at(end === 'older' ? 0 : -1)?.seq ?? 0),
-    /** Loads a page: `work` asks for it and takes it in. */
+    /** Runs `work`, which fetches a page and adds it, and keeps changes that arrive during it. */
     async load<T>(work: () => Promise<T>): Promise<T> {
       loads++;
       try {

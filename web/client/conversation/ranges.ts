@@ -1,17 +1,17 @@
 import type { MessageFieldsFragment as Message } from '../generated/operations.ts';
 
-/** Messages without a hole between them, ascending by `seq`, at least one. */
+/** At least one message, ascending by `seq` without gaps. */
 export type MessageRange = readonly Message[];
 
-/** What is known of a conversation's log: runs with unknown messages between them, ascending. */
+/** The loaded parts of a log: ascending ranges with unloaded messages between them. */
 export type Ranges = readonly MessageRange[];
 
 const first = (range: MessageRange) => range[0]?.seq ?? 0;
 const last = (range: MessageRange) => range.at(-1)?.seq ?? 0;
 
 /**
- * Adds messages that follow each other without a hole, as pages and live events bring them. Where they meet or overlap what
- * is known the runs become one; of two states of the same message the one with the higher `rev` stays.
+ * Adds a range from a page or from live events. Ranges that touch or overlap are merged; of two states of the same
+ * message the one with the higher `rev` stays.
  */
 export function addRange(ranges: Ranges, added: MessageRange): Ranges {
   if (added.length === 0) return ranges;
@@ -21,11 +21,11 @@ export function addRange(ranges: Ranges, added: MessageRange): Ranges {
   return [...before, adjacent.reduce(join, added), ...after];
 }
 
-/** Joins two runs that meet or overlap. */
+/** Merges two ranges that touch or overlap. */
 function join(a: MessageRange, b: MessageRange): MessageRange {
   const [low, high] = first(a) <= first(b) ? [a, b] : [b, a];
   const overlap = last(low) - first(high) + 1;
-  // The usual case, and the one that has to be fast: a page or a live message at the end of what is known.
+  // The usual case, which has to be fast: a page or a live message at the end of a range.
   if (overlap <= 0) return [...low, ...high];
   const joined = [...low, ...high.slice(overlap)];
   for (const message of high.slice(0, overlap)) {
@@ -36,12 +36,12 @@ function join(a: MessageRange, b: MessageRange): MessageRange {
   return joined;
 }
 
-/** The run that holds a message. */
+/** The range that holds a message; empty for none. */
 export function rangeWith(ranges: Ranges, seq: number): MessageRange {
   return ranges.find((range) => first(range) <= seq && seq <= last(range)) ?? [];
 }
 
-/** Parts messages, ascending by `seq`, where there are holes between them. */
+/** Splits messages, ascending by `seq`, at the gaps between them. */
 export function consecutive(messages: readonly Message[]): MessageRange[] {
   const ranges: Message[][] = [];
   for (const message of messages) {

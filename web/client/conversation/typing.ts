@@ -2,20 +2,20 @@ import type { Connection } from '../connection/connection.ts';
 import { SetTypingDocument } from '../generated/operations.ts';
 import { createObservable, type Readable } from '../observable.ts';
 
-/** The server tells once that somebody began, and once that they stopped. Should the second be lost, it is over after this. */
+/** Ends a typing state (ms) whose second event is lost: the server sends one at the start and one at the end. */
 const EXPIRY_MS = 60_000;
 
-/** The server forgets after 6 s who does not say again that they type; said this often, that does not happen. */
+/** Interval between typing reports, in milliseconds. The server ends the typing state after 6 s without a report. */
 const REPEAT_MS = 3000;
 
 export interface TypingTracker extends Readable<readonly string[]> {
-  /** Somebody began to type, or stopped. */
+  /** Records that a member started or stopped typing. */
   note(member: string, typing: boolean): void;
-  /** Nobody is known to type any more. */
+  /** Clears all typing members. */
   clear(): void;
 }
 
-/** Who types, in the order they began; forgets by itself. */
+/** Tracks typing members, in the order they started. Entries expire after `EXPIRY_MS`. */
 export function createTypingTracker(): TypingTracker {
   const typists = createObservable<readonly string[]>([]);
   const timers = new Map<string, ReturnType<typeof setTimeout>>();
@@ -39,12 +39,12 @@ export function createTypingTracker(): TypingTracker {
   };
 }
 
-/** Tells the others that the viewer types: to be called with every key, said every few seconds. A hint: failures are not told of. */
+/** Reports the viewer's typing state. Callable with every key, sent every few seconds; failures are ignored. */
 export function createTypingHint(connection: Connection, conversation: () => string | undefined, clock: () => number) {
   let lastSentAt = Number.NEGATIVE_INFINITY;
   return function send(typing: boolean): void {
     const conversationId = conversation();
-    // Said later, it would not be true any more.
+    // A delayed report would be outdated.
     if (conversationId === undefined || connection.status.get().state !== 'online') return;
     const now = clock();
     if (typing ? Math.abs(now - lastSentAt) < REPEAT_MS : lastSentAt === Number.NEGATIVE_INFINITY) return;
