@@ -1,10 +1,10 @@
 /**
- * GraphiQL's fetcher: queries and mutations by POST, each subscription over a WebSocket of its own
- * (sub-protocol graphql-transport-ws), so that every tab is who its "Headers" say.
+ * GraphiQL's fetcher: queries and mutations by POST, each subscription over a WebSocket of its own (sub-protocol
+ * graphql-transport-ws), so that every tab uses the identity of its "Headers".
  */
-// biome-ignore lint/correctness/noUnusedVariables: the page that it is put into uses it
+// biome-ignore lint/correctness/noUnusedVariables: used by the page that embeds this file
 function kredichatFetcher({ operationName, ...params }, { headers = {} } = {}) {
-  // What GraphiQL says of the operation may be of the tab that was shown before; the text is of this one.
+  // `operationName` may belong to the tab shown before, while the text belongs to this one.
   const operations = [...params.query.matchAll(/^\s*(query|mutation|subscription)\s+(\w+)/gm)];
   const [, kind, name] = operations.find(([, , other]) => other === operationName) ?? operations[0] ?? [];
   const body = JSON.stringify({ ...params, operationName: name });
@@ -49,8 +49,8 @@ function kredichatFetcher({ operationName, ...params }, { headers = {} } = {}) {
   };
 }
 
-/** Where GraphiQL keeps the tabs of this window; nowhere where the browser blocks it. */
-// biome-ignore lint/correctness/noUnusedVariables: the page that it is put into uses it
+/** Storage for the tabs of this window; null where the browser blocks it. */
+// biome-ignore lint/correctness/noUnusedVariables: used by the page that embeds this file
 function kredichatStorage() {
   try {
     return sessionStorage;

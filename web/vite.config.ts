@@ -5,7 +5,7 @@ import { defineConfig, type Plugin } from 'vite';
 
 const OUT = new URL('../dist/web/', import.meta.url).pathname;
 
-/** Puts compressed forms beside the files, so that the server never compresses. */
+/** Writes compressed variants beside the files, so that the server never compresses them. */
 const compressed: Plugin = {
   name: 'compressed',
   closeBundle() {
@@ -19,13 +19,13 @@ const compressed: Plugin = {
 };
 
 export default defineConfig({
-  // Relative, so that the page works under any path that a proxy puts it at.
+  // Relative, so that the page works under any path of a proxy.
   base: './',
   plugins: [compressed],
   build: {
     outDir: OUT,
     emptyOutDir: true,
-    // Everything is a file of its own: the content security policy allows nothing inline.
+    // Every asset is a separate file: the content security policy allows nothing inline.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

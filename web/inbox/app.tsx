@@ -12,7 +12,7 @@ import {
 } from './session.ts';
 import { SignIn } from './sign-in.tsx';
 
-/** The page: somebody's inbox, or the question who it is. */
+/** The page: the viewer's inbox, or the sign-in form. */
 export function App() {
   const [credential, setCredential] = useState(storedCredential);
   const [refusal, setRefusal] = useState<string | null>(null);
@@ -33,7 +33,7 @@ export function App() {
     });
     opened.viewer().then(
       ({ email }) => beginSession(email),
-      // Refused, or closed first.
+      // The client was refused or closed.
       () => {},
     );
     setClient(opened);
@@ -53,7 +53,7 @@ export function App() {
   function signOut(from: Client) {
     for (const { clientId } of from.outbox.get()) from.outbox.discard(clientId);
     endSession();
-    // The address may name people and a subject.
+    // The address may hold addresses of members and a subject.
     goTo(null);
     leave(null);
   }

@@ -1,7 +1,7 @@
 import type { Client } from '../client/index.ts';
 import { useReadable } from './shared/use-readable.ts';
 
-/** Says when the server cannot be reached, and what that means. */
+/** Shows that the server cannot be reached, and how many messages wait. */
 export function Banner({ client }: { readonly client: Client }) {
   const { state } = useReadable(client.status);
   const waiting = useReadable(client.outbox).filter((item) => item.state === 'queued').length;

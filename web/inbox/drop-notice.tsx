@@ -3,7 +3,7 @@ import { useEffect, useState } from 'react';
 /** How long the notice stays after the last event, in milliseconds. */
 const SHOWN_MS = 6000;
 
-/** Keeps the browser from opening a file or a link that is dropped on the page, and says that files cannot be sent. */
+/** Keeps the browser from opening a dropped file or link, and shows that files cannot be sent. */
 export function DropNotice() {
   const [shown, setShown] = useState(false);
 

@@ -5,7 +5,7 @@ interface ErrorBoundaryProps {
   readonly children: ReactNode;
 }
 
-/** Shows a message in the place of components that failed. React offers this to class components alone. */
+/** Shows a message in place of components that failed. React supports this in class components only. */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { readonly failure: string | null }> {
   override state = { failure: null };
 

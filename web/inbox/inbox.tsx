@@ -18,7 +18,7 @@ interface InboxProps {
   onSignOut(): void;
 }
 
-/** The chat list and the open conversation, side by side, or one at a time where there is no room. */
+/** The chat list and the open conversation, side by side, or one at a time on narrow screens. */
 export function Inbox({ client, onSignOut }: InboxProps) {
   const [viewer, setViewer] = useState<Viewer | null>(null);
   const [search, setSearch] = useState<Search>({ text: '', in: null });
@@ -30,12 +30,12 @@ export function Inbox({ client, onSignOut }: InboxProps) {
   useEffect(() => {
     client.viewer().then(
       setViewer,
-      // Refused: the page asks who it is again.
+      // Refused: the page shows the sign-in form.
       () => {},
     );
   }, [client]);
 
-  // The pane stays when what it shows is opened by its first message, and so gets another name.
+  // The pane stays mounted when the first message opens its conversation, which changes the queue key.
   const pane = useRef({ name: '', id: '' });
   const name = route ? queueKeyOf(route.ref) : '';
   if (name !== pane.current.name && name !== pane.current.id) pane.current = { name, id: '' };
@@ -124,14 +124,14 @@ export function Inbox({ client, onSignOut }: InboxProps) {
   );
 }
 
-/** The list of what was archived; open while it is looked at. */
+/** The list of archived conversations; open only while it is shown. */
 function Archive(props: Omit<Parameters<typeof ChatList>[0], 'list' | 'outbox' | 'archived'> & { client: Client }) {
   const { client, ...others } = props;
   const list = useView(() => client.chatList({ pageSize: 30, archived: true }));
   return list && <ChatList {...others} list={list} outbox={client.outbox} archived />;
 }
 
-/** How much is unread, where it can be seen and heard from elsewhere. */
+/** Shows the number of unread messages in the page title and to screen readers. */
 function Unread({ list }: { readonly list: ReturnType<Client['chatList']> }) {
   const { unreadTotal, loaded } = useReadable(list);
   useEffect(() => {

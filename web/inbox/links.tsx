@@ -1,4 +1,4 @@
-/** Where else to look on this server. */
+/** Links to the other pages of this server. */
 export function Links() {
   return (
     <nav className="links" aria-label="About this server">

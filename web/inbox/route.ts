@@ -1,17 +1,17 @@
 import { useSyncExternalStore } from 'react';
 import type { ConversationRef } from '../client/index.ts';
 
-/** What is open: a conversation by id, or one that the first message will open. */
+/** The open conversation: by id, or by the key of one that the first message will open. */
 export interface Route {
   readonly ref: ConversationRef;
-  /** The message to show; else where the viewer has come to. */
+  /** Position of the message to show. Default: the viewer's first unread message. */
   readonly at?: number;
-  /** Used when the first message opens it. */
+  /** Subject and party, for a conversation that the first message opens. */
   readonly subject?: string;
   readonly party?: string;
 }
 
-/** The fragment of the address that shows a route. Links and the back button work, and reloading stays. */
+/** The fragment of the page's address for a route, which links, the back button and a reload use. */
 export const hashOf = (route: Route): string =>
   route.ref.id === undefined
     ? `#/new/${encodeURIComponent(JSON.stringify(route))}`
@@ -31,7 +31,7 @@ function parse(hash: string): Route | null {
   }
 }
 
-/** A route that another program may have written. @throws TypeError for one without a key */
+/** Validates a route from the address. @throws TypeError for a route without a key */
 function readRoute({ ref, subject, party }: Partial<Route>): Route | null {
   const { configId, members } = (ref as ConversationRef).key as NonNullable<ConversationRef['key']>;
   const texts = [configId, subject ?? '', party ?? '', ...members];
@@ -44,7 +44,7 @@ function subscribe(listener: () => void): () => void {
   return () => removeEventListener('hashchange', listener);
 }
 
-/** What the address asks for. */
+/** The route in the page's address. */
 export function useRoute(): Route | null {
   const hash = useSyncExternalStore(subscribe, () => location.hash);
   return parse(hash);
@@ -54,7 +54,7 @@ export function goTo(route: Route | null): void {
   location.hash = route ? hashOf(route) : '#/';
 }
 
-/** Goes there without leaving the present place in the history. */
+/** Replaces the present route without a new history entry. */
 export function replaceWith(route: Route): void {
   location.replace(hashOf(route));
 }

@@ -3,12 +3,12 @@ import { Links } from './links.tsx';
 import { AUTH_MODE } from './session.ts';
 
 interface SignInProps {
-  /** Why the last credential was not taken. */
+  /** Why the last credential was refused; null for none. */
   readonly refusal: string | null;
   onSignIn(credential: string): void;
 }
 
-/** Asks who it is: by address in development, by token otherwise. */
+/** The sign-in form: by address in development, by token otherwise. */
 export function SignIn({ refusal, onSignIn }: SignInProps) {
   const [value, setValue] = useState('');
   const [role, setRole] = useState('');

@@ -9,7 +9,7 @@ interface SignOutProps {
   onSignOut(): void;
 }
 
-/** Signs out; asks first where that discards messages that were not sent. */
+/** Signs out. Asks for confirmation if that discards unsent messages. */
 export function SignOut({ outbox, onSignOut }: SignOutProps) {
   const unsent = countUnsent(useReadable(outbox));
   const [asking, setAsking] = useState(false);

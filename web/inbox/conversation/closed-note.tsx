@@ -8,7 +8,7 @@ interface ClosedNoteProps {
   readonly viewer: Viewer;
 }
 
-/** Says why one cannot write, and what can be done about it. */
+/** Explains that the conversation is closed, and offers to reopen it. */
 export function ClosedNote({ view, conversation, viewer }: ClosedNoteProps) {
   const { busy, error, attempt } = useAction();
   return (

@@ -3,29 +3,29 @@ import { tabStorage } from '../session.ts';
 import { CheckIcon, CloseIcon, SendIcon } from '../shared/icons.tsx';
 
 interface ComposerProps {
-  /** Names what was written and not sent, so that a reload keeps it; null to keep nothing. */
+  /** Storage key of the draft, which survives a reload; null for no draft. */
   readonly draftKey: string | null;
   readonly autoFocus: boolean;
-  /** What it begins with. */
+  /** The initial text. */
   readonly initial?: string;
-  /** What stands above it. */
+  /** Content above the field. */
   readonly note?: ReactNode;
   onSend(text: string): void;
-  /** Where it changes what is there: leaves that as it is. */
+  /** Cancels an edit. Set only where the composer edits an existing message. */
   onCancel?(): void;
-  /** The viewer types, or there is nothing any more. */
+  /** The viewer typed, or emptied the field. */
   onType?(typing: boolean): void;
-  /** The arrow was pressed that leads to what was said before. */
+  /** Arrow up was pressed in the empty field. */
   onUp?(): void;
 }
 
-/** The longest text the server takes, in code points. */
+/** Maximum length of a text, in code points. */
 const MAX_LENGTH = 10_000;
 
 /** Whether Enter comes from a touch keyboard, which has no Shift+Enter. */
 const onTouchKeyboard = () => matchMedia('(pointer: coarse)').matches;
 
-/** The message field. With a keyboard, Enter sends and Shift+Enter begins a line; on touch, Enter begins a line. */
+/** The message field. With a keyboard, Enter sends and Shift+Enter starts a line; on touch, Enter starts a line. */
 export function Composer(props: ComposerProps) {
   const { draftKey, autoFocus, initial = '', note, onSend, onCancel, onType, onUp } = props;
   const [text, setText] = useState(() => (draftKey && tabStorage.get(draftKey)) ?? initial);
@@ -39,7 +39,7 @@ export function Composer(props: ComposerProps) {
       if (text) tabStorage.set(draftKey, text);
       else tabStorage.remove(draftKey);
     }
-    // As high as the text, up to what the style allows.
+    // Grows with the text, up to the maximum height of the style.
     if (!field.current) return;
     field.current.style.height = 'auto';
     field.current.style.height = `${field.current.scrollHeight + 2}px`;
@@ -53,7 +53,7 @@ export function Composer(props: ComposerProps) {
     if (!sendable) return;
     onType?.(false);
     onSend(text);
-    // What is changed stays until that was taken.
+    // An edited text stays until the server accepts it.
     if (!onCancel) setText('');
     field.current?.focus();
   }
@@ -62,7 +62,7 @@ export function Composer(props: ComposerProps) {
     if (event.key === 'Escape') onCancel?.();
     if (event.key === 'ArrowUp' && text === '') onUp?.();
     if (event.key !== 'Enter' || event.shiftKey) return;
-    // Ctrl or Cmd is pressed on a real keyboard only, such as one that belongs to a tablet.
+    // Ctrl or Cmd implies a hardware keyboard, such as one attached to a tablet.
     if (onTouchKeyboard() && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     send();
@@ -70,7 +70,7 @@ export function Composer(props: ComposerProps) {
 
   function onPaste(event: ClipboardEvent) {
     const { files, types } = event.clipboardData;
-    // Spreadsheets and word processors copy text together with a picture of it: then the text is wanted.
+    // Spreadsheets and word processors copy text together with a picture of it; the text is pasted then.
     setFilesRefused(files.length > 0 && !types.includes('text/plain'));
   }
 

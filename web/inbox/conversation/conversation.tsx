@@ -20,14 +20,14 @@ interface PaneProps {
   readonly client: Client;
   readonly route: Route;
   readonly viewer: Viewer;
-  /** The first message opened it: this is its id. */
+  /** The first message opened the conversation with this id. */
   onOpened(id: string): void;
   onSearch(within: Search['in']): void;
 }
 
-/** One conversation: who is in it, what was said, and where to write. */
+/** One conversation: head, messages and composer. */
 export function ConversationPane(props: PaneProps) {
-  // As it was called when it was opened: the pane is another when it shows another one.
+  // The initial route: the pane is mounted anew for another conversation.
   const [{ ref, at = null }] = useState(props.route);
   const view = useView(() => props.client.conversation(ref, { at }));
   return view && <Opened {...props} view={view} />;
@@ -45,7 +45,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const me = viewer.email;
   const emails = (conversation?.members.map(({ email }) => email) ?? opened.ref.key?.members ?? []).join(' ');
   const nameOf = useMemo(() => namesAmong(emails.split(' ')), [emails]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: told once, when it has an id
+  // biome-ignore lint/correctness/useExhaustiveDependencies: called once, when the conversation has an id
   useEffect(() => {
     if (id !== undefined && opened.ref.id === undefined) onOpened(id);
   }, [id]);
@@ -54,11 +54,11 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   useEffect(() => {
     if (route.at === undefined || route.ref.id === undefined) return;
     setTarget({ seq: route.at });
-    // So that the same one can be asked for again.
+    // Clears the position, so that the same message can be requested again.
     replaceWith({ ref: route.ref });
   }, [route.at, route.ref]);
 
-  // Where a keyboard is likely one writes at once; elsewhere the focus goes to what has opened.
+  // With a likely keyboard the composer takes the focus; elsewhere the heading does.
   const hovers = matchMedia('(hover: hover)').matches;
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
@@ -69,7 +69,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const edited = messages.find((message) => message.seq === editing);
   const stopEditing = () => setEditing(null);
 
-  // Who is added again comes back to the conversation, not to what was open over it.
+  // A viewer who is added again returns to the conversation, not to a dialog over it.
   useEffect(() => {
     if (phase !== 'gone') return;
     setDetails(false);

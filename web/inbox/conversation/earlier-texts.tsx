@@ -3,12 +3,12 @@ import type { ConversationView, MessageFieldsFragment, Revision } from '../../cl
 import { fullTime } from '../shared/format.ts';
 import { LinkedText } from './linked-text.tsx';
 
-/** What a message said before it was edited. */
+/** The earlier texts of an edited message. */
 export function EarlierTexts({ view, message }: { view: ConversationView; message: MessageFieldsFragment }) {
   const [revisions, setRevisions] = useState<readonly Revision[] | null>(null);
   const [error, setError] = useState<string | null>(null);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: there are more after another edit
+  // biome-ignore lint/correctness/useExhaustiveDependencies: reloads after another edit
   useEffect(() => {
     let present = true;
     view.revisions(message).then(

@@ -5,19 +5,19 @@ import { Composer } from './composer.tsx';
 
 interface EditComposerProps {
   readonly view: ConversationView;
-  /** As it is now. */
+  /** The message in its present state. */
   readonly message: Message;
   onDone(): void;
 }
 
-/** Gives a message another text. Somebody else's edit that came meanwhile is shown before it is replaced. */
+/** Edits a message. An edit from another session in the meantime is shown before it is replaced. */
 export function EditComposer({ view, message, onDone }: EditComposerProps) {
   const [opened] = useState(message);
   const [error, setError] = useState<KredichatError | null>(null);
   const conflict = error?.code === 'CONFLICT';
 
   async function save(text: string) {
-    // What the person who edits has seen: the note below shows what it is now.
+    // The state that the editor has seen: after a conflict the note below shows the present one.
     const seen = conflict ? message : opened;
     if (text === seen.text) return onDone();
     try {

@@ -18,7 +18,7 @@ interface HeadProps {
   onSearch(name: string): void;
 }
 
-/** What a conversation is about, with whom, and what can be done with it as a whole. */
+/** The head of a conversation: name, members, status and menu. */
 export function Head({ view, state, route, viewer, heading, onDetails, onSearch }: HeadProps) {
   const { attempt, error } = useAction();
   const nameOf = useNames();

@@ -1,21 +1,21 @@
 import { RIGHT_TO_LEFT } from '../shared/bidi.tsx';
 
-/** A link begins at a scheme, and ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
+/** A link starts at a scheme and ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
 const CJK_PUNCTUATION = String.raw`\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65`;
 const END = String.raw`\s\p{C}<>"\x60\\\p{Pi}\p{Pf}\p{Extended_Pictographic}${CJK_PUNCTUATION}`;
 const CANDIDATE = new RegExp(`(?<![a-z0-9+.-])(?:https?://|mailto:)[^${END}]+`, 'giu');
 
-/** Longer ones, and more in one text, are left as text. */
+/** Longer links, and further links of one text, stay plain text. */
 const MAX_LENGTH = 2048;
 const MAX_HOST = 255;
 const MAX_LINKS = 100;
 
-/** Punctuation that belongs to the sentence and not to the link where it stands at the end. */
+/** Punctuation that, at the end of a link, belongs to the sentence. */
 const TRAILING = new Set(".,;:!?'*_~|…·)]}");
 const OPENING: Readonly<Record<string, string>> = { ')': '(', ']': '[', '}': '{' };
 
 function withoutTrailing(candidate: string): string {
-  /** For each closing bracket, how many more of it there are than of the opening one. */
+  /** For each closing bracket, its surplus over the opening one. */
   const surplus = new Map(
     Object.entries(OPENING).map(([close, open]) => [
       close,
@@ -28,23 +28,23 @@ function withoutTrailing(candidate: string): string {
     if (!TRAILING.has(last)) break;
     const more = surplus.get(last);
     if (more === undefined) continue;
-    // A bracket that was opened in the link is part of it.
+    // A bracket opened inside the link belongs to it.
     if (more <= 0) break;
     surplus.set(last, more - 1);
   }
   return candidate.slice(0, end);
 }
 
-/** Signs that may look like the slash or the colon after a host, and letters that may look like Latin ones beside them. */
+/** Signs that resemble the slash or colon after a host, and labels that mix Latin letters with lookalikes. */
 const FOREIGN_SIGN = /[^\p{L}\p{M}\p{N}._:[\]-]/u;
 const BESIDE_LATIN = '\\p{scx=Latin}\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}';
 const MIXED_LABEL = new RegExp(`(?=[^.]*[a-z])[^.]*(?![${BESIDE_LATIN}])\\p{L}`, 'iu');
 
-/** Whether a link leads where it seems to: not with a name before an @, or a host that reads as another one. */
+/** Whether a link leads where it appears to: without user info before an @, and without a lookalike host. */
 function isTrustworthy(href: string): boolean {
   if (href.length > MAX_LENGTH || !URL.canParse(href)) return false;
   const { protocol, hostname, pathname } = new URL(href);
-  // Here what is not ASCII is percent-encoded.
+  // In `pathname`, non-ASCII characters are percent-encoded.
   if (protocol === 'mailto:') return /^[^%]+@[^%]+$/.test(pathname);
   const host = href.split(/[/?#]/, 3)[2] ?? '';
   if (hostname.length > MAX_HOST || host === '') return false;
@@ -61,7 +61,7 @@ function linksIn(text: string): { readonly href: string; readonly at: number }[]
   return links;
 }
 
-/** A text as it was written, in which web and mail addresses are links. */
+/** A text with web and mail addresses as links. */
 export function LinkedText({ text }: { readonly text: string }) {
   let done = 0;
   return [
@@ -70,7 +70,7 @@ export function LinkedText({ text }: { readonly text: string }) {
       done = at + href.length;
       return [
         before,
-        // Always from left to right, so that the host stands where it is looked for.
+        // Always left to right, so that the host stands where readers expect it.
         <a key={at} href={href} dir="ltr" target="_blank" rel="noopener noreferrer">
           {href}
         </a>,

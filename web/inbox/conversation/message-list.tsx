@@ -20,18 +20,18 @@ interface MessageListProps {
   readonly view: ConversationView;
   readonly state: ConversationState;
   readonly viewer: Viewer;
-  /** The message that is looked for; another object each time it is. */
+  /** The message to show; a new object for each request. */
   readonly target: { readonly seq: number } | null;
-  /** How often the viewer has sent something: each time the end is shown. */
+  /** Number of messages sent here; the list moves to its end each time. */
   readonly sends: number;
   onEdit(message: MessageFieldsFragment): void;
   onRedact(message: MessageFieldsFragment): void;
 }
 
-/** Messages of one person within this time form a group, in milliseconds. */
+/** Messages of one sender within this time (ms) form a group. */
 const GROUP_MS = 5 * 60_000;
 
-/** The part of the log around what is looked at; more is loaded as one scrolls. */
+/** The part of the log around the viewport. Scrolling loads more. */
 export function MessageList(props: MessageListProps) {
   const { client, view, state, viewer, target, sends, onEdit, onRedact } = props;
   useClock();
@@ -39,12 +39,12 @@ export function MessageList(props: MessageListProps) {
   const { messages, outgoing, conversation, firstUnread, phase, error } = state;
   const { scroller, shown, atEnd, toEnd, toSeq, onScroll } = useVirtualRows(view, state, me, target?.seq ?? null);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each send goes to the end once
+  // biome-ignore lint/correctness/useExhaustiveDependencies: moves to the end once for each send
   useEffect(() => {
     if (sends > 0) toEnd();
   }, [sends]);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: gone to once each time it is looked for
+  // biome-ignore lint/correctness/useExhaustiveDependencies: moves to the target once for each request
   useEffect(() => {
     let present = true;
     if (target) void view.jumpTo(target.seq).then(() => present && toSeq(target.seq));
@@ -57,7 +57,7 @@ export function MessageList(props: MessageListProps) {
   const rows = messages.slice(shown.from - offset, shown.to - offset + 1);
   return (
     <div className="messages-place">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard has to get there */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable element must be reachable by keyboard */}
       <section ref={scroller} className="messages" aria-label="Messages" tabIndex={0} onScroll={onScroll}>
         {phase === 'new' && outgoing.length === 0 && (
           <p className="system-note">
@@ -97,7 +97,7 @@ export function MessageList(props: MessageListProps) {
             outgoing.map((item) => <OutgoingMessage key={item.clientId} item={item} outbox={client.outbox} />)}
         </ol>
         {!atEnd && (
-          // Among the messages, so that one can scroll over it.
+          // Inside the scroller, so that scrolling works over the button.
           <div className="to-end">
             <button type="button" className="icon-button" title="To the newest message" onClick={toEnd}>
               <DownIcon />
@@ -111,10 +111,10 @@ export function MessageList(props: MessageListProps) {
   );
 }
 
-/** Announced messages that stay in the log when more come: assistive technology may still be at them. */
+/** Number of announced messages that stay when more arrive: assistive technology may still be reading them. */
 const KEPT_ANNOUNCEMENTS = 20;
 
-/** A log of the messages of others that arrive while the conversation is open, for assistive technology to read out. */
+/** Announces messages of other members that arrive while the conversation is open, to assistive technology. */
 function Announcer({ state, me }: { readonly state: ConversationState; readonly me: string }) {
   const { messages, hasNewer, conversation } = state;
   const [announced, setAnnounced] = useState<readonly number[]>([]);
@@ -122,7 +122,7 @@ function Announcer({ state, me }: { readonly state: ConversationState; readonly 
   const offset = messages[0]?.seq ?? 0;
 
   useEffect(() => {
-    // While an older part of the log is shown, messages arrive that are not there yet: they are announced later.
+    // While an older part of the log is shown, new messages are not loaded; they are announced later.
     const arrived = hasNewer ? [] : messages.filter(({ seq }) => seq > last.current);
     last.current = arrived.at(-1)?.seq ?? last.current;
     const others = arrived.filter(({ sender }) => sender !== me).map(({ seq }) => seq);

@@ -12,15 +12,15 @@ import { LinkedText } from './linked-text.tsx';
 interface MessageProps {
   readonly message: MessageFieldsFragment;
   readonly view: ConversationView;
-  /** Who else has read it, when it is the viewer's; null when it is not. */
+  /** Readers of the viewer's message, separated by spaces; null for a message of another sender. */
   readonly readers: string | null;
-  /** Part of a group: the same person, a moment later. */
+  /** Whether the message continues the group of the one before. */
   readonly follows: boolean;
-  /** The day, when it is the first of it. */
+  /** The day, for its first message; else null. */
   readonly day: string | null;
-  /** The first unread one. */
+  /** Whether this is the first unread message. */
   readonly fresh: boolean;
-  /** The one that was looked for. */
+  /** Whether this is the requested message. */
   readonly found: boolean;
   readonly mayEdit: boolean;
   readonly mayRedact: boolean;
@@ -52,7 +52,7 @@ export const Message = memo((props: MessageProps) => {
   );
 });
 
-/** What a member said. */
+/** The bubble of a member's message. */
 function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, onRedact }: MessageProps) {
   const [earlier, setEarlier] = useState(false);
   const { sender, text, sentAt, editedAt, redactedAt } = message;
@@ -106,7 +106,7 @@ function Delivery({ readers }: { readonly readers: string }) {
   const emails = readers === '' ? [] : readers.split(' ');
   const label = emails.length === 0 ? 'Sent' : `Read by ${nameList(emails, nameOf)}`;
   return (
-    // Drawn by the style: there are many of them.
+    // Drawn by CSS instead of SVG, since there are many of them.
     <span
       className={readers === '' ? 'delivery sent' : 'delivery sent read'}
       role="img"
@@ -116,7 +116,7 @@ function Delivery({ readers }: { readonly readers: string }) {
   );
 }
 
-/** A message of the viewer's that is not stored yet. */
+/** A message of the viewer that is not stored yet. */
 export function OutgoingMessage({ item, outbox }: { readonly item: Outgoing; readonly outbox: Outbox }) {
   const { text, at, state, failure, clientId } = item;
   const label = state === 'queued' ? 'Sending' : 'Not sent';

@@ -11,7 +11,7 @@ interface RedactDialogProps {
   onClose(): void;
 }
 
-/** Asks why a message's text is to go, and takes it away. */
+/** Asks for the reason of a redaction, and redacts the message. */
 export function RedactDialog({ view, message, me, onClose }: RedactDialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const reason = useRef<HTMLInputElement>(null);

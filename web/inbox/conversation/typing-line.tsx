@@ -2,7 +2,7 @@ import type { Readable } from '../../client/index.ts';
 import { Person } from '../shared/names.tsx';
 import { useReadable } from '../shared/use-readable.ts';
 
-/** Who is typing. It has its place all the time, so that nothing moves. */
+/** Shows the typing members. It keeps its height when empty, so that the layout does not move. */
 export function TypingLine({ typists }: { readonly typists: Readable<readonly string[]> }) {
   const emails = useReadable(typists);
   const [first, second] = emails.map((email) => <Person key={email} email={email} />);

@@ -18,7 +18,7 @@ interface DetailsProps {
   onClose(): void;
 }
 
-/** Where a conversation stands, and who is in it: to look at, and to change for everybody. */
+/** Shows status, assignee, labels and members of a conversation, and changes them for all members. */
 export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const action = useAction();

@@ -5,7 +5,7 @@ import { CloseIcon } from '../shared/icons.tsx';
 
 interface LabelsProps {
   readonly labels: readonly string[];
-  /** They cannot be changed now. */
+  /** Whether the labels cannot be changed now. */
   readonly fixed: boolean;
   change(changes: Parameters<ConversationView['update']>[0]): Promise<boolean>;
 }

@@ -8,14 +8,14 @@ import { mayRemove } from './rights.ts';
 interface MembersProps {
   readonly conversation: ConversationFieldsFragment;
   readonly viewer: Viewer;
-  /** Nobody can be added now. */
+  /** Whether members cannot be added now. */
   readonly fixed: boolean;
   change(changes: Parameters<ConversationView['update']>[0]): Promise<boolean>;
 }
 
-/** Who is in a conversation, and how far they have read. */
+/** The members of a conversation and their read positions. */
 export function Members({ conversation, viewer, fixed, change }: MembersProps) {
-  /** Whose removal has still to be confirmed. */
+  /** Address of the member whose removal awaits confirmation. */
   const [leaving, setLeaving] = useState<string | null>(null);
   const { members, lastSeq } = conversation;
   const present = members.filter(({ leftAt }) => leftAt === null);

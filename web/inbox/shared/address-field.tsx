@@ -9,7 +9,7 @@ export function AddressField(props: AddressFieldProps) {
     <input
       {...props}
       name="members"
-      // Not of the type for addresses, which takes no names; with the keyboard for them.
+      // Not `type=email`, which rejects display names; `inputMode` gives its keyboard.
       type="text"
       inputMode="email"
       autoCapitalize="off"
@@ -31,7 +31,7 @@ export function AddressField(props: AddressFieldProps) {
 export const addressesIn = (form: HTMLFormElement): string[] =>
   parseAddresses(String(new FormData(form).get('members') ?? '')).addresses;
 
-/** Pastes a column of addresses as a list: the field has one line, and would put them together. */
+/** Pastes a column of addresses as a list: the single-line field would join the lines. */
 function keepLines(event: ClipboardEvent<HTMLInputElement>): void {
   const field = event.currentTarget;
   const lines = event.clipboardData

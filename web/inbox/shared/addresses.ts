@@ -1,4 +1,4 @@
-/** The browser's own idea of an address, which is the server's as well. */
+/** Whether the browser accepts the address, by the same rule as the server. */
 function isAddress(text: string): boolean {
   const input = document.createElement('input');
   input.type = 'email';
@@ -6,7 +6,7 @@ function isAddress(text: string): boolean {
   return text !== '' && input.value === text && input.checkValidity();
 }
 
-/** The addresses of a list, and the first entry of it that is none. */
+/** The addresses of a list, and its first invalid entry. */
 interface Addresses {
   readonly addresses: string[];
   readonly wrong: string | null;
@@ -14,12 +14,12 @@ interface Addresses {
 
 /**
  * Reads addresses as mail programs and spreadsheets copy them: `Ann <ann@example.com>; "Lee, Bob" <bob@example.com>`,
- * parted by commas, semicolons, line breaks, tabs or spaces. Invisible characters do not count.
+ * separated by commas, semicolons, line breaks, tabs or spaces. Invisible characters are ignored.
  */
 export function parseAddresses(text: string): Addresses {
   const entries = text
     .replace(/\p{Cf}/gu, '')
-    // A quoted name may hold separators.
+    // A quoted name may contain separators.
     .replace(/"[^"\r\n]*"(?=\s*<)/g, '')
     .split(/[;；\r\n]+/);
   const found = new Set<string>();

@@ -11,15 +11,15 @@ const createFormats = () => ({
   full: new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' }),
 });
 
-/** Each keeps the time zone in which it was created. */
+/** A format keeps the time zone in which it was created. */
 let formats = createFormats();
 
-/** Takes the present time zone for everything that is formatted from now on. */
+/** Applies the present time zone to all later formatting. */
 export function renewFormats(): void {
   formats = createFormats();
 }
 
-/** An instant as the server or this machine tells it. */
+/** An instant: text from the server, or local milliseconds since 1970. */
 type Instant = string | number;
 
 const startOfDay = (instant: Instant) => new Date(instant).setHours(0, 0, 0, 0);
@@ -30,10 +30,10 @@ const daysAgo = (instant: Instant) => Math.round((startOfDay(Date.now()) - start
 /** Hours and minutes. */
 export const clockTime = (instant: Instant) => formats.time.format(new Date(instant));
 
-/** Everything there is to say about when. */
+/** Date and time in full. */
 export const fullTime = (instant: Instant) => formats.full.format(new Date(instant));
 
-/** The time today, else the day, as short as it is clear. */
+/** The time if today, else the day in its shortest clear form. */
 export function shortTime(instant: Instant): string {
   const days = daysAgo(instant);
   if (days === 0) return clockTime(instant);
@@ -58,18 +58,18 @@ interface Named {
   readonly firstMembers: Listed['firstMembers'];
 }
 
-/** Those of the members who are there and are not the viewer. */
+/** Addresses of the present members other than the viewer. */
 export const others = (members: Listed['firstMembers'], me: string): string[] =>
   members.filter(({ email, leftAt }) => email !== me && leftAt === null).map(({ email }) => email);
 
-/** Names in a row. */
+/** Names, separated by commas. */
 export const nameList = (emails: readonly string[], nameOf: NameOf) => emails.map(nameOf).join(', ');
 
-/** What a conversation is called: its subject, else the first of the others in it. */
+/** The display name of a conversation: its subject, else the names of the other members, else its configuration. */
 export const title = (conversation: Named, me: string, nameOf: NameOf): string =>
   conversation.subject || nameList(others(conversation.firstMembers, me), nameOf) || conversation.configId;
 
-/** A status as people write it. */
+/** The display name of a status. */
 export const statusName = (status: ConversationStatus): string => status[0] + status.slice(1).toLowerCase();
 
 /** The first letters of a name's first two words. */

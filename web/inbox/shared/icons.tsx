@@ -1,4 +1,4 @@
-/** Small pictures, drawn in the colour of the text around them and hidden from screen readers. */
+/** An icon in the colour of the surrounding text, hidden from screen readers. */
 function icon(path: string) {
   return function Icon() {
     return (

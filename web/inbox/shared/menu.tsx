@@ -7,14 +7,14 @@ interface MenuItem {
 }
 
 interface MenuProps {
-  /** What it is a menu of. */
+  /** Accessible name of the menu. */
   readonly label: string;
   readonly className: string;
   readonly items: readonly MenuItem[];
   readonly children?: ReactNode;
 }
 
-/** A button that opens a menu below it, or above where there is more room. What it is in has to be positioned. */
+/** A button with a menu below it, or above it where there is more room. Its container has to be positioned. */
 export function Menu({ label, className, items, children }: MenuProps) {
   const [open, setOpen] = useState<'up' | 'down' | null>(null);
   const button = useRef<HTMLButtonElement>(null);

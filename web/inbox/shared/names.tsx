@@ -1,12 +1,12 @@
 import { createContext, useContext } from 'react';
 
-/** Names a person by address: by the part before the @ where that is enough, else by the whole address. */
+/** Gives the display name for an address: the part before the @ where that is unambiguous, else the address. */
 export type NameOf = (email: string) => string;
 
 /** The part before the @. */
 const localPart = (email: string) => email.split('@', 1)[0] ?? email;
 
-/** Two names with the same skeleton are easily taken for each other. */
+/** Names with the same skeleton are visually confusable. */
 const confusableSkeleton = (name: string): string =>
   name
     .toLowerCase()
@@ -18,10 +18,10 @@ const confusableSkeleton = (name: string): string =>
     .replace(/vv/g, 'w')
     .replace(/cl/g, 'd');
 
-/** Words that stand in the place of names. */
+/** Words that the page shows in place of names. */
 const RESERVED = ['you', 'nobody'].map(confusableSkeleton);
 
-/** Names for a conversation: whole addresses for those whose short names another member's could be taken for. */
+/** Display names in a conversation: the whole address for members with confusable short names. */
 export function namesAmong(members: readonly string[]): NameOf {
   const owner = new Map<string, string | null>(RESERVED.map((word) => [word, null]));
   for (const email of new Set(members)) {
@@ -31,7 +31,7 @@ export function namesAmong(members: readonly string[]): NameOf {
   return (email) => (owner.get(confusableSkeleton(localPart(email))) === email ? localPart(email) : email);
 }
 
-/** Names where not all members are known, as in lists: short for the viewer's own domain, in which they are unique. */
+/** Display names where not all members are known, as in lists: short for the viewer's domain, where they are unique. */
 export function namesFor(viewer: string): NameOf {
   const domain = viewer.slice(viewer.lastIndexOf('@'));
   return (email) =>
@@ -40,12 +40,12 @@ export function namesFor(viewer: string): NameOf {
 
 const Names = createContext<NameOf>((email) => email);
 
-/** Sets the naming of people for the components inside. */
+/** Provides display names to the components inside. */
 export const NamesProvider = Names.Provider;
 
 export const useNames = (): NameOf => useContext(Names);
 
-/** A person, with the whole address to point at. */
+/** The display name of a member, with the whole address as tooltip. */
 export function Person({ email }: { readonly email: string }) {
   return <bdi title={email}>{useNames()(email)}</bdi>;
 }

@@ -1,12 +1,12 @@
 import { useRef, useState } from 'react';
 
-/** Runs what a person asked for: one after the other, and says why it failed. */
+/** Runs the viewer's actions one at a time, and gives the error of the last one. */
 export function useAction() {
   const [waiting, setWaiting] = useState(0);
   const last = useRef<Promise<unknown>>(Promise.resolve());
   const [error, setError] = useState<string | null>(null);
 
-  /** Resolves with whether it worked. */
+  /** Resolves with whether the action succeeded. */
   async function attempt(action: () => Promise<void>): Promise<boolean> {
     setWaiting((count) => count + 1);
     const mine = last.current.then(action);

@@ -1,10 +1,10 @@
 import { useSyncExternalStore } from 'react';
 import { renewFormats } from './format.ts';
 
-/** Checked this often (in milliseconds): timers stand still while the machine sleeps, and the time zone may change. */
+/** Interval of checks (ms): timers stop while the machine sleeps, and the time zone may change. */
 const CHECK_MS = 60_000;
 
-/** The day and the time zone that dates are shown for. */
+/** The day and time zone that dates are formatted for. */
 const read = () => `${new Date().toDateString()} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
 
 const listeners = new Set<() => void>();
@@ -38,5 +38,5 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Renders again when another day begins or the time zone changes: for components that show dates or times. */
+/** Renders a component that shows dates or times again when the day or the time zone changes. */
 export const useClock = (): void => void useSyncExternalStore(subscribe, () => current);

@@ -20,12 +20,12 @@ interface ChatListProps {
   readonly outbox: Outbox;
   readonly me: string;
   readonly route: Route | null;
-  /** Whether it is the list of what was archived. */
+  /** Whether this is the list of archived conversations. */
   readonly archived: boolean;
   onStart(): void;
 }
 
-/** The viewer's conversations, live, and above them those whose first message is still on its way. */
+/** The viewer's conversations, below those whose first message is not sent yet. */
 export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
   useClock();
   const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
@@ -34,7 +34,7 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
   const open = route && queueKeyOf(route.ref);
   const end = useRef<HTMLLIElement>(null);
 
-  // A new observer after each page looks again: the end may still be in sight, as on a high screen.
+  // A new observer after each page checks again: on a high screen the end may still be visible.
   useEffect(() => {
     if (!end.current || !hasMore || loadingMore || error) return;
     const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting && void list.loadMore());
@@ -155,7 +155,7 @@ function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: bool
   );
 }
 
-/** The first message on its way to each conversation that is not open yet. */
+/** The first outgoing message to each conversation that does not exist yet. */
 function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
   const byQueue = new Map<string, Outgoing>();
   for (const item of outgoing)
@@ -163,7 +163,7 @@ function firstMessages(outgoing: readonly Outgoing[]): Outgoing[] {
   return [...byQueue.values()];
 }
 
-/** A row shows one line: no need to lay out ten thousand characters. */
+/** Code units of a message in a row, which shows one line: avoids the layout of ten thousand characters. */
 const PREVIEW = 200;
 
 interface PreviewProps {
@@ -172,8 +172,8 @@ interface PreviewProps {
 }
 
 /**
- * The sender, then the text or the change, which have different styles: no text can pass for a change, or for one of
- * another sender. Its direction is that of the text: those of `bdi` elements do not count.
+ * The sender, then the text or the change in different styles, so that no text can imitate a change or another sender.
+ * Its direction is that of the text: `bdi` elements do not count for it.
  */
 function Preview({ message: { kind, sender, text, redactedAt }, me }: PreviewProps) {
   if (redactedAt !== null) return <em>Message removed</em>;

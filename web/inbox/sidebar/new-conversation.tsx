@@ -9,7 +9,7 @@ interface NewConversationProps {
   onClose(): void;
 }
 
-/** Asks what a conversation is to be about, and with whom. Nothing is sent: the first message opens it. */
+/** Asks for the key of a new conversation. It sends nothing: the first message opens the conversation. */
 export function NewConversation({ me, onStart, onClose }: NewConversationProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const first = useRef<HTMLInputElement>(null);

@@ -8,7 +8,7 @@ import { useClock } from '../shared/use-clock.ts';
 import { snippet } from './snippet.ts';
 import { type Outcome, useSearch } from './use-search.ts';
 
-/** What is looked for, and where: everywhere, or in one conversation. */
+/** The text to search for, and the conversation to search; null for all. */
 export interface Search {
   readonly text: string;
   readonly in: { readonly id: string; readonly name: string } | null;
@@ -19,7 +19,7 @@ interface SearchFieldProps {
   onChange(search: Search): void;
 }
 
-/** Where one says what to look for. */
+/** The search field. */
 export function SearchField({ search, onChange }: SearchFieldProps) {
   return (
     <search className="search-field">
@@ -50,10 +50,10 @@ interface ResultsProps {
   readonly me: string;
 }
 
-/** What was found, best match first; each leads to its message. */
+/** The search results, best match first, as links to the messages. */
 export function SearchResults({ client, search, me }: ResultsProps) {
   useClock();
-  // What is still being typed is the beginning of a word.
+  // The last word may be incomplete, so it is searched as a prefix.
   const query = /[\p{L}\p{N}\p{M}]$/u.test(search.text) ? `${search.text}*` : search.text;
   const { outcome, loadMore: goOn } = useSearch(client, query, search.in?.id);
   const { hits = [], more = null, error = null } = outcome ?? {};

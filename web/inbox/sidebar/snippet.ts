@@ -1,20 +1,20 @@
 import { matchesIn, type Range, termsOf } from '../../../src/store/tokenizer.ts';
 
-/** A part of a text, which is what was looked for or is not. */
+/** A part of a text, which matches the query or does not. */
 interface Part {
   readonly text: string;
   readonly found: boolean;
-  /** Where it begins. */
+  /** Offset of the part in the text. */
   readonly at: number;
 }
 
-/** How much of a text is shown, and how much of that before what was found. */
+/** Length of a snippet, and of the text before the first match in it, in UTF-16 units. */
 const LENGTH = 140;
 const BEFORE = 30;
-/** A code unit that begins no character: the second half of a pair, a mark, or an invisible joiner. */
+/** A code unit that continues a character: the second half of a pair, a mark, or an invisible joiner. */
 const CONTINUES = /^[\p{M}\p{Default_Ignorable_Code_Point}\udc00-\udfff]/u;
 
-/** The part of a text around the first match of a query, with all matches marked by the rules of the server's search. */
+/** The part of a text around the first match of a query, with all matches marked by the server's search rules. */
 export function snippet(text: string, query: string): Part[] {
   const matches = matchesIn(text, termsOf(query));
   const start = startFor(text, matches[0]?.from ?? 0);
@@ -34,7 +34,7 @@ export function snippet(text: string, query: string): Part[] {
   return parts;
 }
 
-/** Where to begin, so that the first match is seen: with a word, or where a script has no spaces, with a character. */
+/** The start of a snippet that shows the first match: at a word or, in scripts without spaces, at a character. */
 function startFor(text: string, first: number): number {
   if (first <= BEFORE) return 0;
   const from = first - BEFORE;
@@ -42,7 +42,7 @@ function startFor(text: string, first: number): number {
   return space >= 0 && space < first ? space + 1 : wholeCharacter(text, from);
 }
 
-/** The beginning of the character at a place. */
+/** The start of the character at an offset. */
 function wholeCharacter(text: string, at: number): number {
   while (at > 0 && CONTINUES.test(text.slice(at, at + 2))) at--;
   return at;

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from 'react';
 import type { Client, KredichatError, SearchHit, SearchPage } from '../../client/index.ts';
 
-/** A search waits this long for more letters, in milliseconds. */
+/** A search waits this long for more input, in milliseconds. */
 const DEBOUNCE_MS = 250;
 
-/** Searches start at least this long apart, in milliseconds: the server takes 60 a minute. */
+/** Minimum time between the starts of two searches, in milliseconds: the server allows 60 a minute. */
 const MIN_INTERVAL_MS = 1000;
 
-/** After that many failures in a row the wait grows no more: 16 seconds. */
+/** The wait doubles with each failure in a row, at most this often: to 16 seconds. */
 const MAX_DOUBLINGS = 4;
 
 /** The outcome of one search. */
@@ -19,7 +19,7 @@ export interface Outcome {
   readonly error: KredichatError | null;
 }
 
-/** Searches for the newest query, one search at a time, and repeats one that failed for a passing reason. */
+/** Searches for the newest query, one search at a time, and repeats a search after a transient failure. */
 export function useSearch(client: Client, query: string, within: string | undefined) {
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const running = useRef<Promise<void>>(Promise.resolve());
@@ -39,7 +39,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
     async function start(): Promise<void> {
       await running.current;
       if (!present) return;
-      // The search that ran may have failed, and say when the next is taken.
+      // The previous search may have failed and moved `earliest`.
       if (performance.now() < earliest.current) timer = later(0);
       else running.current = run();
     }
@@ -82,7 +82,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
       ({ hits, more }) => ({ hits, more, error: null }),
       (error: KredichatError) => ({ hits: [], more: current.more, error }),
     );
-    // Hits of a conversation that the viewer left meanwhile are gone from the present ones.
+    // `now` lacks the hits of conversations that the viewer left in the meantime.
     setOutcome((now) =>
       now?.query === query && now.within === within ? { ...now, ...next, hits: [...now.hits, ...next.hits] } : now,
     );
