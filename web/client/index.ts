@@ -91,8 +91,8 @@ export interface Client {
   /** The messages of a conversation after a position, then live ones, each once and in order, until the loop ends. */
   messages(conversationId: string, afterSeq: number): AsyncIterableIterator<MessageFieldsFragment>;
   /**
-   * Opens the chat list, or with `archived` that of archived conversations; `pageSize` conversations at a time, 1 to 100,
-   * 50 by default.
+   * Opens the chat list, or with `archived` that of archived conversations; `pageSize` conversations at a time, 1 to
+   * 100, 50 by default.
    */
   chatList(options?: { readonly pageSize?: number; readonly archived?: boolean }): ChatListView;
   /**

@@ -1,57 +1,65 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
 import type { ConversationState, ConversationView } from '../../client/index.ts';
 
-/** The messages that are in the page, by `seq`; `reachesEnd` when nothing comes after them. */
+/*
+ * Rows are not virtualized by the library `virtua` (0.54): it positions rows absolutely at estimated heights until they
+ * are measured, keeps the position only while rows come or go at the start alone (`shift`; here both ends change, also
+ * in one rendering), has no mode that follows the end, and on iOS corrects the position only after a touch ends.
+ * Loading at both ends, the first unread message, following the end and marking as read would stay in this file.
+ * Here rows are in normal flow, so no height is estimated, and text can be selected across rows.
+ */
+
+/** The rendered messages, by `seq`; `reachesEnd` if no message follows them. */
 interface Shown {
   readonly from: number;
   readonly to: number;
   readonly reachesEnd: boolean;
 }
 
-/** What was chosen to be in the page; without an end it follows the newest message. */
+/** The requested messages, by `seq`. With `to` at `FOLLOW` the range extends to the newest message. */
 interface Range {
   readonly from: number;
   readonly to: number;
 }
 
-/** At least so many rows are kept, and three screens full of the lowest there are (in pixels). */
+/** At least this many rows are rendered, and three screens of rows of the minimum height (in pixels). */
 const MIN_ROWS = 80;
 const MIN_ROW_HEIGHT = 34;
 
-/** Rows that are added at a time. */
+/** Number of rows added at a time. */
 const STEP = 30;
 
-/** This near to an end (in pixels) more is shown, or loaded. */
+/** Distance from an end, in pixels, within which more rows are rendered or loaded. */
 const MARGIN = 500;
 
-/** This near to the end (in pixels) counts as being there. */
+/** Distance from the end, in pixels, that counts as being at the end. */
 const AT_END = 24;
 
 const FOLLOW = Number.POSITIVE_INFINITY;
 
 /**
- * Keeps some rows around what is looked at in the page, whatever the length of the log, and what is looked at where it is
- * while rows come and go around it. Rows may be of any height: no height is ever guessed.
+ * Renders the rows around the viewport, for a log of any length, and keeps the visible rows in place while rows are
+ * added and removed around them. Rows may have any height: no height is estimated.
  */
 export function useVirtualRows(view: ConversationView, state: ConversationState, me: string, at: number | null) {
   const { messages, hasOlder, hasNewer, firstUnread, phase } = state;
   const scroller = useRef<HTMLElement>(null);
   const [range, setRange] = useState<Range | null>(null);
   const [atEnd, setAtEnd] = useState(true);
-  /** The row at the top of the screen and where it is; and how far it was scrolled then. */
+  /** The row at the top of the viewport, its offset, and the scroll position at that time. */
   const anchor = useRef<{ readonly seq: string; readonly top: number; readonly scrolled: number } | null>(null);
-  /** The end is being looked at, and shall be when more comes. */
+  /** Whether the viewport is at the end and stays there when messages arrive. */
   const sticksToEnd = useRef(firstUnread === null && at === null);
-  /** The message that is to be on the screen as soon as it is in the page. */
+  /** Position of the message to scroll to as soon as it is rendered; null for none. */
   const target = useRef(at);
   const placed = useRef(false);
 
   const newest = messages.at(-1)?.seq ?? 0;
-  // What a row looks like depends on the one before. So the oldest waits for that: a row never changes when more is loaded.
+  // The look of a row depends on the row before. The oldest row waits for that, so that loading never changes a row.
   const oldest = Math.min((messages[0]?.seq ?? 1) + (hasOlder ? 1 : 0), newest);
   const shown = clipToLoaded(range ?? rangeAround(at ?? firstUnread, newest, hasNewer), oldest, newest, hasNewer);
 
-  /** Remembers what is looked at. */
+  /** Saves the first visible row and its offset. */
   const saveAnchor = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
@@ -64,11 +72,11 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     }
   }, []);
 
-  /** Puts it back where it was. */
+  /** Scrolls the saved row back to its offset. */
   const restoreAnchor = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
-    // Scrolled, and the event is still to come: that is kept too.
+    // Keeps the distance scrolled since then, whose event is still pending.
     const scrolled = anchor.current ? element.scrollTop - anchor.current.scrolled : 0;
     if (scrolled < -1 && element.scrollHeight - element.scrollTop - element.clientHeight > AT_END)
       sticksToEnd.current = false;
@@ -82,7 +90,7 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     }
   }, []);
 
-  /** Shows or loads more where an end is near, and says what was read. */
+  /** Renders or loads more rows near an end, and marks visible messages as read. */
   function update(): void {
     const element = scroller.current;
     if (!element || phase !== 'ready') return;
@@ -100,17 +108,17 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
       const to = Math.min(newest, shown.to + STEP);
       setRange({ from: Math.max(shown.from, to - maxRows + 1), to: to === newest && !hasNewer ? FOLLOW : to });
     } else if (shown.reachesEnd && shown.to - shown.from >= maxRows + STEP) {
-      // It has grown at its end: what is far from the eyes goes.
+      // The range has grown at its end: removes rows far from the viewport.
       if (sticksToEnd.current) setRange({ from: newest - maxRows + 1, to: FOLLOW });
       else if (isFar(element, shown.from + maxRows - 1, margin))
         setRange({ from: shown.from, to: shown.from + maxRows - 1 });
     }
     if (above < margin && shown.from === oldest && hasOlder) void view.loadOlder();
     if (below < margin && shown.to === newest && hasNewer) void view.loadNewer();
-    if (isLookedAt()) markRead(element);
+    if (isFocused()) markRead(element);
   }
 
-  /** Marks as read what has been on the screen to its end. */
+  /** Marks as read the messages whose end has been visible. */
   function markRead(element: HTMLElement): void {
     const readSeq = state.conversation?.members.find(({ email }) => email === me)?.readSeq ?? 0;
     const { bottom: edge } = element.getBoundingClientRect();
@@ -127,12 +135,12 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     const start = row ?? (placed.current ? null : element.querySelector('.fresh'));
     if (row) target.current = null;
     if (start && !sticksToEnd.current) {
-      // A quarter down the screen: a little of what was read before can be seen.
+      // A quarter down the viewport, so that some messages before it are visible.
       const top = start.getBoundingClientRect().top - element.getBoundingClientRect().top;
       element.scrollTop += top - element.clientHeight / 4;
     } else restoreAnchor();
     placed.current = true;
-    // From now on it stays where it is, whatever comes at the end.
+    // Fixes the range, so that messages that arrive at the end do not move it.
     if (range === null || (range.from === FOLLOW && !hasNewer)) {
       setRange({ from: shown.from, to: shown.reachesEnd ? FOLLOW : shown.to });
     }
@@ -140,7 +148,7 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     update();
   });
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the element is another when the phase is
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the element changes with the phase
   useEffect(() => {
     const element = scroller.current;
     if (!element) return;
@@ -153,25 +161,25 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
   const latestUpdate = useRef(update);
   latestUpdate.current = update;
   useEffect(() => {
-    const onLookedAt = () => latestUpdate.current();
-    document.addEventListener('visibilitychange', onLookedAt);
-    addEventListener('focus', onLookedAt);
+    const onFocus = () => latestUpdate.current();
+    document.addEventListener('visibilitychange', onFocus);
+    addEventListener('focus', onFocus);
     return () => {
-      document.removeEventListener('visibilitychange', onLookedAt);
-      removeEventListener('focus', onLookedAt);
+      document.removeEventListener('visibilitychange', onFocus);
+      removeEventListener('focus', onFocus);
     };
   }, []);
 
   return {
     scroller,
     shown,
-    /** Whether the end of the log is on the screen. */
+    /** Whether the end of the log is visible. */
     atEnd,
     onScroll() {
       saveAnchor();
       update();
     },
-    /** Goes to the newest message, wherever that is. */
+    /** Scrolls to the newest message, and loads it if necessary. */
     toEnd(): void {
       sticksToEnd.current = true;
       target.current = null;
@@ -179,7 +187,7 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
       if (hasNewer) void view.jumpToEnd();
       restoreAnchor();
     },
-    /** Goes to a message that is loaded. */
+    /** Scrolls to a loaded message. */
     toSeq(seq: number): void {
       sticksToEnd.current = false;
       target.current = seq;
@@ -190,22 +198,22 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
 }
 
 /** Whether the window has the focus: a visible one may be in the background, and `readBy` is evidence. */
-const isLookedAt = () => document.visibilityState === 'visible' && document.hasFocus();
+const isFocused = () => document.visibilityState === 'visible' && document.hasFocus();
 
-/** Whether a row is more than `margin` pixels below the screen. */
+/** Whether a row is more than `margin` pixels below the viewport. */
 function isFar(element: HTMLElement, seq: number, margin: number): boolean {
   const row = element.querySelector(`[data-seq="${seq}"]`);
   return row !== null && row.getBoundingClientRect().top > element.getBoundingClientRect().bottom + margin;
 }
 
-/** Around a message, or the end. */
+/** The range around a message, or at the end. */
 function rangeAround(seq: number | null, newest: number, hasNewer: boolean): Range {
   if (seq === null) return { from: newest - MIN_ROWS + STEP, to: FOLLOW };
   const to = seq + STEP;
   return { from: seq - STEP, to: to >= newest && !hasNewer ? FOLLOW : to };
 }
 
-/** What there is of what was chosen. A choice outside of what is loaded means its end. */
+/** The loaded part of a range; the end of the loaded messages for a range outside of them. */
 function clipToLoaded({ from, to }: Range, oldest: number, newest: number, hasNewer: boolean): Shown {
   const outside = from > newest || to < oldest;
   const first = Math.max(oldest, outside ? newest - MIN_ROWS + STEP : from);
