@@ -12,14 +12,14 @@ import { startServer } from '../support/server.ts';
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'c1', members: [ANN, BOB] };
 
-/** What a scripted server was told on one connection. */
+/** The frames that a scripted server received on one connection. */
 interface Frame {
   readonly type: string;
   readonly id?: string;
   readonly payload?: { readonly authorization?: string; readonly query?: string };
 }
 
-/** A server that does as told: `script` is called with each frame, and the number of its connection. */
+/** A scripted server: `script` is called with each frame and the number of its connection. */
 async function scripted(script: (frame: Frame, socket: WebSocket, connection: number) => void): Promise<string> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
@@ -37,7 +37,7 @@ async function scripted(script: (frame: Frame, socket: WebSocket, connection: nu
 
 const acknowledge = (socket: WebSocket) => socket.send(JSON.stringify({ type: 'connection_ack' }));
 
-/** All states that follow. */
+/** Records all later states. */
 function statesOf(status: { get(): Status; subscribe(listener: () => void): () => void }): string[] {
   const states = [status.get().state as string];
   status.subscribe(() => states.push(status.get().state));
@@ -45,7 +45,7 @@ function statesOf(status: { get(): Status; subscribe(listener: () => void): () =
 }
 
 describe('the connection', () => {
-  test('notices a dead wire by its heartbeat, and comes back', async () => {
+  test('detects a dead connection by its heartbeat, and reconnects', async () => {
     const { url } = await startServer();
     const line = await wire(url);
     const client = clientOf(line.url, ANN, { timeouts: { ...IMPATIENT, heartbeatMs: 100, answerMs: 100 } });
@@ -56,7 +56,7 @@ describe('the connection', () => {
     expect((await client.run(ViewerDocument, {})).viewer.email).toBe(ANN);
   });
 
-  test('notices that the machine slept, and looks at once whether the wire still lives', async () => {
+  test('probes the connection at once after the machine slept', async () => {
     const { url } = await startServer();
     const line = await wire(url);
     let now = Date.now();
@@ -69,7 +69,7 @@ describe('the connection', () => {
     await when(client.status, ({ state }) => state === 'online');
   });
 
-  test('lets a query wait out an interruption, and says of a mutation that its outcome is unknown', async () => {
+  test('repeats a query after an interruption, and rejects a mutation with an unknown outcome', async () => {
     const asked: string[] = [];
     const url = await scripted(({ type, id, payload }, socket, connection) => {
       if (type === 'connection_init') acknowledge(socket);
@@ -102,7 +102,7 @@ describe('the connection', () => {
     await expect(mutation).rejects.toMatchObject({ code: 'DISCONNECTED', transient: true });
   });
 
-  test('stops at a refused credential, says so, and tries again when told', async () => {
+  test('stops at a refused credential, reports it, and reconnects on request', async () => {
     const { url } = await startServer();
     let credential = 'nobody';
     const client = clientOf(url, '', { token: () => credential });
@@ -114,7 +114,7 @@ describe('the connection', () => {
     expect(await client.viewer()).toEqual({ email: ANN, role: null });
   });
 
-  test('takes a fresh token after one that ended, and after a server that shuts down', async () => {
+  test('asks for a fresh token after one that ended, and after a server shutdown', async () => {
     const tokens: string[] = [];
     const url = await scripted(({ type, payload }, socket, connection) => {
       if (type !== 'connection_init') return;
@@ -133,7 +133,7 @@ describe('the connection', () => {
     expect(states).not.toContain('refused');
   });
 
-  test('subscribes from its present position after the token ended, not from where it began', async () => {
+  test('subscribes from its present position after the token ended, not from the first one', async () => {
     const asked: unknown[] = [];
     const url = await scripted((frame, socket, connection) => {
       const { type, id, payload } = frame as Frame & { payload?: { variables?: { afterSeq?: number } } };
@@ -154,7 +154,7 @@ describe('the connection', () => {
     expect(asked).toEqual([5, 7]);
   });
 
-  test('renews a token before it ends, over the connection there is', async () => {
+  test('renews a token before it ends, over the open connection', async () => {
     const frames: Frame[] = [];
     const url = await scripted((frame, socket) => {
       if (frame.type === 'connection_init') acknowledge(socket);
@@ -171,7 +171,7 @@ describe('the connection', () => {
     ]);
   });
 
-  test('asks for a token again when that failed, and gives up when told to', async () => {
+  test('asks for a token again after a failure, and gives up after UNAUTHENTICATED', async () => {
     const { url } = await startServer();
     let count = 0;
     const client = clientOf(url, '', {
@@ -217,8 +217,8 @@ describe('the connection', () => {
     });
   });
 
-  test('is refused an address that the WebSocket throws at, and reports it', async () => {
-    // As browsers do at `ws:` from a page of `https:`.
+  test('reports an address that the WebSocket constructor refuses', async () => {
+    // As browsers do for `ws:` in a page of `https:`.
     const Insecure = class {
       constructor() {
         throw new DOMException('An insecure WebSocket connection may not be initiated', 'SecurityError');
@@ -240,7 +240,7 @@ describe('the connection', () => {
     expect(create).toThrow(/^url .*(address|path)/);
   });
 
-  test('takes addresses of HTTP and, in a page, paths', () => {
+  test('accepts HTTP addresses and, in a page, paths', () => {
     expect(webSocketUrl('HTTPS://chat.example.com/graphql')).toBe('wss://chat.example.com/graphql');
     expect(webSocketUrl('http://127.0.0.1:4000/graphql#x')).toBe('ws://127.0.0.1:4000/graphql');
     expect(webSocketUrl(' ws://[::1]:4000/graphql?x=1\n')).toBe('ws://[::1]:4000/graphql?x=1');
@@ -271,7 +271,7 @@ describe('the connection', () => {
     expect(isQuery(document)).toBe(expected);
   });
 
-  test('names messages where the platform has no random bytes', () => {
+  test('generates client ids where the platform has no random bytes', () => {
     vi.stubGlobal('crypto', undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
     const ids = Array.from({ length: 1000 }, randomId);
@@ -279,7 +279,7 @@ describe('the connection', () => {
     for (const id of ids) expect(id).toMatch(/^[\da-f]{32}$/);
   });
 
-  test('is closed once and for all, whatever still waits', async () => {
+  test('stays closed, with operations still pending', async () => {
     const client = clientOf('ws://127.0.0.1:1', ANN);
     const waiting = client.viewer();
     const events = client.messages('c', 0);
@@ -294,7 +294,7 @@ describe('the connection', () => {
 });
 
 describe('the outbox', () => {
-  test('says why a message failed, and goes on with the others', async () => {
+  test('reports why a message failed, and sends the others', async () => {
     const { url } = await startServer();
     const client = clientOf(url, ANN);
     const alone = client.outbox.send({ to: { key: { configId: 'c1', members: [ANN, 'nobody'] } }, text: 'x' });
@@ -311,7 +311,7 @@ describe('the outbox', () => {
     await when(client.outbox, ([item]) => item?.state === 'failed');
   });
 
-  test('waits as long as the server says, and repeats what is unknown under the same client id', async () => {
+  test('waits as long as the server asks, and repeats an unknown outcome with the same client id', async () => {
     const answers = [
       { message: 'slow down', extensions: { code: 'RATE_LIMITED', retryAfterMs: 5 } },
       { message: 'outcome unknown', extensions: { code: 'UNAVAILABLE', retryAfterMs: 5 } },
@@ -337,7 +337,7 @@ describe('the outbox', () => {
     expect(ids).toEqual([item.clientId, item.clientId, item.clientId]);
   });
 
-  test('fails a message that is too large for the server, instead of trying for ever', async () => {
+  test('fails a message that is too large for the server, instead of retrying without end', async () => {
     const { url } = await startServer({ MAX_FRAME_BYTES: '4096' });
     const client = clientOf(url, ANN);
     client.outbox.send({ to: { key: KEY }, text: 'x'.repeat(9000) });
@@ -345,7 +345,7 @@ describe('the outbox', () => {
     expect(item?.failure).toMatchObject({ code: 'TOO_LARGE', retry: false });
   });
 
-  test('is not stopped by a listener that throws, nor by what others left in its storage', async () => {
+  test('is not stopped by a listener that throws, nor by foreign entries in its storage', async () => {
     const { url } = await startServer();
     const storage = memoryStorage();
     storage.setItem(`kredichat:outbox:${ANN}:x`, 'no JSON');

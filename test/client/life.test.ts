@@ -30,14 +30,14 @@ async function begun() {
 
 const message = (view: ConversationView, seq: number) => view.get().messages.find((one) => one.seq === seq) as Message;
 
-/** What is to be the same in a view that was interrupted and in a fresh one. Unread counts are the chat list's. */
+/** The parts of the state that an interrupted view shares with a fresh one. Unread counts belong to the chat list. */
 function picture({ get }: ConversationView) {
   const { messages, conversation } = get();
   return { messages, conversation: { ...conversation, unreadCount: 0 } };
 }
 
 describe('a conversation', () => {
-  test('equals a fresh read after random cuts, whatever was done meanwhile', async () => {
+  test('equals a fresh read after random cuts and concurrent changes', async () => {
     const { url, line, id, ann, bob, bank, clients } = await begun();
     const seq = fc.integer({ min: 1, max: 60 });
     const deed = fc.oneof(
@@ -64,7 +64,7 @@ describe('a conversation', () => {
           else if (one.do === 'read') bank.markRead(last);
           else if (one.do === 'update')
             await ann.update({ status: one.status, assignee: count % 2 ? BOB : null, addLabels: [one.label] });
-          // What is a system message, was redacted or has just changed is refused: that changes nothing.
+          // The server refuses a SYSTEM, redacted or just changed message: that changes nothing.
           else if (one.do === 'edit')
             await ann.edit(message(ann, 1 + (one.seq % last)), `edited ${++count}`).catch(() => {});
           else await bank.redact(1 + (one.seq % last), 'because').catch(() => {});
@@ -89,7 +89,7 @@ describe('a conversation', () => {
     );
   });
 
-  test('shows edits and redactions, and says why one is refused', async () => {
+  test('shows edits and redactions, and reports why one is refused', async () => {
     const { ann, bob, bank } = await begun();
     const seen = message(ann, 1);
     await ann.edit(seen, 'second');
@@ -105,7 +105,7 @@ describe('a conversation', () => {
     expect(await bob.revisions(message(bob, 1))).toEqual([]);
   });
 
-  test('never shows a text that was redacted as soon as it was there', async () => {
+  test('never shows a text that was redacted at once', async () => {
     const { id, clients, bob, bank } = await begun();
     for (let seq = 2; seq <= 40; seq++) {
       await sent(clients.ann, { to: { id }, text: 'a secret' });
@@ -115,14 +115,14 @@ describe('a conversation', () => {
     expect(messages.slice(1).map(({ text }) => text)).toEqual(Array.from({ length: 39 }, () => ''));
   });
 
-  test('shows what was changed for everybody, and a change of a message that is not loaded yet', async () => {
+  test('shows changes for all members, and a change of a message that is not loaded yet', async () => {
     const { id, clients, ann, bob } = await begun();
     for (let i = 2; i <= 40; i++) await sent(clients.ann, { to: { id }, text: String(i) });
     bob.markRead(40);
     await when(bob, ({ conversation }) => conversation?.members.some((one) => one.email === BOB && one.readSeq === 40));
     const narrow = clients.bob.conversation({ id }, { pageSize: 10 });
     await when(narrow, ({ phase }) => phase === 'ready');
-    // One after the other: the page that is asked for may or may not have it already.
+    // Sequential: the requested page may or may not have the change already.
     const [editing, loading] = [ann.edit(message(ann, 25), 'changed'), narrow.loadOlder()];
     await Promise.all([editing, loading]);
     while (narrow.get().hasOlder) await narrow.loadOlder();
@@ -138,7 +138,7 @@ describe('a conversation', () => {
     await expect(bob.update({ removeMembers: [CY] })).rejects.toMatchObject({ code: 'FORBIDDEN' });
   });
 
-  test('is gone for who was removed, from the chat list too, and back when they are let in again', async () => {
+  test('is gone for a removed member, from the chat list too, and back when the member is added again', async () => {
     const { clients, bob, bank } = await begun();
     const list = clients.bob.chatList();
     await when(list, ({ conversations }) => conversations.length === 1);
@@ -157,7 +157,7 @@ describe('a conversation', () => {
     expect(bob.get().phase).toBe('gone');
   });
 
-  test('knows who came, even where a chat list is faster than the answer that tells of them', async () => {
+  test('shows a new member even where a chat list is faster than the answer that holds the member', async () => {
     const { url, id, clients, bank } = await begun();
     let held: (() => void)[] | null = null;
     /** A socket that holds back the answers to readings of the conversation, while there is a place for them. */
@@ -179,7 +179,7 @@ describe('a conversation', () => {
     const [list, view] = [client.chatList(), client.conversation({ id })];
     await when(list, ({ loaded }) => loaded);
     await when(view, ({ phase }) => phase === 'ready');
-    // Whose first message this is: it lets the conversation be read again, for their role.
+    // A member's first message lets the conversation be fetched again, for the member's role.
     await sent(clients.ann, { to: { id }, text: 'second' });
     await when(view, ({ messages }) => messages.length === 2);
     await client.run(ViewerDocument, {});
@@ -193,7 +193,7 @@ describe('a conversation', () => {
     await when(view, ({ conversation }) => conversation?.members.some(({ email }) => email === CY));
   });
 
-  test('is gone from every list, its unread count and what a search found, for who was removed or left elsewhere', async () => {
+  test('is gone from every list, unread total and search result for a removed or former member', async () => {
     const { url, id, clients, bank } = await begun();
     await sent(clients.ann, { to: { key: { ...KEY, configId: 'c2' } }, text: 'other' });
     const elsewhere = [clientOf(url, BOB), clientOf(url, BOB)];
@@ -225,7 +225,7 @@ describe('a conversation', () => {
       await when(list, ({ conversations }) => conversations.every(({ configId }) => configId !== 'c1'));
   });
 
-  test('is muted, pinned and archived for the viewer alone, wherever the viewer looks', async () => {
+  test('is muted, pinned and archived for the viewer alone, in every view', async () => {
     const { id, clients, bob, ann, url } = await begun();
     const [list, archive] = [clients.bob.chatList(), clients.bob.chatList({ archived: true })];
     const elsewhere = clientOf(url, BOB);
@@ -246,7 +246,7 @@ describe('a conversation', () => {
   });
 });
 
-test('typing is told of seldom, shown while it lasts, and forgotten with the connection', async () => {
+test('typing is sent rarely, shown while it lasts, and cleared with the connection', async () => {
   const { url, line, id, clients, ann, bob } = await begun();
   const frames: string[] = [];
   class Counted extends WebSocket {
@@ -275,7 +275,7 @@ test('typing is told of seldom, shown while it lasts, and forgotten with the con
   line.cut();
   await when(bob.typists, (typists) => typists.length === 0);
 
-  // What somebody was typing has come.
+  // The message that the member was typing has arrived.
   view.typing(false);
   await when(clients.bob.status, ({ state }) => state === 'online');
   await when(bob, ({ phase }) => phase === 'ready');
@@ -284,7 +284,7 @@ test('typing is told of seldom, shown while it lasts, and forgotten with the con
   expect(bob.typists.get()).toEqual([]);
 });
 
-test('a search finds page by page, and what it found can be jumped to', async () => {
+test('a search returns pages, and the view can jump to a hit', async () => {
   const { id, clients } = await begun();
   for (let i = 2; i <= 120; i++)
     await sent(clients.ann, { to: { id }, text: i % 10 ? `about ${i}` : `The Größe of invoice ${i}` });

@@ -11,7 +11,7 @@ const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'c1', members: [ANN, BOB] };
 const { start, kill } = processes();
 
-/** The texts stored, read whole by another way. */
+/** All stored texts, read without the client. */
 async function stored(url: string): Promise<string[]> {
   const texts: string[] = [];
   for (let after = null, more = true; more; ) {
@@ -27,7 +27,7 @@ async function stored(url: string): Promise<string[]> {
 }
 
 describe('a stream of messages', () => {
-  test('goes on where it was after random cuts: every message once, in order', async () => {
+  test('resumes after random cuts: every message once, in order', async () => {
     const { url } = await startServer();
     const writer = clientOf(url, ANN);
     const { conversationId } = await sent(writer, { to: { key: KEY }, text: 'first' });
@@ -54,7 +54,7 @@ describe('a stream of messages', () => {
     );
   });
 
-  test('ends with the server’s reason where there is nothing to follow', async () => {
+  test('ends with the error of the server for an unknown conversation', async () => {
     const { url } = await startServer();
     const follow = async () => {
       for await (const message of clientOf(url, ANN).messages('nothing', 0)) expect(message).toBeUndefined();
@@ -63,7 +63,7 @@ describe('a stream of messages', () => {
   });
 });
 
-test('servers killed and sockets cut while both write: nothing is missing, double or out of order', async () => {
+test('servers killed and sockets cut while both write: nothing is missing, duplicated or out of order', async () => {
   const file = { STORE_URL: 'sqlite:client/kredichat.db' };
   let running = await start(file);
   const line = await wire(running.url);
@@ -107,7 +107,7 @@ test('servers killed and sockets cut while both write: nothing is missing, doubl
   expect(ann.outbox.get()).toEqual([]);
 });
 
-test('a message written while nobody answers is sent after a reload, once', async () => {
+test('a message written while the server is down is sent once, after a reload', async () => {
   const { url } = await startServer();
   const line = await wire(url);
   const storage = memoryStorage();
@@ -117,7 +117,7 @@ test('a message written while nobody answers is sent after a reload, once', asyn
   line.cut();
   await when(before.status, ({ state }) => state === 'offline');
   for (const text of ['one', 'two', 'three']) before.outbox.send({ to: { key: KEY }, text });
-  // As when the page is closed.
+  // Simulates a closed page.
   before.close();
   expect(storage.length).toBe(3);
 
@@ -128,7 +128,7 @@ test('a message written while nobody answers is sent after a reload, once', asyn
   expect(await stored(url)).toEqual(['one', 'two', 'three']);
   expect(storage.length).toBe(0);
 
-  // Somebody else in the same browser gets nothing of it.
+  // Another viewer in the same browser gets none of these messages.
   after.close();
   const bob = clientOf(line.url, BOB, { storage });
   await bob.viewer();
@@ -139,7 +139,7 @@ test('servers of one origin, told apart by their paths, do not get each other’
   const { url } = await startServer({ BASE_PATH: '/chat' });
   const line = await wire(null);
   const storage = memoryStorage();
-  // The viewer has to be known, so the line is cut later.
+  // The viewer has to be known, so the connection is cut later.
   line.aim(url);
   const before = clientOf(line.url, ANN, { storage });
   await before.viewer();
@@ -161,7 +161,7 @@ test('servers of one origin, told apart by their paths, do not get each other’
   expect(await stored(url)).toEqual(['for the second', 'for the first']);
 });
 
-test('a message that was stored although its answer was lost is not sent twice', async () => {
+test('a message whose answer was lost is not stored twice', async () => {
   const { url } = await startServer();
   const line = await wire(url);
   const storage = memoryStorage();
@@ -171,7 +171,7 @@ test('a message that was stored although its answer was lost is not sent twice',
   const entry = storage.getItem(storage.key(0) ?? '');
   await when(first.outbox, (items) => items.length === 0);
   first.close();
-  // The page was gone before it heard of it.
+  // The page was closed before the answer.
   storage.setItem(`kredichat:outbox:${ANN}:${clientId}`, entry ?? '');
   const again = clientOf(line.url, ANN, { storage });
   await when(again.status, ({ state }) => state === 'online');

@@ -3,7 +3,7 @@ import type { Connection } from '../../web/client/connection/connection.ts';
 import { KredichatError } from '../../web/client/errors.ts';
 import { search } from '../../web/client/search.ts';
 
-test('a page that failed because of the name of a conversation can be asked for again', async () => {
+test('a page that failed because of the name of a conversation can be requested again', async () => {
   let failing = false;
   async function run(_operation: unknown, variables: { readonly id?: string; readonly after?: string | null }) {
     if (variables.id !== undefined) {
@@ -21,7 +21,7 @@ test('a page that failed because of the name of a conversation can be asked for 
   await expect(page.more?.()).resolves.toMatchObject({ hits: [{ conversation: { id: 'c_2' } }] });
 });
 
-test('a message of a conversation that the viewer was removed from meanwhile is not among the hits', async () => {
+test('hits exclude a conversation that the viewer was removed from in the meantime', async () => {
   async function run(_operation: unknown, { id }: { readonly id?: string }) {
     if (id !== undefined) return { conversation: id === 'c_1' ? null : { id } };
     const nodes = [{ conversationId: 'c_1' }, { conversationId: 'c_2' }];

@@ -27,7 +27,7 @@ const seqs = (messages: readonly Message[]) => messages.map(({ seq }) => seq);
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 describe('a conversation', () => {
-  test('opens at the first unread message, and is loaded to both ends without a hole', async () => {
+  test('opens at the first unread message, and loads to both ends without a gap', async () => {
     const { url } = await startServer();
     const id = await fill(url, BOB, 300);
     await post(url, ANN, 'mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation { id } } }', {
@@ -39,7 +39,7 @@ describe('a conversation', () => {
     expect(opened.messages.some(({ seq }) => seq === 121)).toBe(true);
     expect([opened.hasOlder, opened.hasNewer]).toEqual([true, true]);
 
-    // What is written meanwhile waits behind the hole, and is there when it is reached.
+    // A message written in the meantime waits behind the gap until the gap is closed.
     const bob = clientOf(url, BOB);
     await sent(bob, { to: { id }, text: '301' });
     while (view.get().hasOlder) await Promise.all([view.loadOlder(), view.loadOlder()]);
@@ -52,7 +52,7 @@ describe('a conversation', () => {
     expect(view.get().messages).toHaveLength(301);
   });
 
-  test('jumps to its end and back over what is not loaded', async () => {
+  test('jumps to its end and back over messages that are not loaded', async () => {
     const { url } = await startServer();
     const id = await fill(url, BOB, 300);
     const view = clientOf(url, ANN).conversation({ id }, { pageSize: 20 });
@@ -65,7 +65,7 @@ describe('a conversation', () => {
     expect(seqs(view.get().messages)).toEqual(range(1, 300));
   });
 
-  test('is opened by its first message, and shows each message once on its way', async () => {
+  test('is opened by its first message, and shows each outgoing message once', async () => {
     const { url } = await startServer();
     const [ann, bob] = [clientOf(url, ANN), clientOf(url, BOB)];
     const view = ann.conversation({ key: KEY });
@@ -81,7 +81,7 @@ describe('a conversation', () => {
       ({ messages, outgoing }) => messages.length === 3 && outgoing.length === 0,
     );
     expect(conversation).toMatchObject({ subject: 'About it', party: '7' });
-    // Nothing ever vanishes, or is there twice, while it goes from the outbox to the log.
+    // No message is missing or shown twice while it moves from the outbox to the log.
     for (const texts of shown.slice(3)) expect(texts).toEqual(['a', 'b', 'c']);
 
     const other = bob.conversation({ key: { ...KEY, members: [BOB.toUpperCase(), ANN] } });
@@ -94,7 +94,7 @@ describe('a conversation', () => {
     expect(read.conversation && second && readersOf(read.conversation, second)).toEqual([BOB]);
   });
 
-  test('says so where there is none, or the viewer is not in it', async () => {
+  test('reports a missing conversation, and one without the viewer', async () => {
     const { url } = await startServer();
     const id = await fill(url, BOB, 1);
     for (const name of [id, 'nothing']) {
@@ -119,7 +119,7 @@ test('a page of messages that failed is loaded once the store is back', async ()
 });
 
 describe('the chat list', () => {
-  test('puts a conversation last that was dated by a clock that was wrong, as the server does', async () => {
+  test('sorts a conversation dated by a wrong clock last, as the server does', async () => {
     let now = Date.now() + 315_360_000_000;
     const { url } = await startServer({}, { clock: () => now });
     const list = clientOf(url, ANN).chatList();
@@ -135,7 +135,7 @@ describe('the chat list', () => {
     await when(list, () => names()[0] === 'late');
   });
 
-  test('stays true over interruptions: order, unread counts and their sum', async () => {
+  test('is correct after interruptions: order, unread counts and their total', async () => {
     const { url } = await startServer();
     const line = await wire(url);
     const ann = clientOf(line.url, ANN);
@@ -164,7 +164,7 @@ describe('the chat list', () => {
     expect(names()).toEqual(['three 0', 'one 3', 'two 3']);
   });
 
-  test('is loaded page by page, and takes in what comes meanwhile', async () => {
+  test('is loaded page by page, and applies changes in the meantime', async () => {
     const { url } = await startServer();
     for (let i = 0; i < 25; i++) await fill(url, BOB, 1, { configId: `c${i}`, members: [ANN, BOB] });
     const list = clientOf(url, ANN).chatList({ pageSize: 10 });
@@ -183,7 +183,7 @@ describe('the chat list', () => {
     expect(unreadTotal).toBe(26);
   });
 
-  test('tells of a page that failed, and loads it once the store is back', async () => {
+  test('reports a page that failed, and loads it once the store is back', async () => {
     const store = { ...(await openSqlite(':memory:')) };
     const { chatList } = store;
     const { url } = await startServer({}, { store });
@@ -199,7 +199,7 @@ describe('the chat list', () => {
   });
 });
 
-test('ranges of messages, added in any order and overlap, are the log as far as it is known', () => {
+test('ranges of messages, added in any order and overlap, are the loaded part of the log', () => {
   const message = (seq: number, rev: number) => ({ seq, rev }) as Message;
   const added = fc.array(
     fc.tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 5 })),
@@ -216,7 +216,7 @@ test('ranges of messages, added in any order and overlap, are the log as far as 
       expect(ranges.flat().map(({ seq, rev }) => [seq, rev])).toEqual([...known].sort(([a], [b]) => a - b));
       for (const run of ranges) expect(seqs(run)).toEqual(range(run[0]?.seq ?? 0, run.at(-1)?.seq ?? 0));
       for (const [i, run] of ranges.entries()) {
-        // Ranges that meet would be one.
+        // Touching ranges are merged.
         if (i > 0) expect(run[0]?.seq).toBeGreaterThan((ranges[i - 1]?.at(-1)?.seq ?? 0) + 1);
       }
     }),

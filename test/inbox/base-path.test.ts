@@ -11,7 +11,7 @@ import { startServer } from '../support/server.ts';
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'programme-1', members: [ANN, BOB] };
 
-/** A reverse proxy that serves `url` at `prefix`, and takes the prefix off. Resolves with its own URL, without the prefix. */
+/** A reverse proxy that serves `url` at `prefix` and strips the prefix. Resolves with its URL without the prefix. */
 async function strippingProxy(url: string, prefix: string): Promise<string> {
   const { port } = new URL(url);
   const strip = (path = '') => path.slice(prefix.length);
@@ -76,7 +76,7 @@ describe('BASE_PATH', () => {
     },
   );
 
-  test('is asked for with a slash at its end, and is no prefix of other words', async () => {
+  test('requires a trailing slash, and does not match longer words', async () => {
     const { url } = await startServer({ BASE_PATH: '/apps/chat' });
     const redirect = await fetch(`${url}/apps/chat?x=1`, { redirect: 'manual' });
     expect([redirect.status, redirect.headers.get('location')]).toEqual([307, 'chat/?x=1']);

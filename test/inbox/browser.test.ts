@@ -11,7 +11,7 @@ import { startServer } from '../support/server.ts';
 
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 
-/** Bob opens so many conversations with Ann. Gives the id of the last one. */
+/** Opens conversations of Bob with Ann. Resolves with the id of the last one. */
 async function openConversations(url: string, count: number): Promise<string> {
   const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
   let id = '';
@@ -27,7 +27,7 @@ const stored = (page: Page) => page.evaluate(() => JSON.stringify([{ ...sessionS
 
 const rows = (page: Page) => page.getByRole('navigation', { name: 'Conversations' }).getByRole('link').count();
 
-/** Drags something over an element and drops it; gives which of the two events the page kept from the browser. */
+/** Drags data over an element and drops it; resolves with which of the two events the page prevented. */
 const drop = (page: Page, selector: string, type: 'file' | 'text') =>
   page.evaluate(
     ([at, what]) => {
@@ -100,7 +100,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.getByRole('region', { name: 'Messages' }).getByText('Hello Ann').waitFor();
   });
 
-  test('who signs out leaves nothing to be read, and is asked before messages are discarded', async () => {
+  test('signing out leaves no readable data, and asks before it discards messages', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const line = await wire(url);
@@ -130,7 +130,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await eventually(() => texts(page)).toEqual(['Hello Ann']);
   });
 
-  test('who signs out is asked about messages of another tab, too', async () => {
+  test('signing out asks about messages of another tab, too', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const line = await wire(url);
@@ -155,7 +155,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).toBe('[{},{}]');
   });
 
-  test('who signs out before the server was reached is asked, and leaves nothing, either', async () => {
+  test('signing out before the server was reached asks and leaves no data, either', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const line = await wire(url);
@@ -176,7 +176,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).toBe('[{},{}]');
   });
 
-  test('who signs out in one tab is asked about the messages that another tab has not sent', async () => {
+  test('signing out in one tab asks about the unsent messages of another tab', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const line = await wire(url);
@@ -202,7 +202,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.getByLabel('Your address').waitFor();
   });
 
-  test('a draft of whom the server refuses is kept for them, and not for others', async () => {
+  test('a draft of a refused viewer is kept for that viewer only', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const { page } = await open(url);
@@ -218,7 +218,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await eventually(() => stored(page)).not.toContain('Ann’s secret');
   });
 
-  test('two tabs of one person are in step: what fails, is discarded or sent in one is so in the other', async () => {
+  test('two tabs of one viewer agree on failed, discarded and sent messages', async () => {
     const { url } = await startServer();
     const id = await openConversations(url, 1);
     const line = await wire(url);
@@ -274,7 +274,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await eventually(async () => (await texts(page)).length).toBe(171);
   });
 
-  test('a page of the list that failed is told of, and loaded when the store is back', async () => {
+  test('a failed page of the list is reported, and loaded when the store is back', async () => {
     const store = { ...(await openSqlite(':memory:')) };
     const { chatList } = store;
     const { url } = await startServer({}, { store });
@@ -295,7 +295,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.getByRole('alert').waitFor({ state: 'detached' });
   });
 
-  test('does not go away for what is dropped on it, and says that files cannot be sent', async () => {
+  test('ignores dropped files and links, and says that files cannot be sent', async () => {
     const { url } = await startServer();
     await openConversations(url, 1);
     const { page } = await open(url);

@@ -10,7 +10,7 @@ import { startServer } from '../support/server.ts';
 const [ANN, BOB, CY] = ['ann@example.com', 'bob@example.com', 'cy@example.com'];
 const KEY = { configId: 'programme-1', members: [ANN, BOB] };
 
-/** Stores `count` messages of Bob's, and gives the conversation's id. */
+/** Stores `count` messages of Bob, and resolves with the conversation's id. */
 async function fill(url: string, count: number, key = KEY): Promise<string> {
   let id = '';
   for (let from = 1; from <= count; from += 100) {
@@ -91,7 +91,7 @@ describeInBrowser('The inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bob]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('a reload keeps what was not sent: on its way, and still being written', async () => {
+  test('a reload keeps unsent messages and drafts', async () => {
     const { url } = await startServer();
     await fill(url, 1);
     const line = await wire(url);
@@ -115,7 +115,7 @@ describeInBrowser('The inbox page', (open) => {
     await expect(page.getByRole('textbox', { name: 'Message' }).inputValue()).resolves.toBe('Not yet finished');
   });
 
-  test('a draft written right after the first message outlives a reload; a link that names nothing opens nothing', async () => {
+  test('a draft after the first message outlives a reload; an invalid link opens nothing', async () => {
     const { url } = await startServer();
     const { page, complaints } = await open(url);
     await signIn(page, ANN);
@@ -151,7 +151,7 @@ describeInBrowser('The inbox page', (open) => {
 
     const nodes = () => page.evaluate(() => document.querySelectorAll('*').length);
     let most = await nodes();
-    // Scrolls up in steps of half a screen, each seen by the browser; gives how far the rows in sight jumped.
+    // Scrolls up in rendered steps of half a screen; resolves with the distance that visible rows jumped.
     const climb = () =>
       page.evaluate(async () => {
         const element = document.querySelector('.messages') as HTMLElement;
@@ -192,11 +192,11 @@ describeInBrowser('The inbox page', (open) => {
     await page.getByRole('button', { name: 'To the newest message' }).click();
     await page.getByText('Message 10000.').last().waitFor();
     expect(await nodes()).toBeLessThan(700);
-    // Live ones follow while the end is in sight.
+    // Live messages are followed while the end is visible.
     await sent(clientOf(url, BOB), { to: { id }, text: 'The newest of all' });
     await page.getByRole('region', { name: 'Messages' }).getByText('The newest of all').waitFor();
 
-    // Where each message is one's own, and has a menu, the most is in the page.
+    // Own messages have menus, so they take the most nodes.
     const own = (await open(url)).page;
     await signIn(own, BOB, 'Bank');
     await openChat(own, /programme-1/);
@@ -210,7 +210,7 @@ describeInBrowser('The inbox page', (open) => {
     expect(await own.getByRole('button', { name: 'Message menu' }).count()).toBeGreaterThan(20);
   });
 
-  test('opens at the first unread message, reads what is seen, and stays there when more comes', async () => {
+  test('opens at the first unread message, reads visible ones, and stays there when more arrive', async () => {
     const { url } = await startServer();
     const id = await fill(url, 400);
     await markRead(url, id, 150);
@@ -225,7 +225,7 @@ describeInBrowser('The inbox page', (open) => {
     await sent(clientOf(url, BOB), { to: { id }, text: 'One more' });
     await eventually(() => page.getByRole('link', { name: /programme-1/ }).textContent()).toContain('One more');
     expect(await top()).toBe(before);
-    // What is on the screen was read, and no more.
+    // Only the visible messages were marked as read.
     await eventually(() => page.title()).not.toContain('(250)');
     expect(Number(/\d+/.exec(await page.title())?.[0])).toBeGreaterThan(200);
   });
@@ -247,7 +247,7 @@ describeInBrowser('The inbox page', (open) => {
       expect(await barriers(page)).toEqual([]);
 
       await page.getByRole('link', { name: /programme-2/ }).focus();
-      // The one that was written to last is above.
+      // The conversation with the newest message is above.
       await page.keyboard.press(i === 0 ? 'ArrowDown' : 'ArrowUp');
       await page.keyboard.press('Enter');
       await page.getByText('Message 3.').last().waitFor();
@@ -285,10 +285,10 @@ describeInBrowser('The inbox page', (open) => {
     }
   });
 
-  test('asks for a token where the server wants one, and says when that is refused', async () => {
+  test('asks for a token where the server requires one, and reports a refused token', async () => {
     const { url } = await startServer();
     const { page } = await open(url);
-    // As the server writes it with verified tokens; scripts run after this.
+    // As the server renders the page with verified tokens; scripts run after this.
     await page.addInitScript(() => {
       document.addEventListener('readystatechange', () => {
         document.querySelector('meta[name="kredichat-auth"]')?.setAttribute('content', 'jwt');

@@ -16,7 +16,7 @@ async function begun() {
   return { url, id, ann };
 }
 
-/** Chooses from the menu of a message: the newest that has one. */
+/** Chooses from the menu of the newest message that has one. */
 async function choose(page: Page, item: string): Promise<void> {
   const button = page.getByRole('button', { name: 'Message menu' }).last();
   await button.focus();
@@ -45,7 +45,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await ann.page.getByText('bob is typing…').waitFor({ state: 'detached' });
     await eventually(() => texts(ann.page)).toEqual(['Hello from Ann', 'My password is 1234']);
 
-    // Only one's own can be edited: Ann has one menu, the bank has both.
+    // Members can edit only their own messages: Ann has one menu, the bank has both.
     await eventually(() => bank.page.getByRole('button', { name: 'Message menu' }).count()).toBe(2);
     expect(await ann.page.getByRole('button', { name: 'Message menu' }).count()).toBe(1);
     await choose(ann.page, 'Edit');
@@ -58,7 +58,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await bob.page.getByRole('button', { name: 'edited' }).click();
     await bob.page.getByRole('list', { name: 'Earlier texts' }).getByText('Hello from Ann').waitFor();
 
-    // Somebody edits it elsewhere meanwhile: that is seen before it is replaced.
+    // An edit in another session is shown before it is replaced.
     await choose(ann.page, 'Edit');
     const elsewhere = clientOf(url, ANN).conversation({ key: KEY });
     const [message] = (await when(elsewhere, ({ messages }) => messages.length === 2)).messages;
@@ -70,7 +70,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await eventually(async () => (await texts(bob.page))[0]).toBe('From my desk');
     await eventually(() => bob.page.getByRole('list', { name: 'Earlier texts' }).getByRole('listitem').count()).toBe(3);
 
-    // With the arrow one gets to one's last text, and Escape leaves it as it is.
+    // Arrow up edits the viewer's last text, and Escape leaves it as it is.
     await bob.page.getByRole('textbox', { name: 'Message', exact: true }).press('ArrowUp');
     expect(await bob.page.getByRole('textbox', { name: 'Edited message' }).inputValue()).toBe('My password is 1234');
     await bob.page.keyboard.press('Escape');
@@ -86,7 +86,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bob, bank]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('status, assignee, labels and members change for everybody; who is removed is told gently', async () => {
+  test('status, assignee, labels and members change for all members; a removed member gets a notice', async () => {
     const { url } = await begun();
     const [ann, bank] = [await open(url), await open(url)];
     await signIn(ann.page, ANN);
@@ -104,7 +104,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await mine.getByLabel('New member').fill(CY);
     await ann.page.keyboard.press('Enter');
     await mine.getByRole('listitem').getByText('cy', { exact: true }).waitFor();
-    // Others can only be removed by the bank.
+    // Only the bank can remove other members.
     expect(await mine.getByRole('button', { name: /^Remove .*@/ }).count()).toBe(0);
     await ann.page.keyboard.press('Escape');
     const head = bank.page.locator('.pane-head');
@@ -143,7 +143,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     for (const { foreign, complaints } of [ann, bank]) expect([foreign, complaints]).toEqual([[], []]);
   });
 
-  test('is pinned, muted and archived, and comes back', async () => {
+  test('can be pinned, muted and archived, and taken out of the archive', async () => {
     const { url, id, ann } = await begun();
     await sent(ann, { to: { key: { configId: 'programme-2', members: [ANN, BOB] } }, text: 'Newer' });
     const { page, complaints } = await open(url);
@@ -161,7 +161,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await archive.click();
     await eventually(names).toEqual(['programme-1']);
     expect(await barriers(page)).toEqual([]);
-    // Muted, it stays where it is.
+    // A muted conversation stays archived.
     await sent(ann, { to: { id }, text: 'Are you there?' });
     await page.getByRole('link', { name: /Are you there/ }).click();
     await chooseForAll(page, 'Unmute');
@@ -172,7 +172,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     expect(complaints).toEqual([]);
   });
 
-  test('a search leads to the message, however far up, and again', async () => {
+  test('a search leads to a message at any distance, repeatedly', async () => {
     const { url, id, ann } = await begun();
     for (let i = 2; i <= 300; i++)
       await sent(ann, { to: { id }, text: i % 100 === 50 ? `The Überweisung number ${i}` : `Message ${i}` });

@@ -7,7 +7,7 @@ import { clientOf, sent, when } from '../support/kredichat.ts';
 import { startServer } from '../support/server.ts';
 
 const [ANN, BOB, CY] = ['ann@example.com', 'bob@example.com', 'cy@example.com'];
-/** Alike in all but the domain. */
+/** Addresses that differ only in the domain. */
 const [LEE, IMPOSTOR] = ['ann.lee@bank.example', 'ann.lee@bank-example.co'];
 const KEY = { configId: 'programme-1', members: [ANN, BOB] };
 
@@ -19,7 +19,7 @@ async function begun(text = 'Hello') {
   return { url, id, bob };
 }
 
-/** Stores messages of Bob's in one go. */
+/** Stores messages of Bob in one batch. */
 async function sendAll(url: string, texts: readonly string[]): Promise<void> {
   const send = 'mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { conversation { id } } }';
   const input = { to: { key: KEY }, messages: texts.map((text) => ({ text })) };
@@ -51,7 +51,7 @@ const left = (place: Locator) => place.evaluate((element) => element.getBounding
 const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
 
 describeInBrowser('Reading in the inbox page', (open) => {
-  test('a window without the focus does not mark as read; it does when it gets it', async () => {
+  test('a window marks messages as read only with the focus', async () => {
     const { url, id, bob } = await begun();
     const view = bob.conversation({ id });
     const readSeq = () => view.get().conversation?.members.find(({ email }) => email === ANN)?.readSeq;
@@ -65,7 +65,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     });
     await sent(bob, { to: { id }, text: 'Second' });
     await page.locator('.messages').getByText('Second').waitFor();
-    // What the page says later comes later: had it been read, that would be known by now.
+    // Requests of the page arrive in order: an earlier read position would have arrived by now.
     await composer(page).fill('I am about to');
     await when(view.typists, (typists) => typists.includes(ANN));
     expect(readSeq()).toBe(1);
@@ -76,10 +76,10 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await when(view, () => readSeq() === 2);
   });
 
-  test('hits are those of the query that is shown; a search that fails says so, and is repeated', async () => {
+  test('hits belong to the query shown; a failed search is reported and repeated', async () => {
     const { url } = await begun('The refund is overdue');
     const { page } = await open(url);
-    /** The server's answer to every search, while it is set. */
+    /** The answer to every search while it is set. */
     let failure: { readonly code: string; readonly retryAfterMs?: number } | null = null;
     const searches: string[] = [];
     await page.routeWebSocket(/graphql/, (socket) => {
@@ -124,7 +124,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await field.press('End');
     await field.pressSequentially('und the refund the refund', { delay: 300 });
     await eventually(() => hits.count()).toBe(1);
-    // 60 a minute, whatever the speed; and the last one is always made.
+    // At most 60 a minute at any typing speed, and the last query is always searched.
     expect(searches.length).toBeLessThanOrEqual((performance.now() - begunAt) / 1000 + 1);
     expect(searches.at(-1)).toBe('overdue refund the refund the refund*');
   });
@@ -156,7 +156,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await eventually(() => day.textContent()).toMatch(/^Wednesday,? 11 March 2026$/);
     expect(await page.locator('.bubble time').textContent()).toBe('08:50');
 
-    // Years apart, forwards and backwards, as by a clock that was wrong.
+    // Years apart, forwards and backwards, as with a wrong clock.
     await page.clock.setFixedTime('2036-03-11T00:00:00Z');
     await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
     await eventually(() => inList.textContent()).toBe('11/03/2026');
@@ -166,7 +166,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await eventually(() => inList.textContent()).toBe('11/03/2026');
   });
 
-  test('every message that arrives is announced, however many come at once and whatever they say', async () => {
+  test('every arriving message is announced, for any number and any text', async () => {
     const { url } = await begun();
     const { page, complaints } = await open(url);
     await signIn(page, ANN);
@@ -194,7 +194,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     expect(complaints).toEqual([]);
   });
 
-  test('no text of a person turns round what stands beside it', async () => {
+  test('no text of a member changes the direction of the text beside it', async () => {
     const { url, bob } = await begun();
     const { conversationId: id } = await sent(bob, {
       to: { key: { configId: '1-2-3', members: [ANN, BOB] } },
@@ -224,7 +224,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     await remove.waitFor();
     await page.keyboard.press('Escape');
 
-    // What the server does not take may still be in a link.
+    // A link may hold names that the server refuses.
     for (const turn of ['\u202E', '\u2069\u202E', '\u2067']) {
       const ref = { key: { configId: 'programme-001', members: [ANN, BOB] } };
       const route = { ref, subject: `Factoring ${turn}`, party: `Acme ${turn}` };
@@ -235,7 +235,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     }
   });
 
-  test('a member whose short name is another member’s as well is named by the whole address', async () => {
+  test('members with the same short name are named by the whole address', async () => {
     const { url } = await startServer();
     const [lee, impostor] = [clientOf(url, LEE), clientOf(url, IMPOSTOR)];
     const key = { configId: 'programme-1', members: [ANN, BOB, LEE, IMPOSTOR] };
@@ -280,7 +280,7 @@ describeInBrowser('Reading in the inbox page', (open) => {
     ]);
   });
 
-  test('what a member writes, or is called, does not pass for a change or for the words of others', {
+  test('no text or name of a member can imitate a change or the text of another member', {
     timeout: 90_000,
   }, async () => {
     const { url, id, bob } = await begun('You: I agree');

@@ -20,7 +20,7 @@ test.each([
   expect(show(text, query)).toBe(expected);
 });
 
-test('begins with a word before the first match, and ends with a whole character', () => {
+test('starts with a word before the first match, and ends with a whole character', () => {
   const words = 'word '.repeat(30);
   expect(show(`${words}found ${words}`, 'found')).toMatch(/^… (word ){5,6}\[found\] (word ?)+$/);
   const smileys = '\u{1F600}'.repeat(99);

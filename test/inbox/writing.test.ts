@@ -27,7 +27,7 @@ function takenKey(field: Locator, key: string, isComposing: boolean): Promise<vo
   );
 }
 
-/** A paste of text, a file or both; resolves with whether the browser goes on with it. */
+/** Pastes text, a file or both; resolves with whether the browser's default action runs. */
 function paste(field: Locator, content: { readonly text?: string; readonly file?: string }): Promise<boolean> {
   return field.evaluate((element, { text, file }) => {
     const clipboardData = new DataTransfer();
@@ -40,7 +40,7 @@ function paste(field: Locator, content: { readonly text?: string; readonly file?
 const composer = (page: Page) => page.getByRole('textbox', { name: 'Message', exact: true });
 
 describeInBrowser('Writing in the inbox page', (open) => {
-  test('keys that an input method takes do nothing else, in any field', async () => {
+  test('keys that an input method handles do nothing else, in any field', async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -100,7 +100,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
       expect(await composer(page).getAttribute('enterkeyhint')).toBe('enter');
       await page.getByRole('button', { name: 'Send' }).tap();
       await eventually(async () => (await texts(page)).at(-1)).toBe('One\nTwo');
-      // As with the keyboard of a tablet.
+      // Simulates a hardware keyboard of a tablet.
       await composer(page).fill('Three');
       await composer(page).press('Control+Enter');
       await eventually(async () => (await texts(page)).at(-1)).toBe('Three');
@@ -136,7 +136,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     }
   });
 
-  test('a pasted picture is refused in words, and text that comes with one is not', async () => {
+  test('a pasted picture is refused with a message, and text with a picture is pasted', async () => {
     const { url } = await begun();
     const { page } = await open(url);
     await signIn(page, BOB);
@@ -155,7 +155,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     expect(await composer(page).inputValue()).toBe('In words, then');
   });
 
-  test('members are taken as mail programs and spreadsheets copy them', async () => {
+  test('member addresses are accepted as mail programs and spreadsheets copy them', async () => {
     const { url } = await startServer();
     const { page } = await open(url);
     await signIn(page, ANN);
@@ -184,7 +184,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     for (const [i, list] of lists.entries()) {
       await start.click();
       await page.getByLabel('Document configuration').fill(`programme-${i}`);
-      // Where the browser goes on with it, it pastes a single line as it is.
+      // The browser's default action pastes a single line as it is.
       if (await paste(field, { text: list })) await field.fill(list);
       await page.getByRole('button', { name: 'Continue' }).click();
       await page.getByRole('heading', { name: 'bob, cy', exact: true }).waitFor();
@@ -213,7 +213,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     await eventually(() => page.getByLabel('New member').inputValue()).toBe('');
   });
 
-  test('links can be followed, lead where they say, and are nothing but web and mail addresses', async () => {
+  test('links work, lead where they appear to, and are only web and mail addresses', async () => {
     const lines: readonly (readonly [string, ...string[]])[] = [
       ['See https://example.com/a?b=c&d#e.', 'https://example.com/a?b=c&d#e'],
       ['(http://example.com/x_(y)), and <HTTPS://EXAMPLE.COM>!', 'http://example.com/x_(y)', 'HTTPS://EXAMPLE.COM'],
@@ -266,7 +266,7 @@ describeInBrowser('Writing in the inbox page', (open) => {
     await page.getByRole('link', { name: 'https://example.com/mine', exact: true }).waitFor();
     expect(await barriers(page)).toEqual([]);
 
-    // Long, and made to be looked at again and again.
+    // Long, and made for repeated backtracking.
     for (const part of ['http://', 'https://a).', `https://a/${')'.repeat(1000)}`, 'mailto:'])
       await sent(ann, { to: { id }, text: part.repeat(10_000 / part.length) });
     await sent(ann, { to: { id }, text: 'The last' });
