@@ -161,7 +161,7 @@ test('servers of one origin, told apart by their paths, do not get each other’
   expect(await stored(url)).toEqual(['for the second', 'for the first']);
 });
 
-test('a message whose answer was lost is not stored twice', async () => {
+test('a message with a lost answer is not stored twice', async () => {
   const { url } = await startServer();
   const line = await wire(url);
   const storage = memoryStorage();

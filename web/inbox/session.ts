@@ -30,7 +30,7 @@ export const storeCredential = (credential: string): void => tabStorage.set(CRED
 
 export const forgetCredential = (): void => tabStorage.remove(CREDENTIAL);
 
-/** Records the viewer of this session, and removes the drafts of an earlier viewer whose credential ended. */
+/** Records the viewer of this session, and removes the drafts of an earlier viewer with an ended credential. */
 export function beginSession(viewer: string): void {
   tabStorage.set(VIEWER, viewer);
   forgetDrafts((key) => !key.startsWith(draftKey(viewer, '')));

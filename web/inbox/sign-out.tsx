@@ -55,7 +55,9 @@ function SignOutDialog({ unsent, onSignOut, onClose }: SignOutDialogProps) {
         <p>
           {unsent === 0
             ? 'All messages have been sent.'
-            : `${unsent === 1 ? 'One message was' : `${unsent} messages were`} not sent. Signing out discards ${unsent === 1 ? 'it' : 'them'}.`}
+            : unsent === 1
+              ? 'One message was not sent. Signing out discards it.'
+              : `${unsent} messages were not sent. Signing out discards them.`}
         </p>
         <button type="submit" className={unsent === 0 ? 'primary' : 'primary destructive'}>
           {unsent === 0 ? 'Sign out' : 'Discard and sign out'}

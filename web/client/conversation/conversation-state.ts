@@ -31,7 +31,7 @@ export interface ConversationState {
 
 /** An open conversation: its loaded and live messages in one list, and its actions. */
 export interface ConversationView extends Readable<ConversationState>, ConversationActions {
-  /** The other members who are typing now. */
+  /** Addresses of the other members that are typing. */
   readonly typists: Readable<readonly string[]>;
   /** Loads the page before or after `messages`, one at a time in each direction. */
   loadOlder(): Promise<void>;

@@ -285,7 +285,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     },
   };
 
-  /** The id as soon as it is known: the key lacks members who joined later. */
+  /** The id as soon as it is known: the key lacks members that joined later. */
   function target(): ConversationRef {
     return id === undefined ? ref : { id };
   }

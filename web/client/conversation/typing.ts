@@ -2,7 +2,7 @@ import type { Connection } from '../connection/connection.ts';
 import { SetTypingDocument } from '../generated/operations.ts';
 import { createObservable, type Readable } from '../observable.ts';
 
-/** Ends a typing state (ms) whose second event is lost: the server sends one at the start and one at the end. */
+/** Ends a typing state (ms) without a second event: the server sends one at the start and one at the end. */
 const EXPIRY_MS = 60_000;
 
 /** Interval between typing reports, in milliseconds. The server ends the typing state after 6 s without a report. */

@@ -69,7 +69,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const edited = messages.find((message) => message.seq === editing);
   const stopEditing = () => setEditing(null);
 
-  // A viewer who is added again returns to the conversation, not to a dialog over it.
+  // A viewer that is added again returns to the conversation, not to a dialog over it.
   useEffect(() => {
     if (phase !== 'gone') return;
     setDetails(false);

@@ -76,7 +76,7 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
   const restoreAnchor = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
-    // Keeps the distance scrolled since then, whose event is still pending.
+    // Keeps the distance scrolled since then: its scroll event is still pending.
     const scrolled = anchor.current ? element.scrollTop - anchor.current.scrolled : 0;
     if (scrolled < -1 && element.scrollHeight - element.scrollTop - element.clientHeight > AT_END)
       sticksToEnd.current = false;
@@ -118,7 +118,7 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     if (isFocused()) markRead(element);
   }
 
-  /** Marks as read the messages whose end has been visible. */
+  /** Marks as read the messages that have been visible to their end. */
   function markRead(element: HTMLElement): void {
     const readSeq = state.conversation?.members.find(({ email }) => email === me)?.readSeq ?? 0;
     const { bottom: edge } = element.getBoundingClientRect();

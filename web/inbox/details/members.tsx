@@ -15,7 +15,7 @@ interface MembersProps {
 
 /** The members of a conversation and their read positions. */
 export function Members({ conversation, viewer, fixed, change }: MembersProps) {
-  /** Address of the member whose removal awaits confirmation. */
+  /** Address of the member to remove, until the removal is confirmed. */
   const [leaving, setLeaving] = useState<string | null>(null);
   const { members, lastSeq } = conversation;
   const present = members.filter(({ leftAt }) => leftAt === null);

@@ -25,7 +25,7 @@ interface ChatListProps {
   onStart(): void;
 }
 
-/** The viewer's conversations, below those whose first message is not sent yet. */
+/** The viewer's conversations, below those with an unsent first message. */
 export function ChatList({ list, outbox, me, route, archived, onStart }: ChatListProps) {
   useClock();
   const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
