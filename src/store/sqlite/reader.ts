@@ -1,22 +1,15 @@
 import type Database from 'libsql';
 import { LRUCache } from 'lru-cache';
+import type { Conversation, ConversationId, EmailAddress, ListedConversation, Message } from '../../model.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 import {
-  type Conversation,
-  type ConversationId,
-  type EmailAddress,
-  FIRST_MEMBERS,
-  type ListedConversation,
-  type Member,
-  type Message,
-} from '../../model.ts';
-import {
-  type ChatListFilter,
-  type ChatListPage,
-  type ChatListPosition,
-  type ChatListSlice,
-  firstOf,
-  type Store,
-} from '../store.ts';
+  CONVERSATION,
+  type ConversationRow,
+  LISTED,
+  type ListedRow,
+  toConversation,
+  toListed,
+} from './conversation-row.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { SEARCH_SQL } from './search.ts';
 
@@ -34,29 +27,6 @@ export type Reader = Pick<
   | 'leftSince'
   | 'unreadTotal'
 >;
-
-/** UTF-16 units, about, of a last message that is read with its conversation: a list is bounded in what it brings at once. */
-const MAX_LAST_MESSAGE = 4000;
-
-const LAST_MESSAGE = `(SELECT ${MESSAGE} FROM messages m WHERE m.conversation = c.pk AND m.seq = c.last_seq
-  AND length(m.text) + length(m.revisions) <= ${MAX_LAST_MESSAGE})`;
-const HEAD = `c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
-  c.last_activity_at, c.last_seq, c.last_rev, c.counted, ${LAST_MESSAGE}`;
-const member = (row: string) =>
-  `json_array(${['email', 'role', 'read_seq', 'sent', 'seen', 'joined_at', 'left_at', 'muted', 'pinned', 'archived'].map((column) => `${row}.${column}`)})`;
-const members = (rows: string) => `(SELECT json_group_array(${member('m')}) FROM (SELECT * FROM ${rows}) m)`;
-// To sort all of them takes less time than to look each of them up by an index.
-const CONVERSATION = `json_array(${HEAD}, ${members('members NOT INDEXED WHERE conversation = c.pk ORDER BY joined_at, email')})`;
-/** A listed conversation of the rows `c` and, of its reader, `r`; with one member more than it is to hold. */
-const LISTED = `json_array(${HEAD}, ${member('r')},
-  ${members(`members WHERE conversation = c.pk ORDER BY joined_at, email LIMIT ${FIRST_MEMBERS + 1}`)})`;
-type HeadRow = [
-  ...[ConversationId, string, string | null, string | null, Conversation['status'], string[], EmailAddress | null],
-  ...[number, number, number, number, number, MessageRow | null],
-];
-type ConversationRow = [...HeadRow, MemberRow[]];
-type ListedRow = [...HeadRow, MemberRow, MemberRow[]];
-type MemberRow = [EmailAddress, Member['role'], number, number, number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
@@ -166,12 +136,12 @@ export function createReader(db: Database.Database): Reader {
       if (json === undefined) return null;
       const before = states.get(id);
       if (before?.json === json) return before.state;
-      const state = toConversation(JSON.parse(json));
+      const state = toConversation(JSON.parse(json) as ConversationRow);
       states.set(id, { json, state });
       return state;
     },
     async listed(reader, ids) {
-      return toListed(listed({ reader, ids: JSON.stringify(ids) }));
+      return toListedAll(listed({ reader, ids: JSON.stringify(ids) }));
     },
     async memberCount(id) {
       return memberCount({ id })?.count ?? 0;
@@ -202,7 +172,7 @@ export function createReader(db: Database.Database): Reader {
       { first, after, horizon = Number.MAX_SAFE_INTEGER }: ChatListSlice,
     ): Promise<ChatListPage> {
       const params = { ...listing(reader, filter), ...position(after), horizon };
-      const rows = toListed(chatList({ ...params, limit: first + 1 }));
+      const rows = toListedAll(chatList({ ...params, limit: first + 1 }));
       return {
         conversations: rows.slice(0, first),
         hasNextPage: rows.length > first,
@@ -216,28 +186,6 @@ function toMessages(id: ConversationId, row: { json: string } | undefined): Mess
   return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map((message) => toMessage(id, message));
 }
 
-function toConversation(row: ConversationRow): Conversation {
-  return { ...toHead(row), members: new Map(row[13].map((member) => [member[0], toMember(member)])) };
-}
-
-function toListed(row: { json: string } | undefined): ListedConversation[] {
-  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map((listed) => ({
-    ...toHead(listed),
-    reader: toMember(listed[13]),
-    ...firstOf(listed[14].map(toMember)),
-  }));
-}
-
-function toHead(row: HeadRow | ConversationRow | ListedRow) {
-  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt] = row;
-  const [, , , , , , , , , lastSeq, lastRev, counted, last] = row;
-  const lastMessage = last ? toMessage(id, last) : undefined;
-  const state = { id, configId, subject, party, status, labels, assignee };
-  return { ...state, createdAt, lastActivityAt, lastSeq, lastRev, counted, lastMessage };
-}
-
-function toMember(row: MemberRow): Member {
-  const [email, role, readSeq, sent, seen, joinedAt, leftAt, muted, pinned, archived] = row;
-  const view = { muted: muted === 1, pinned: pinned === 1, archived: archived === 1 };
-  return { email, role, readSeq, sent, seen, joinedAt, leftAt, ...view };
+function toListedAll(row: { json: string } | undefined): ListedConversation[] {
+  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map(toListed);
 }

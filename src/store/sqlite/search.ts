@@ -29,7 +29,7 @@ export const SEARCH_SQL = {
   texts: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1
     WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL`,
-  matched: `SELECT json_group_array(json_array(m.conversation, ${MESSAGE})) AS json FROM json_each(@rows) k
+  matched: `SELECT json_group_array(json_array(m.conversation, m.seq, ${MESSAGE})) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1`,
 } as const;
 
@@ -147,11 +147,11 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
   ): Promise<SearchPage> {
     const where = await current(reader, conversation);
     const { hits, ...rest } = await rank(textsOf(candidates(where, terms), where), terms, page);
-    const rows = read<[number, MessageRow]>(
+    const rows = read<[number, number, MessageRow]>(
       matched,
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
     );
-    const messages = new Map(rows.map(([pk, row]) => [`${pk} ${row[0]}`, row]));
+    const messages = new Map(rows.map(([pk, seq, row]) => [`${pk} ${seq}`, row]));
     const whole = await stillMatching(hits, terms, ({ pk, conversationId, seq }) => {
       const row = messages.get(`${pk} ${seq}`);
       const message = row && toMessage(conversationId, row);

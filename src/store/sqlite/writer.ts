@@ -10,6 +10,7 @@ import {
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
 import { changesOf, countsOf } from '../unread-counters.ts';
 import type { Indexer } from './indexer.ts';
+import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './message-row.ts';
 import type { Scrubber } from './scrubber.ts';
 import type { SearchIndex } from './search-index.ts';
 
@@ -74,7 +75,7 @@ export function createWriter(
 ): (commands: readonly Command[]) => Outcome[] {
   const open = db.prepare(`INSERT INTO conversations
     (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted)
     ON CONFLICT (id) DO NOTHING`);
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
@@ -84,15 +85,12 @@ export function createWriter(
     'SELECT pk, last_seq AS lastSeq, last_rev AS lastRev, counted FROM conversations WHERE id = ?',
   );
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
-  const insert = db.prepare(`INSERT INTO messages (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq,
-    sent_at, edited_at, redacted_at, revisions, added_rev, redaction_reason, first_text_hash)
-    SELECT ${Array.from({ length: 15 }, (_, i) => `value ->> ${i}`)} FROM json_each(?)`);
+  const insert = db.prepare(INSERT_MESSAGES);
   const textOf = db.prepare('SELECT text FROM messages WHERE conversation = ? AND seq = ?');
-  const change = db.prepare(`UPDATE messages SET rev = ?, text = ?, edited_at = ?, redacted_at = ?, revisions = ?,
-    added_rev = ?, redaction_reason = ?, first_text_hash = ? WHERE conversation = ? AND seq = ?`);
+  const change = db.prepare(CHANGE_MESSAGE);
   const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
-  const join =
-    db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at) VALUES (?, ?, ?, ?, ?, ?)
+  const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at)
+    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
       read_seq = excluded.read_seq, seen = excluded.seen, muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
@@ -150,8 +148,9 @@ export function createWriter(
     if (opening) {
       const { configId, subject, party } = opening;
       const at = messages[0]?.sentAt;
-      const heads = [at, newest?.sentAt, newest?.seq, lastRev, counted];
-      if (open.run([conversation, configId, subject, party, ...heads]).changes === 0) return false;
+      const position = { lastActivityAt: newest?.sentAt, lastSeq: newest?.seq, lastRev, counted };
+      const row = { id: conversation, configId, subject, party, createdAt: at, ...position };
+      if (open.run(row).changes === 0) return false;
       enroll.run([conversation, JSON.stringify(opening.members), at]);
       pk = (headOf.get([conversation]) as { pk: number }).pk;
     } else {
@@ -161,7 +160,7 @@ export function createWriter(
       pk = row.pk;
     }
     for (const message of messages) {
-      rows.push(rowOf(pk, message));
+      rows.push(insertedRow(pk, message));
       if (!firstOf.has(pk)) firstOf.set(pk, message.seq);
       if (countsAsUnread(message)) spokenIn.add(pk);
     }
@@ -171,7 +170,7 @@ export function createWriter(
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
     for (const { seq, sender } of redacted) unsee.run([pk, seq, sender]);
     for (const { email, joined, leftAt } of members) {
-      if (joined) join.run([pk, email, joined.at, joined.readSeq, joined.seen, leftAt]);
+      if (joined) join.run({ pk, email, ...joined, leftAt });
       else leave.run([leftAt, pk, email]);
     }
     for (const [email, role] of roles) setRole.run([role, pk, email]);
@@ -180,11 +179,10 @@ export function createWriter(
   }
 
   function changeMessage(pk: number, message: Message): void {
-    const { seq, rev, text, editedAt, redactedAt, revisions, addedRev, redactionReason, firstTextHash } = message;
+    const { seq, text, redactedAt } = message;
     const before = textOf.get([pk, seq]) as { text: string } | undefined;
     if (!before) throw new Error(`there is no message ${seq} to change`);
-    const values = [text, editedAt, redactedAt, JSON.stringify(revisions), addedRev, redactionReason, firstTextHash];
-    change.run([rev, ...values, pk, seq]);
+    change.run(changedRow(pk, message));
     if (seq <= indexer.indexedSeq(pk)) {
       index.remove([[pk, seq, before.text]]);
       if (countsAsUnread(message)) index.add([[pk, seq, text]]);
@@ -247,13 +245,4 @@ export function createWriter(
     }
   }
   return commit;
-}
-
-function rowOf(pk: number, m: Message): unknown[] {
-  const life = [m.editedAt, m.redactedAt, JSON.stringify(m.revisions), m.addedRev === m.rev ? null : m.addedRev];
-  return [
-    ...[pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt],
-    ...life,
-    ...[m.redactionReason, m.firstTextHash],
-  ];
 }
