@@ -77,7 +77,7 @@ export interface Store {
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
   /**
-   * A page of the TEXT messages that hold all terms (see `words.ts`) in the conversations the reader is a present member
+   * A page of the TEXT messages that hold all terms (see `tokenizer.ts`) in the conversations the reader is a present member
    * of, or in one of them: those with the most matching words first, then by `sentAt` descending, then conversation
    * ascending, then `seq` descending. A message is found from when it is written, by its present text alone.
    *

@@ -12,7 +12,7 @@
  * So an index never holds more words than the text has characters.
  *
  * A change of what this file makes of a text needs a SQLite migration that empties the index (see `schema.ts`), since a
- * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill.ts`.
+ * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill/words.ts`.
  */
 
 /** Code points of a word that count. */

@@ -1,14 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
 import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { backfillWords } from './backfill.ts';
-import { backfillCounters } from './backfill-counters.ts';
+import { backfillCounters } from './backfill/counters.ts';
+import { backfillWords } from './backfill/words.ts';
 import { openChangeStream } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
+import type { InSession } from './mover.ts';
 import { createAdvanceReadPosition } from './read-position.ts';
 import { createReader } from './reader.ts';
-import { createWriter, type InSession } from './writer.ts';
+import { createWriter } from './writer.ts';
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds

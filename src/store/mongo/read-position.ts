@@ -2,8 +2,8 @@ import { type Collection, MongoError, ObjectId } from 'mongodb';
 import type { ReadMoved, Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
 import type { ConversationDocument } from './documents.ts';
+import type { InSession } from './mover.ts';
 import type { createReader, SeenAt } from './reader.ts';
-import type { InSession } from './writer.ts';
 
 /** How often a position is tried to be moved while messages are changed, each of which may be a redaction. */
 const ATTEMPTS = 20;

@@ -1,8 +1,9 @@
-import type { ClientSession, Document, Filter } from 'mongodb';
-import { type ConversationId, type EmailAddress, type Instant, type Member, unreadOf } from '../../model.ts';
+import type { ClientSession, Filter } from 'mongodb';
+import type { ConversationId, EmailAddress, Member } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
-import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import type { Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
+import { createChatList } from './chat-list.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -11,7 +12,6 @@ import {
   type ListedDocument,
   listedFor,
   type MessageDocument,
-  ownOf,
   toConversation,
   toListed,
   toMessage,
@@ -58,6 +58,8 @@ export function createReader(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   session: ClientSession,
 ) {
+  const { list, chatList, unreadTotal } = createChatList(conversations, session);
+
   /** What the conversation's document holds of the log, and where the log ends. */
   async function pendingOf(id: ConversationId): Promise<Pending> {
     const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1 };
@@ -103,58 +105,6 @@ export function createReader(
     const before = { conversation: id, counts: true, seq: between, sender: { $ne: reader } };
     const after = pending + (seq >= tailFrom - 1 ? 0 : await messages.countDocuments(before, { session }));
     return { own, changes: changesOf(document), seen: document.counted - own.sent - after };
-  }
-
-  function listed(
-    reader: EmailAddress,
-    { configId, status, label, archived, unreadOnly }: ChatListFilter,
-    pinned: boolean | null,
-  ): Filter<ConversationDocument> {
-    return {
-      members: { $elemMatch: { email: reader, archived, ...(pinned !== null && { pinned }), leftAt: null } },
-      ...(configId !== null && { configId }),
-      ...(status !== null && { status: { $in: [...status] } }),
-      ...(label !== null && { labels: label }),
-      ...(unreadOnly && { $expr: hasUnread(reader) }),
-    };
-  }
-
-  /**
-   * The reader's conversations in the order of the list, from just after a position, lazily; of each the projection.
-   */
-  async function* list<Projected extends Document>(
-    reader: EmailAddress,
-    filter: ChatListFilter,
-    { after, horizon = Number.POSITIVE_INFINITY }: Omit<ChatListSlice, 'first'>,
-    limit: number,
-    projection: Document,
-  ): AsyncGenerator<Projected, undefined> {
-    const find = (pinned: boolean, where: Filter<ConversationDocument>) =>
-      conversations
-        .find<Projected>({ ...listed(reader, filter, pinned), ...where }, { session, projection })
-        .sort({ lastActivityAt: -1, _id: 1 })
-        .limit(limit);
-    const from = after ? partOf(after, horizon) : 0;
-    let noneIsLate = horizon === Number.POSITIVE_INFINITY;
-    for (const [part, { pinned, late }] of PARTS.entries()) {
-      if (part < from || (late && noneIsLate)) continue;
-      if (!late && !after && horizon !== Number.POSITIVE_INFINITY) {
-        // What is late would come first: hardly ever is anything, and then this is the next part, too.
-        const found = await find(pinned, {}).toArray();
-        noneIsLate = !(found[0]?.lastActivityAt > horizon);
-        if (noneIsLate) {
-          yield* found;
-          continue;
-        }
-      }
-      const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
-      const cursor = find(pinned, { $and: [within, after && part === from ? past(after) : {}] });
-      try {
-        yield* cursor;
-      } finally {
-        await cursor.close();
-      }
-    }
   }
 
   function counted(id: ConversationId, reader: EmailAddress): Promise<CountedDocument | null> {
@@ -252,45 +202,8 @@ export function createReader(
       return found.map(({ _id }) => _id);
     },
 
-    async unreadTotal(reader, filter) {
-      if (filter.archived) return 0;
-      let total = 0;
-      const projection = { counted: 1, own: ownOf(reader) };
-      type Found = Pick<CountedDocument, 'counted' | 'own'>;
-      const all = conversations.find<Found>(listed(reader, filter, null), { session, projection });
-      for await (const { own, ...found } of all) {
-        for (const member of own) if (!member.muted) total += unreadOf(found, member);
-      }
-      return total;
-    },
-
     search: createSearch(messages, session, searched),
-
-    async chatList(reader, filter, { first, ...place }) {
-      const { after, horizon } = place;
-      const projection = listedFor(reader);
-      const page: ListedDocument[] = [];
-      for await (const found of list<ListedDocument>(reader, filter, place, first + 1, projection))
-        if (page.push(found) > first) break;
-      let hasPreviousPage = false;
-      if (after) {
-        const { value: top } = await list<ListedDocument>(
-          reader,
-          filter,
-          { ...place, after: null },
-          1,
-          projection,
-        ).next();
-        const pinned = top?.own[0]?.pinned ?? false;
-        hasPreviousPage =
-          top !== undefined && !comesAfter({ pinned, lastActivityAt: top.lastActivityAt, id: top._id }, after, horizon);
-      }
-      return {
-        conversations: page.slice(0, first).flatMap(toListed),
-        hasNextPage: page.length > first,
-        hasPreviousPage,
-      };
-    },
+    ...{ chatList, unreadTotal },
   };
   return { ...reads, documents, pendingOf, seenAt };
 }
@@ -309,37 +222,9 @@ function present(reader: EmailAddress): Filter<ConversationDocument> {
   return { members: { $elemMatch: { email: reader, leftAt: null } } };
 }
 
-/** An expression for whether a conversation has something that the reader has not read. */
-function hasUnread(reader: EmailAddress): Document {
-  const own = { $arrayElemAt: [ownOf(reader), 0] };
-  return { $let: { vars: { own }, in: { $gt: ['$counted', { $add: ['$$own.sent', '$$own.seen'] }] } } };
-}
-
 function isUnread(
   reader: EmailAddress,
   readSeq: number,
 ): (message: Pick<MessageDocument, 'seq' | 'sender' | 'counts'>) => boolean {
   return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
-}
-
-function past({ lastActivityAt, id }: ChatListPosition): Filter<ConversationDocument> {
-  return {
-    // The bound is for the index, the choice for those of the same instant.
-    lastActivityAt: { $lte: lastActivityAt },
-    $or: [{ lastActivityAt: { $lt: lastActivityAt } }, { _id: { $gt: id } }],
-  };
-}
-
-/** The parts of a list, in its order: each is read by index. */
-const PARTS = [true, false].flatMap((pinned) => [false, true].map((late) => ({ pinned, late })));
-
-/** The part in which a position is; what is after the horizon is late. */
-function partOf({ pinned, lastActivityAt }: ChatListPosition, horizon = Number.POSITIVE_INFINITY): number {
-  return PARTS.findIndex((part) => part.pinned === pinned && part.late === lastActivityAt > horizon);
-}
-
-function comesAfter(a: ChatListPosition, b: ChatListPosition, horizon: Instant | undefined): boolean {
-  if (partOf(a, horizon) !== partOf(b, horizon)) return partOf(a, horizon) > partOf(b, horizon);
-  if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt < b.lastActivityAt;
-  return a.id > b.id;
 }

@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
+import { type ClientSession, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
 import { commitOperation } from './commit-operation.ts';
@@ -10,9 +10,9 @@ import {
   isBy,
   lastWriteOf,
   type MessageDocument,
-  searchable,
   toDocument,
 } from './documents.ts';
+import { createMover, type InSession, isDuplicate, type Log, laterThan, lengthOf, MAX_KEPT } from './mover.ts';
 import type { createReader } from './reader.ts';
 
 /** How long a write goes on finding out what became of it, in milliseconds. */
@@ -23,31 +23,8 @@ const RETRY_MS = 100;
 const MAX_COMMANDS = 2;
 /** Writes that one command takes at most. */
 const MAX_GROUP = 500;
-/** Messages that are moved with one command, but for those of one conversation, which go together. */
-const MAX_MOVED = 500;
 /** UTF-16 units of text, and messages, that a tail may carry beside a batch; a document holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
-/** UTF-16 units of text that a conversation's document may keep after they were moved: whoever lists or searches reads it. */
-const MAX_KEPT = 10_000;
-
-const DUPLICATE_KEY = 11_000;
-
-/** Runs a write in a session of its own, so that later reads see it. */
-export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
-
-/** What this process knows of a log. */
-interface Log {
-  /** The newest `lastRev` that this process wrote, or heard of. */
-  rev: number;
-  /** The tail, and what was changed, as they were written then, without what this process has moved since. */
-  tail: readonly MessageDocument[];
-  changed: readonly MessageDocument[];
-  /** A majority has in `messages` all that was written up to this `rev`. */
-  movedRev: number;
-  /** Whether another process wrote it last, and moves it. */
-  readonly theirs?: true;
-}
-
 interface Waiting {
   readonly write: Write;
   /** The new messages. */
@@ -84,15 +61,13 @@ export function createWriter(
   onError: (error: unknown) => void,
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
+  const mover = createMover({ conversations, messages }, logs, reading, inSession, onError);
   const waiting: Waiting[] = [];
   /** Commands under way. */
   let committing = 0;
-  /** Conversations with something to move. */
-  const unmoved = new Set<ConversationId>();
-  let moving: Promise<void> | null = null;
 
   /** Finds what the write is to be written on, and lets it join the next command. */
-  async function enter(entry: Waiting): Promise<void> {
+  async function enqueue(entry: Waiting): Promise<void> {
     const { conversation: id, afterRev } = entry.write;
     try {
       if (afterRev > 0) {
@@ -100,16 +75,16 @@ export function createWriter(
         const known = log?.rev === afterRev;
         const pending = known ? log : await pendingOf(id);
         // An earlier attempt may have landed after its time was up.
-        if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await landed(entry));
-        entry.carried = after(log?.movedRev ?? 0, pending);
+        if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await findWrite(entry));
+        entry.carried = laterThan(log?.movedRev ?? 0, pending);
         if (entry.write.changed.length > 0 || tooLong(entry.carried)) {
-          await move([entry.carried]);
+          await mover.move([entry.carried]);
           entry.carried = NOTHING;
         }
         if (entry.write.changed.length > 0) entry.changed = await markChanging(entry);
       }
     } catch (error) {
-      return again(entry, error);
+      return retry(entry, error);
     }
     waiting.push(entry);
     if (committing < MAX_COMMANDS) void commitAll();
@@ -129,10 +104,10 @@ export function createWriter(
   }
 
   /** Tries again where that may help. */
-  async function again(entry: Waiting, error: unknown): Promise<void> {
+  async function retry(entry: Waiting, error: unknown): Promise<void> {
     if (!(error instanceof MongoError) || performance.now() > entry.deadline) return entry.reject(error);
     await setTimeout(RETRY_MS);
-    await enter(entry);
+    await enqueue(entry);
   }
 
   async function commitAll(): Promise<void> {
@@ -149,7 +124,7 @@ export function createWriter(
       const { matchedCount, insertedCount } = await inSession((session) =>
         conversations.bulkWrite(group.map(commitOperation), { ordered: false, session }),
       );
-      if (matchedCount + insertedCount === group.length) return group.forEach(won);
+      if (matchedCount + insertedCount === group.length) return group.forEach(committed);
     } catch (error) {
       if (!isDuplicate(error)) failure = error;
     }
@@ -164,115 +139,35 @@ export function createWriter(
       failure ??= error;
     }
     for (const entry of group) {
-      if (written.get(entry.write.conversation)?.some((document) => isBy(document, entry.mark))) won(entry);
+      if (written.get(entry.write.conversation)?.some((document) => isBy(document, entry.mark))) committed(entry);
       else void settle(entry, failure);
     }
   }
 
   async function settle(entry: Waiting, failure: unknown): Promise<void> {
     try {
-      if (await landed(entry)) return won(entry);
+      if (await findWrite(entry)) return committed(entry);
       if (!failure) return entry.resolve(false);
     } catch (error) {
-      return again(entry, error);
+      return retry(entry, error);
     }
-    await again(entry, failure);
+    await retry(entry, failure);
   }
 
-  function won({ write, documents, changed, carried, resolve }: Waiting): void {
+  function committed({ write, documents, changed, carried, resolve }: Waiting): void {
     const { conversation: id } = write;
     const movedRev = logs.get(id)?.movedRev ?? 0;
     const pending = { tail: [...carried.tail, ...documents], changed: [...carried.changed, ...changed] };
-    logs.set(id, { rev: revAfter(write), ...after(movedRev, pending), movedRev });
-    unmoved.add(id);
-    moving ??= moveAll();
+    logs.set(id, { rev: revAfter(write), ...laterThan(movedRev, pending), movedRev });
+    mover.add(id);
     resolve(true);
   }
 
   /** Whether this write is in the log after all. */
-  async function landed({ write, mark }: Waiting): Promise<boolean> {
+  async function findWrite({ write, mark }: Waiting): Promise<boolean> {
     const seq = [...write.messages, ...write.changed][0]?.seq ?? 0;
     const [found] = await documents(write.conversation, seq, seq);
     return found !== undefined && isBy(found, mark);
-  }
-
-  async function moveAll(): Promise<void> {
-    while (unmoved.size > 0) {
-      const taken = new Map<ConversationId, Log>();
-      let count = 0;
-      for (const id of unmoved) {
-        const log = logs.get(id);
-        count += (log?.tail.length ?? 0) + (log?.changed.length ?? 0);
-        if (count > MAX_MOVED && taken.size > 0) break;
-        if (log) taken.set(id, { ...log });
-        unmoved.delete(id);
-      }
-      try {
-        await move([...taken.values()]);
-      } catch (error) {
-        // They stay where they are, and are tried again with the next write to any conversation.
-        for (const id of taken.keys()) unmoved.add(id);
-        onError(error);
-        break;
-      }
-      await shrink(taken);
-      for (const [id, { rev }] of taken) {
-        const log = logs.get(id);
-        if (!log) continue;
-        log.movedRev = Math.max(log.movedRev, rev);
-        Object.assign(log, after(log.movedRev, log));
-      }
-    }
-    moving = null;
-  }
-
-  /** Takes what was moved out of the conversations' documents where it is long: for little it would not pay. */
-  async function shrink(moved: ReadonlyMap<ConversationId, Log>): Promise<void> {
-    const long = [...moved].filter(([, log]) => lengthOf(log) > MAX_KEPT);
-    if (long.length === 0) return;
-    const updates = long.map(([_id, { rev: lastRev }]) => ({
-      // Nothing was written since: it holds no more than what was moved.
-      updateOne: { filter: { _id, lastRev }, update: { $set: { tail: [], changed: [] } } },
-    }));
-    // What stays there does no harm, and is overwritten with the next write.
-    await conversations.bulkWrite(updates, { ordered: false }).catch(onError);
-  }
-
-  /** Copies what is pending to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
-  async function move(pending: readonly Waiting['carried'][]): Promise<void> {
-    await insert(pending.flatMap(({ tail }) => tail));
-    await replace(pending.flatMap(({ changed }) => changed));
-  }
-
-  async function insert(added: readonly MessageDocument[]): Promise<void> {
-    if (added.length === 0) return;
-    try {
-      await inSession((session) => messages.insertMany(added.map(searchable), { ordered: false, session }));
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-      // What is in the way may still be undone by a new primary: only what a majority has is moved.
-      await present(added);
-    }
-  }
-
-  async function replace(changed: readonly MessageDocument[]): Promise<void> {
-    if (changed.length === 0) return;
-    const replacements = changed.map((document) => {
-      const { _id, conversation, rev } = document;
-      return { replaceOne: { filter: { _id, conversation, rev: { $lt: rev } }, replacement: searchable(document) } };
-    });
-    await inSession((session) => messages.bulkWrite(replacements, { ordered: false, session }));
-    await present(changed);
-  }
-
-  /** Makes sure that a majority has these messages in `messages`, as they are or as they have become since. */
-  async function present(moved: readonly MessageDocument[]): Promise<void> {
-    const conversation = { $in: [...new Set(moved.map((message) => message.conversation))] };
-    const those = { conversation, _id: { $in: moved.map(({ _id }) => _id) } };
-    const found = await messages.find(those, { session: reading, projection: { rev: 1 } }).toArray();
-    const revs = new Map(found.map(({ _id, rev }) => [_id, rev]));
-    if (moved.some(({ _id, rev }) => (revs.get(_id) ?? 0) < rev))
-      throw new MongoError('What is to be moved is not on a majority yet.');
   }
 
   return {
@@ -282,7 +177,7 @@ export function createWriter(
       const documents = write.messages.map((message) => toDocument(message, mark));
       return new Promise((resolve, reject) => {
         const deadline = performance.now() + WRITE_MS;
-        void enter({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
+        void enqueue({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
     /** What is pending in a conversation in this state; null where that is not known. */
@@ -299,7 +194,7 @@ export function createWriter(
       const asBefore = rev === lastWriteOf(document)?.afterRev ? known?.changed : undefined;
       const changed = document.changed ?? asBefore;
       if (lastRev === undefined || lastRev <= rev || !Array.isArray(tail) || !Array.isArray(changed)) return;
-      const log = { rev: lastRev, ...after(movedRev, { tail, changed }), movedRev };
+      const log = { rev: lastRev, ...laterThan(movedRev, { tail, changed }), movedRev };
       if (lengthOf(log) > MAX_KEPT) logs.delete(id);
       else logs.set(id, { ...log, theirs: true });
     },
@@ -309,33 +204,10 @@ export function createWriter(
       for (const { tail, changed, theirs } of logs.values()) if (!theirs) count += tail.length + changed.length;
       return count;
     },
-    /** Resolves when what was written is moved, as far as it can be. */
-    async moved(): Promise<void> {
-      await moving;
-    },
+    moved: mover.moved,
   };
-}
-
-/** What of it was written after a `rev`. */
-function after(rev: number, { tail, changed }: Waiting['carried']): Waiting['carried'] {
-  const later = (message: MessageDocument) => message.rev > rev;
-  return { tail: tail.filter(later), changed: changed.filter(later) };
 }
 
 function tooLong({ tail, changed }: Waiting['carried']): boolean {
   return tail.length + changed.length > MAX_CARRIED.messages || lengthOf({ tail, changed }) > MAX_CARRIED.text;
-}
-
-function lengthOf({ tail, changed }: Waiting['carried']): number {
-  return [...tail, ...changed].reduce((sum, message) => sum + textLength(message), 0);
-}
-
-function textLength({ text, revisions }: MessageDocument): number {
-  return revisions.reduce((sum, revision) => sum + revision.text.length, text.length);
-}
-
-/** Whether all that went wrong is that something is there already. */
-function isDuplicate(error: unknown): boolean {
-  if (!(error instanceof MongoBulkWriteError) || error.result.getWriteConcernError()) return false;
-  return [error.writeErrors].flat().every(({ code }) => code === DUPLICATE_KEY);
 }

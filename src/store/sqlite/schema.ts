@@ -76,7 +76,7 @@ const MIGRATIONS = [
   ${REBUILD_SEARCH}`,
   // For the first members of a conversation without looking at the others.
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
-  // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
+  // Scripts without spaces, optional marks, digits and invisible characters: see tokenizer.ts.
   REBUILD_SEARCH,
   // Counters of what is unread, see model.ts. To count existing rows takes three looks at each message, however many
   // members have read it: for its conversation, for its sender, and between two read positions.

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { type Message, unreadOf } from '../../../src/model.ts';
-import { backfillWords } from '../../../src/store/mongo/backfill.ts';
+import { backfillWords } from '../../../src/store/mongo/backfill/words.ts';
 import { collections, type MessageDocument, toDocument } from '../../../src/store/mongo/documents.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { createReader } from '../../../src/store/mongo/reader.ts';

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { AnyBulkWriteOperation } from 'mongodb';
-import { type Collections, type MessageDocument, searchable } from './documents.ts';
+import { type Collections, type MessageDocument, searchable } from '../documents.ts';
 
-/** Goes up by one whenever `words.ts` makes other words of a text. */
+/** Goes up by one whenever `tokenizer.ts` makes other words of a text. */
 const VERSION = 2;
 /** How far the messages have their words by these rules. */
 const PROGRESS = `words ${VERSION}`;

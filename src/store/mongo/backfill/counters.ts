@@ -1,5 +1,5 @@
-import type { EmailAddress } from '../../model.ts';
-import type { Collections, ConversationDocument } from './documents.ts';
+import type { EmailAddress } from '../../../model.ts';
+import type { Collections, ConversationDocument } from '../documents.ts';
 
 /** That every conversation has its counters. */
 const PROGRESS = 'counters';
