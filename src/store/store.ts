@@ -1,7 +1,6 @@
 import {
   type Conversation,
   type ConversationId,
-  type ConversationState,
   type ConversationStatus,
   type EmailAddress,
   FIRST_MEMBERS,
@@ -13,6 +12,11 @@ import {
   type View,
 } from '../model.ts';
 import type { Term } from './tokenizer.ts';
+import type { Typing, WakeUp } from './wake-up.ts';
+import type { Write } from './write.ts';
+
+export * from './wake-up.ts';
+export * from './write.ts';
 
 /**
  * The port every store implements. Its laws, which the conformance suite tests on each adapter:
@@ -137,90 +141,6 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** The log of the conversation grew or changed. */
-interface Changed {
-  readonly kind: 'log';
-  readonly conversation: ConversationId;
-  /** What was written, now durable; null where that is to be read. What it holds is not to be changed. */
-  readonly write: Write | null;
-  /** The members who left with this change; absent where none did. */
-  readonly left?: readonly EmailAddress[];
-}
-
-/** A member's `readSeq` moved, or their role became known, and nothing else. */
-export interface ReadMoved {
-  readonly kind: 'read';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-  readonly readSeq: number;
-  /** `Member.seen`, in states whose log has had as many `changes`. */
-  readonly seen: number;
-  /** `changesOf` the state. */
-  readonly changes: number;
-  /** Null where none became known. */
-  readonly role: Role | null;
-}
-
-/** "Look again": a member's own view changed, and nothing else. */
-interface ViewChanged {
-  readonly kind: 'view';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-}
-
-/** Somebody began to type, still types, or stopped. The one wake-up that is not looked up: it is the news itself. */
-export interface Typing {
-  readonly kind: 'typing';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-  readonly typing: boolean;
-}
-
-export type WakeUp = Changed | ReadMoved | ViewChanged | Typing;
-
-/**
- * What becomes of a conversation, decided on the state at `afterRev`. `rev` goes on from there: its values are given to
- * the changes in their order, and a message that is changed twice has the last. So the greatest is the new `lastRev`.
- */
-export interface Write {
-  readonly conversation: ConversationId;
-  /** The `lastRev` the decision was made on; 0 when the conversation is to be opened. */
-  readonly afterRev: number;
-  /** Given exactly when `afterRev` is 0. */
-  readonly opening: Opening | null;
-  /** New messages; `seq` goes on densely. They, or `changed`, hold at least one. */
-  readonly messages: readonly Message[];
-  /**
-   * Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. One that
-   * is redacted was not so before.
-   */
-  readonly changed: readonly Message[];
-  /** The new state; null where it stays. */
-  readonly state: ConversationState | null;
-  /** Who joins or leaves, each once. */
-  readonly members: readonly MemberChange[];
-  /** Roles that became known with this write, of members. */
-  readonly roles: ReadonlyMap<EmailAddress, Role>;
-}
-
-/** What becomes of somebody's membership. */
-export interface MemberChange {
-  readonly email: EmailAddress;
-  /**
-   * Where they join, again perhaps: with everything up to `readSeq` read, `seen` after the write, and no view of their own.
-   * Null where they only leave.
-   */
-  readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
-  readonly leftAt: Instant | null;
-}
-
-export interface Opening {
-  readonly configId: string;
-  readonly subject: string | null;
-  readonly party: string | null;
-  readonly members: readonly EmailAddress[];
-}
-
 /** Null does not narrow; `archived` is always one or the other. */
 export interface ChatListFilter {
   readonly configId: string | null;
@@ -279,21 +199,6 @@ export interface SearchPage<M = Message> {
   readonly hits: readonly { readonly message: M; readonly position: SearchPosition }[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
-}
-
-/** The wake-up for a change of a log; the members are known even where the whole write is not. */
-export function logChanged(
-  conversation: ConversationId,
-  write: Write | null,
-  members: readonly MemberChange[] = write?.members ?? [],
-): WakeUp {
-  const left = members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
-  return { kind: 'log', conversation, write, ...(left.length > 0 && { left }) };
-}
-
-/** The `lastRev` that a write leaves. */
-export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
-  return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
 }
 
 /** What a listed conversation holds of its members, given in their order and at least one more than it holds. */
