@@ -5,9 +5,9 @@ import type { MemberChange, Write } from './write.ts';
 interface Changed {
   readonly kind: 'log';
   readonly conversation: ConversationId;
-  /** What was written, now durable; null where that is to be read. What it holds is not to be changed. */
+  /** The durable write; null where it must be read. Not to be mutated. */
   readonly write: Write | null;
-  /** The members who left with this change; absent where none did. */
+  /** The members that left with this change; absent where none did. */
   readonly left?: readonly EmailAddress[];
 }
 
@@ -17,7 +17,7 @@ export interface ReadMoved {
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
   readonly readSeq: number;
-  /** `Member.seen`, in states whose log has had as many `changes`. */
+  /** `Member.seen` in states with the same number of `changes`. */
   readonly seen: number;
   /** `changesOf` the state. */
   readonly changes: number;
@@ -25,14 +25,14 @@ export interface ReadMoved {
   readonly role: Role | null;
 }
 
-/** "Look again": a member's own view changed, and nothing else. */
+/** A member's own view changed, and nothing else; the view must be read. */
 interface ViewChanged {
   readonly kind: 'view';
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
 }
 
-/** Somebody began to type, still types, or stopped. The one wake-up that is not looked up: it is the news itself. */
+/** A member started typing, still types, or stopped. Carries the state itself: there is nothing to read. */
 export interface Typing {
   readonly kind: 'typing';
   readonly conversation: ConversationId;

@@ -1,36 +1,36 @@
 import type { ConversationId, ConversationState, EmailAddress, Instant, Message, Role } from '../model.ts';
 
 /**
- * What becomes of a conversation, decided on the state at `afterRev`. `rev` goes on from there: its values are given to
- * the changes in their order, and a message that is changed twice has the last. So the greatest is the new `lastRev`.
+ * A change of one conversation, decided on the state at `afterRev`. The changes are numbered on from there in their
+ * order, and a message that is changed twice has the last `rev`. So the greatest `rev` is the new `lastRev`.
  */
 export interface Write {
   readonly conversation: ConversationId;
-  /** The `lastRev` the decision was made on; 0 when the conversation is to be opened. */
+  /** The `lastRev` the decision was made on; 0 when the write opens the conversation. */
   readonly afterRev: number;
   /** Given exactly when `afterRev` is 0. */
   readonly opening: Opening | null;
-  /** New messages; `seq` goes on densely. They, or `changed`, hold at least one. */
+  /** New messages, `seq` without gaps. There is at least one in `messages` or `changed`. */
   readonly messages: readonly Message[];
   /**
-   * Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. One that
-   * is redacted was not so before.
+   * Messages of the log in their new state, each once: text, revisions and the fields an edit or a redaction sets. A
+   * message redacted here was not redacted before.
    */
   readonly changed: readonly Message[];
   /** The new state; null where it stays. */
   readonly state: ConversationState | null;
-  /** Who joins or leaves, each once. */
+  /** Members that join or leave, each once. */
   readonly members: readonly MemberChange[];
   /** Roles that became known with this write, of members. */
   readonly roles: ReadonlyMap<EmailAddress, Role>;
 }
 
-/** What becomes of somebody's membership. */
+/** A change of one membership. */
 export interface MemberChange {
   readonly email: EmailAddress;
   /**
-   * Where they join, again perhaps: with everything up to `readSeq` read, `seen` after the write, and no view of their own.
-   * Null where they only leave.
+   * Set when the member joins, for the first time or again: everything up to `readSeq` is read, `seen` is the value after
+   * the write, and the view is the default. Null when the member only leaves.
    */
   readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
   readonly leftAt: Instant | null;

@@ -28,7 +28,7 @@ export function createChatList(conversations: Collections['conversations'], sess
   }
 
   /**
-   * The reader's conversations in the order of the list, from just after a position, lazily; of each the projection.
+   * The reader's conversations in the order of the list, lazily, from just after a position; each as projected.
    */
   async function* list<Projected extends Document>(
     reader: EmailAddress,
@@ -47,7 +47,7 @@ export function createChatList(conversations: Collections['conversations'], sess
     for (const [part, { pinned, late }] of PARTS.entries()) {
       if (part < from || (late && noneIsLate)) continue;
       if (!late && !after && horizon !== Number.POSITIVE_INFINITY) {
-        // What is late would come first: hardly ever is anything, and then this is the next part, too.
+        // Late conversations would come first. There are hardly ever any; then these rows are the next part, too.
         const found = await find(pinned, {}).toArray();
         noneIsLate = !(found[0]?.lastActivityAt > horizon);
         if (noneIsLate) {
@@ -110,7 +110,7 @@ export function createChatList(conversations: Collections['conversations'], sess
   return { list, chatList, unreadTotal };
 }
 
-/** An expression for whether a conversation has something that the reader has not read. */
+/** An expression for whether a conversation has messages that are unread for the reader. */
 function hasUnread(reader: EmailAddress): Document {
   const own = { $arrayElemAt: [ownOf(reader), 0] };
   return { $let: { vars: { own }, in: { $gt: ['$counted', { $add: ['$$own.sent', '$$own.seen'] }] } } };
@@ -118,16 +118,16 @@ function hasUnread(reader: EmailAddress): Document {
 
 function past({ lastActivityAt, id }: ChatListPosition): Filter<ConversationDocument> {
   return {
-    // The bound is for the index, the choice for those of the same instant.
+    // The bound uses the index, `$or` decides between conversations of the same instant.
     lastActivityAt: { $lte: lastActivityAt },
     $or: [{ lastActivityAt: { $lt: lastActivityAt } }, { _id: { $gt: id } }],
   };
 }
 
-/** The parts of a list, in its order: each is read by index. */
+/** The parts of a list, in its order: each is read by the index. */
 const PARTS = [true, false].flatMap((pinned) => [false, true].map((late) => ({ pinned, late })));
 
-/** The part in which a position is; what is after the horizon is late. */
+/** The part that holds a position; activity after the horizon is late. */
 function partOf({ pinned, lastActivityAt }: ChatListPosition, horizon = Number.POSITIVE_INFINITY): number {
   return PARTS.findIndex((part) => part.pinned === pinned && part.late === lastActivityAt > horizon);
 }

@@ -13,7 +13,7 @@ const DUPLICATE_KEY = 11_000;
 /** Runs a write in a session of its own, so that later reads see it. */
 export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
 
-/** What a conversation's document holds of its log. */
+/** Messages in a conversation's document. */
 type Carried = Pick<Log, 'tail' | 'changed'>;
 
 /** What this process knows of a log. */
@@ -55,7 +55,7 @@ export function createMover(
       try {
         await move([...taken.values()]);
       } catch (error) {
-        // They stay where they are, and are tried again with the next write to any conversation.
+        // They stay in their documents, and are moved with the next write to any conversation.
         for (const id of taken.keys()) unmoved.add(id);
         onError(error);
         break;
@@ -71,19 +71,19 @@ export function createMover(
     moving = null;
   }
 
-  /** Takes what was moved out of the conversations' documents where it is long: for little it would not pay. */
+  /** Removes long moved messages from the conversations' documents: for short ones it would not pay. */
   async function shrink(moved: ReadonlyMap<ConversationId, Log>): Promise<void> {
     const long = [...moved].filter(([, log]) => lengthOf(log) > MAX_KEPT);
     if (long.length === 0) return;
     const updates = long.map(([_id, { rev: lastRev }]) => ({
-      // Nothing was written since: it holds no more than what was moved.
+      // At this `lastRev` the document holds no more than was moved.
       updateOne: { filter: { _id, lastRev }, update: { $set: { tail: [], changed: [] } } },
     }));
-    // What stays there does no harm, and is overwritten with the next write.
+    // Messages that stay there do no harm; the next write overwrites them.
     await conversations.bulkWrite(updates, { ordered: false }).catch(onError);
   }
 
-  /** Copies what is pending to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
+  /** Copies pending messages to `messages`. Idempotent: a second mover waits until a majority has the first one's copy. */
   async function move(pending: readonly Carried[]): Promise<void> {
     await insert(pending.flatMap(({ tail }) => tail));
     await replace(pending.flatMap(({ changed }) => changed));
@@ -95,7 +95,7 @@ export function createMover(
       await inSession((session) => messages.insertMany(added.map(searchable), { ordered: false, session }));
     } catch (error) {
       if (!isDuplicate(error)) throw error;
-      // What is in the way may still be undone by a new primary: only what a majority has is moved.
+      // A new primary may still roll the other mover's copy back: only what a majority has is moved.
       await present(added);
     }
   }
@@ -110,14 +110,14 @@ export function createMover(
     await present(changed);
   }
 
-  /** Makes sure that a majority has these messages in `messages`, as they are or as they have become since. */
+  /** Checks that a majority has these messages in `messages`, in this version or a newer one. */
   async function present(moved: readonly MessageDocument[]): Promise<void> {
     const conversation = { $in: [...new Set(moved.map((message) => message.conversation))] };
     const those = { conversation, _id: { $in: moved.map(({ _id }) => _id) } };
     const found = await messages.find(those, { session: reading, projection: { rev: 1 } }).toArray();
     const revs = new Map(found.map(({ _id, rev }) => [_id, rev]));
     if (moved.some(({ _id, rev }) => (revs.get(_id) ?? 0) < rev))
-      throw new MongoError('What is to be moved is not on a majority yet.');
+      throw new MongoError('not all moved messages are on a majority yet');
   }
 
   return {
@@ -148,7 +148,7 @@ function textLength({ text, revisions }: MessageDocument): number {
   return revisions.reduce((sum, revision) => sum + revision.text.length, text.length);
 }
 
-/** Whether all that went wrong is that something is there already. */
+/** Whether every error is a duplicate key. */
 export function isDuplicate(error: unknown): boolean {
   if (!(error instanceof MongoBulkWriteError) || error.result.getWriteConcernError()) return false;
   return [error.writeErrors].flat().every(({ code }) => code === DUPLICATE_KEY);

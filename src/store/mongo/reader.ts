@@ -18,24 +18,24 @@ import {
 } from './documents.ts';
 import { createSearch } from './search.ts';
 
-/** What a conversation's document holds of its log. */
+/** The part of the log that a conversation's document holds. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
-/** Of a conversation's document, what its state is; of its log the last message at most. */
+/** Projection for the state of a conversation; of its log the last message at most. */
 const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
 
-/** What a member has seen of a log that has had so many `changes`. */
+/** How many messages a member has seen, of a log with this number of `changes`. */
 export interface SeenAt {
   readonly own: Pick<Member, 'readSeq' | 'role' | 'leftAt'>;
   readonly changes: number;
   readonly seen: number;
 }
 
-/** What a search looks at: when and where, and what is pending. */
+/** Projection for a search: activity and pending messages. */
 const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 
-/** How often a page is looked for while the tail moves on under it. */
-const LOOKS = 20;
+/** Attempts to read a page while messages are moved out of the tail. */
+const MAX_ATTEMPTS = 20;
 
 type Reads = Omit<
   Store,
@@ -51,8 +51,8 @@ type Reads = Omit<
 >;
 
 /**
- * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:
- * a new primary does not answer them before it knows what this process has read or was acknowledged.
+ * The reading half of the port, and the reads of the writing half. All reads use one causally consistent session: a new
+ * primary does not answer them before it has everything this process has read or had acknowledged.
  */
 export function createReader(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
@@ -60,7 +60,7 @@ export function createReader(
 ) {
   const { list, chatList, unreadTotal } = createChatList(conversations, session);
 
-  /** What the conversation's document holds of the log, and where the log ends. */
+  /** The part of the log in the conversation's document, and the end of the log. */
   async function pendingOf(id: ConversationId): Promise<Pending> {
     const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1 };
     const found = await conversations.findOne({ _id: id }, { session, projection });
@@ -68,31 +68,32 @@ export function createReader(
   }
 
   async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
-    for (let look = 1; ; look++) {
+    for (let attempt = 1; ; attempt++) {
       const found = await messages
         .find({ conversation: id, seq: { $gte: from, $lte: to } }, { session })
         .sort({ seq: 1 })
         .toArray();
       const marked = found.filter(({ changing }) => changing);
       if (found.length === to - from + 1 && marked.length === 0) return found;
-      // What is missing is in the tail, or does not exist; if the tail has moved on meanwhile, it is there now.
+      // A missing message is in the tail, or does not exist; if it left the tail meanwhile, it is in `messages` now.
       const { tail, changed, lastSeq } = await pendingOf(id);
       const newest = bySeq([...found, ...[...tail, ...changed].filter(({ seq }) => seq >= from && seq <= to)]);
       const unsure = marked.filter((document) => newest.get(document.seq) === document).map(({ _id }) => _id);
       if (unsure.length > 0) {
-        // Nothing came of that change, or it has been moved since.
+        // The change was not committed, or has been moved since.
         const again = await messages.find({ conversation: id, _id: { $in: unsure } }, { session }).toArray();
         for (const document of again) newest.set(document.seq, document);
       }
       if (newest.size >= Math.min(to, lastSeq) - Math.max(from, 1) + 1)
         return [...newest.values()].sort((a, b) => a.seq - b.seq);
-      if (look === LOOKS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
+      if (attempt === MAX_ATTEMPTS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
     }
   }
 
   /**
-   * The state of a conversation and its reader, and how many of the messages up to `seq` are by others and count; null for a
-   * stranger. Those after `seq` are counted: in the log before the tail, but for what was changed, and in what is pending.
+   * The state of a conversation and its reader, and how many messages of other senders up to `seq` count as unread; null
+   * for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed ones, and
+   * in the pending messages.
    */
   async function seenAt(id: ConversationId, reader: EmailAddress, seq: number): Promise<SeenAt | null> {
     const document = await counted(id, reader);
@@ -111,7 +112,7 @@ export function createReader(
     return conversations.findOne<CountedDocument>({ _id: id }, { session, projection: countedFor(reader) });
   }
 
-  /** The conversations a search looks at, most recently active first. */
+  /** The conversations to search, most recently active first. */
   async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
     if (id)
       return conversations
@@ -155,23 +156,23 @@ export function createReader(
     },
 
     async changes(id, afterRev, limit) {
-      for (let look = 1; ; look++) {
+      for (let attempt = 1; ; attempt++) {
         const { tail, changed, lastRev } = await pendingOf(id);
         const pending = [...tail, ...changed].filter(({ rev }) => rev > afterRev);
-        // Who follows closely finds all of it here.
+        // A subscriber that is close to the end finds all of it here.
         const known = pending.length >= lastRev - afterRev;
         const found = known
           ? []
           : await messages
               .find({ conversation: id, rev: { $gt: afterRev } }, { session })
               .sort({ rev: 1 })
-              // So many more, because so many may be as they were before.
+              // `messages` may hold so many in their old state.
               .limit(limit + changed.length)
               .toArray();
-        // What was there and has been changed meanwhile would be missing.
+        // A message that was changed meanwhile would be missing.
         const moved = found.some(({ rev, addedRev = rev }) => rev > lastRev && addedRev <= lastRev);
-        if (moved && look < LOOKS) continue;
-        // Later changes than the ones that are pending are left out, as what came before them might be missing.
+        if (moved && attempt < MAX_ATTEMPTS) continue;
+        // Changes after `lastRev` are left out, as changes before them might be missing.
         return [...bySeq([...found.filter(({ rev }) => rev <= lastRev), ...pending]).values()]
           .sort((a, b) => a.rev - b.rev)
           .slice(0, limit)
@@ -187,7 +188,7 @@ export function createReader(
       const seq = { $gt: readSeq, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
       const unread = { conversation: id, counts: true, seq, sender: { $ne: reader } };
       const first = await messages.find(unread, { session }).sort({ seq: 1 }).limit(1).next();
-      // Of the tail any part may be in `messages` already.
+      // Any part of the tail may be in `messages` already.
       const pending = [...tail, ...changed].filter(isUnread(reader, readSeq));
       const seqs = [...pending, ...(first ? [first] : [])].map(({ seq }) => seq);
       return seqs.length > 0 ? Math.min(...seqs) : null;

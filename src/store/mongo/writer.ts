@@ -15,25 +15,25 @@ import {
 import { createMover, type InSession, isDuplicate, type Log, laterThan, lengthOf, MAX_KEPT } from './mover.ts';
 import type { createReader } from './reader.ts';
 
-/** How long a write goes on finding out what became of it, in milliseconds. */
+/** How long a write keeps trying to find out its outcome, in milliseconds. */
 const WRITE_MS = 8000;
-/** Between two attempts. */
+/** Delay between two attempts, in milliseconds. */
 const RETRY_MS = 100;
-/** Commands under way at once: more do not gain anything, as what waits goes into the next one together. */
+/** Commands under way at once: more gain nothing, as waiting writes go into the next one together. */
 const MAX_COMMANDS = 2;
-/** Writes that one command takes at most. */
+/** Most writes in one command. */
 const MAX_GROUP = 500;
-/** UTF-16 units of text, and messages, that a tail may carry beside a batch; a document holds 16 MiB at most. */
+/** UTF-16 units of text, and messages, that a document may carry beside a batch; it holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
 interface Waiting {
   readonly write: Write;
   /** The new messages. */
   readonly documents: readonly MessageDocument[];
-  /** Those of the log that are changed, as they are to be. */
+  /** The changed messages in their new state. */
   changed: readonly MessageDocument[];
   /** Identifies the write in the log. */
   readonly mark: ObjectId;
-  /** What the conversation's document holds before these. */
+  /** Messages of earlier writes that stay in the conversation's document. */
   carried: Pick<Log, 'tail' | 'changed'>;
   readonly deadline: number;
   readonly resolve: (written: boolean) => void;
@@ -43,15 +43,15 @@ interface Waiting {
 const NOTHING: Waiting['carried'] = { tail: [], changed: [] };
 
 /**
- * Writes, with one command for however many conversations wait. Writing a conversation's document is what commits; it
- * carries the messages that are not known to be in `messages` yet, so nobody waits for them to be moved there.
+ * Group commit: one command for all waiting conversations. Updating a conversation's document commits a write; it carries
+ * the messages that are not known to be in `messages` yet, so a write does not wait for them to be moved there.
  *
- * A message that is changed is committed in the same way, in its conversation's document, and moved later over the one in
- * `messages`. So that readers of `messages` need not look at that document each time, the old version is marked before
- * the commit, and the move takes the mark away: whoever finds a mark looks there, and takes the newer of the two. A mark that no
- * change follows costs such a look, no more. A transaction over both would spare all that; but one whose process is
- * killed keeps the conversation locked for a minute. Nothing goes back to an older text: what is changed was moved
- * before, inserts never overwrite, and replacements ask for an older `rev`.
+ * A changed message is committed in the same way, in its conversation's document, and later replaces the one in
+ * `messages`. So that readers of `messages` need not read that document each time, the old version is marked before the
+ * commit, and the move removes the mark: a reader that finds a mark reads the document too, and takes the newer version.
+ * A mark without a change costs that read, no more. A transaction over both would avoid all this; but when its process is
+ * killed the conversation stays locked for a minute. A message never reverts to an older text: it is moved before it is
+ * changed, inserts never overwrite, and replacements require an older `rev`.
  */
 export function createWriter(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
@@ -66,7 +66,7 @@ export function createWriter(
   /** Commands under way. */
   let committing = 0;
 
-  /** Finds what the write is to be written on, and lets it join the next command. */
+  /** Determines which messages the document carries on, and adds the write to the next command. */
   async function enqueue(entry: Waiting): Promise<void> {
     const { conversation: id, afterRev } = entry.write;
     try {
@@ -74,7 +74,7 @@ export function createWriter(
         const log = logs.get(id);
         const known = log?.rev === afterRev;
         const pending = known ? log : await pendingOf(id);
-        // An earlier attempt may have landed after its time was up.
+        // An earlier attempt may have been committed after it timed out.
         if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await findWrite(entry));
         entry.carried = laterThan(log?.movedRev ?? 0, pending);
         if (entry.write.changed.length > 0 || tooLong(entry.carried)) {
@@ -90,7 +90,7 @@ export function createWriter(
     if (committing < MAX_COMMANDS) void commitAll();
   }
 
-  /** Marks the messages that are about to be changed, and says what they are to be. */
+  /** Marks the messages that are about to be changed, and returns their new documents. */
   async function markChanging({ write, mark }: Waiting): Promise<MessageDocument[]> {
     const those = { conversation: write.conversation, seq: { $in: write.changed.map(({ seq }) => seq) } };
     const found = await messages.find(those, { session: reading }).toArray();
@@ -98,12 +98,12 @@ export function createWriter(
     await inSession((session) => messages.updateMany(those, { $set: { changing: true } }, { session }));
     return write.changed.map((message) => {
       const document = before.get(message.seq);
-      if (!document) throw new Error(`there is no message ${message.seq} to change`);
+      if (!document) throw new Error(`message ${message.seq} does not exist and cannot be changed`);
       return toDocument(message, mark, document);
     });
   }
 
-  /** Tries again where that may help. */
+  /** Tries again after a driver error, until the deadline. */
   async function retry(entry: Waiting, error: unknown): Promise<void> {
     if (!(error instanceof MongoError) || performance.now() > entry.deadline) return entry.reject(error);
     await setTimeout(RETRY_MS);
@@ -112,7 +112,7 @@ export function createWriter(
 
   async function commitAll(): Promise<void> {
     committing++;
-    // Whatever comes in this turn goes together.
+    // Writes of this turn are committed together.
     await setImmediate();
     while (waiting.length > 0) await commit(waiting.splice(0, MAX_GROUP));
     committing--;
@@ -128,7 +128,7 @@ export function createWriter(
     } catch (error) {
       if (!isDuplicate(error)) failure = error;
     }
-    // The answer does not say which of them were written: the documents do, but for what was moved since.
+    // The answer does not say which of them were written: the documents do, except for messages moved since.
     const written = new Map<ConversationId, readonly Pick<MessageDocument, 'append' | 'changes'>[]>();
     try {
       const those = { _id: { $in: group.map(({ write }) => write.conversation) } };
@@ -163,7 +163,7 @@ export function createWriter(
     resolve(true);
   }
 
-  /** Whether this write is in the log after all. */
+  /** Whether this write is in the log. */
   async function findWrite({ write, mark }: Waiting): Promise<boolean> {
     const seq = [...write.messages, ...write.changed][0]?.seq ?? 0;
     const [found] = await documents(write.conversation, seq, seq);
@@ -171,7 +171,7 @@ export function createWriter(
   }
 
   return {
-    /** As the port has it; rejects with the driver's error when it cannot be found out in time what became of it. */
+    /** The port's `write`; rejects with the driver's error when the outcome cannot be found out in time. */
     write(write: Write): Promise<boolean> {
       const mark = new ObjectId();
       const documents = write.messages.map((message) => toDocument(message, mark));
@@ -180,17 +180,17 @@ export function createWriter(
         void enqueue({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
-    /** What is pending in a conversation in this state; null where that is not known. */
+    /** The pending messages of a conversation in this state; null where they are not known. */
     pendingAt(id: ConversationId, lastRev: number): Pick<Log, 'tail' | 'changed'> | null {
       const log = logs.get(id);
       return log?.rev === lastRev ? log : null;
     },
-    /** Takes up what a conversation's document holds after a write, of whatever process. */
+    /** Caches the pending messages in a conversation's document after a write of any process. */
     learn(id: ConversationId, document: Partial<ConversationDocument>): void {
       const known = logs.get(id);
       const { rev = 0, movedRev = 0 } = known ?? {};
       const { lastRev, tail } = document;
-      // The stream does not tell of what a write leaves as it was.
+      // The stream leaves out fields that a write did not change.
       const asBefore = rev === lastWriteOf(document)?.afterRev ? known?.changed : undefined;
       const changed = document.changed ?? asBefore;
       if (lastRev === undefined || lastRev <= rev || !Array.isArray(tail) || !Array.isArray(changed)) return;
@@ -198,7 +198,7 @@ export function createWriter(
       if (lengthOf(log) > MAX_KEPT) logs.delete(id);
       else logs.set(id, { ...log, theirs: true });
     },
-    /** Messages that this process wrote, and does not know to be moved. */
+    /** Number of messages that this process wrote and does not know to be moved. */
     unmoved(): number {
       let count = 0;
       for (const { tail, changed, theirs } of logs.values()) if (!theirs) count += tail.length + changed.length;

@@ -13,7 +13,7 @@ import {
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { SEARCH_SQL } from './search.ts';
 
-/** The reading half of the port, over one connection. Rows cross the native boundary as one JSON text: that is what costs. */
+/** The reading half of the port, over one connection. Rows cross the native boundary, which is the main cost, as one JSON text. */
 export type Reader = Pick<
   Store,
   | 'conversation'
@@ -29,20 +29,22 @@ export type Reader = Pick<
 >;
 
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
-const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
-// With +: where a partial index is of a column, SQLite prepares a statement that compares it with a parameter anew each time.
+const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email
+  AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
+// The + keeps SQLite from preparing the statement anew each time, as it does where a parameter is compared with a column of
+// a partial index.
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND +r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR c.counted > r.sent + r.seen)`;
-// Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison
-// finds what comes after a position.
+// Pinned first, beyond the horizon last, newest first, then by id: all ascending, so that one row comparison selects the
+// rows after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
-/** Characters of JSON of conversations whose parsed states are kept. */
+/** Total length of the JSON of conversations whose parsed states are cached, in UTF-16 units. */
 const KEPT_STATES = 8_000_000;
 
 /** Every statement the reader runs, for tests that look at their query plans. */
@@ -59,16 +61,19 @@ export const SQL = {
   added: `SELECT c.last_seq AS lastSeq, c.last_rev AS lastRev,
     (SELECT coalesce(added_rev, rev) FROM messages WHERE conversation = c.pk AND seq = @seq) AS addedRev
     FROM conversations c WHERE c.id = @id`,
-  // What was never changed is in the order of its numbers, so that only what was changed needs an index of it.
+  // Messages that were never changed are in the order of `seq`, so that only changed ones need an index on `rev`.
   changes: `SELECT json_group_array(${MESSAGE}) AS json FROM (
-    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND seq >= @from AND added_rev IS NULL ORDER BY seq LIMIT @limit)
+    SELECT * FROM (SELECT * FROM messages
+      WHERE conversation = ${PK} AND seq >= @from AND added_rev IS NULL ORDER BY seq LIMIT @limit)
     UNION ALL
-    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND rev > @afterRev AND added_rev IS NOT NULL ORDER BY rev LIMIT @limit)
+    SELECT * FROM (SELECT * FROM messages
+      WHERE conversation = ${PK} AND rev > @afterRev AND added_rev IS NOT NULL ORDER BY rev LIMIT @limit)
     ORDER BY rev LIMIT @limit) m`,
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
-  unreadTotal: `SELECT coalesce(sum(c.counted - r.sent - r.seen), 0) AS total FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
-  // The rows of the page are chosen first, and only they are made JSON.
+  unreadTotal: `SELECT coalesce(sum(c.counted - r.sent - r.seen), 0) AS total
+    FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
+  // The rows of the page are selected first, so that only they are converted to JSON.
   chatList: `SELECT json_group_array(${LISTED}) AS json FROM (SELECT c.pk FROM ${LIST}
     AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit) page
     CROSS JOIN conversations c ON c.pk = page.pk CROSS JOIN members r ON r.conversation = c.pk AND r.email = @reader`,
@@ -111,7 +116,7 @@ export function createReader(db: Database.Database): Reader {
     id: at?.id ?? null,
   });
 
-  /** Number of the first message that was added after `afterRev`. Each earlier change puts it one lower at most. */
+  /** `seq` of the first message added after `afterRev`. Each earlier change moves it down by one at most. */
   function firstAddedAfter(id: ConversationId, afterRev: number): number {
     const { lastSeq = 0, lastRev = 0 } = added({ id, seq: 0 }) ?? {};
     let [from, to] = [Math.max(1, afterRev + 1 - (lastRev - lastSeq)), Math.min(afterRev, lastSeq) + 1];
@@ -123,7 +128,7 @@ export function createReader(db: Database.Database): Reader {
     return from;
   }
 
-  /** The states read last: a conversation that has not changed is the same object, and is not parsed again. */
+  /** The states read last: an unchanged conversation is the same object, and is not parsed again. */
   const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({
     max: 1000,
     maxSize: KEPT_STATES,

@@ -38,17 +38,17 @@ export type Command =
  * write is room for small ones.
  */
 const [PROBE_PAGES, SUSPICIOUS_PAGES] = [16, 64];
-/** For how long what a ping found is taken as the answer of the next, in milliseconds. */
+/** How long the result of a ping also answers later pings, in milliseconds. */
 const PROBED_MS = 500;
 
-/** What is kept beside the tables, or done behind the writes. */
+/** The search index, and the maintenance done behind the writes. */
 export interface Chores {
   readonly index: SearchIndex;
   readonly indexer: Indexer;
   readonly scrubber: Scrubber;
 }
 
-/** Where a conversation stands. */
+/** Position and counter of a conversation. */
 interface Head {
   readonly pk: number;
   readonly lastSeq: number;
@@ -56,18 +56,18 @@ interface Head {
   readonly counted: number;
 }
 
-/** Whether a command changed something, and of a read position that moved what listeners are told. */
+/** Whether a command changed something; with a read position that moved, the fields of its wake-up. */
 export interface Done {
   readonly changed: boolean;
   readonly read?: Pick<ReadMoved, 'seen' | 'changes'>;
 }
 
-/** What came of a command, or why it failed. */
+/** Result of a command, or why it failed. */
 export type Outcome = Done | { readonly failed: string; readonly nothingWritten: boolean };
 
 /**
  * Applies commands in order, all in one transaction: one fsync for however many came together.
- * Where one of them breaks the transaction, each is tried again alone, so that it fails alone.
+ * When one of them breaks the transaction, each is tried again alone, so that only the faulty one fails.
  */
 export function createWriter(
   db: Database.Database,
@@ -80,7 +80,8 @@ export function createWriter(
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
   const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
-    last_activity_at = coalesce(?, last_activity_at), counted = counted + ? WHERE id = ? AND last_rev = ? RETURNING pk`);
+    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?
+    WHERE id = ? AND last_rev = ? RETURNING pk`);
   const headOf = db.prepare(
     'SELECT pk, last_seq AS lastSeq, last_rev AS lastRev, counted FROM conversations WHERE id = ?',
   );
@@ -105,23 +106,24 @@ export function createWriter(
     seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
       WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
         AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
-    WHERE conversation = ?3 AND email = ?4 AND left_at IS NULL AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
+    WHERE conversation = ?3 AND email = ?4 AND left_at IS NULL
+      AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
     RETURNING seen`);
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
 
-  // The same content: the pages are written nevertheless.
+  // SQLite writes the pages although their content stays the same.
   const probe = db.prepare('UPDATE sqlite_dbpage SET data = data WHERE pgno <= ?');
   let probedAt = Number.NEGATIVE_INFINITY;
   /** Whether the last write failed. */
   let failing = false;
 
-  /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
+  /** Rows of new messages, inserted before another statement may read them and before the transaction ends. */
   let rows: unknown[][] = [];
-  /** The number of the first of them, by conversation. */
+  /** `seq` of the first of them, by conversation. */
   let firstOf = new Map<number, number>();
-  /** Conversations with a new text. */
+  /** Conversations with a new message that counts as unread. */
   let spokenIn = new Set<number>();
 
   function flush(): void {
@@ -181,7 +183,7 @@ export function createWriter(
   function changeMessage(pk: number, message: Message): void {
     const { seq, text, redactedAt } = message;
     const before = textOf.get([pk, seq]) as { text: string } | undefined;
-    if (!before) throw new Error(`there is no message ${seq} to change`);
+    if (!before) throw new Error(`message ${seq} does not exist and cannot be changed`);
     change.run(changedRow(pk, message));
     if (seq <= indexer.indexedSeq(pk)) {
       index.remove([[pk, seq, before.text]]);
@@ -238,7 +240,7 @@ export function createWriter(
       failing = true;
       if (db.inTransaction) db.exec('ROLLBACK');
       if (commands.length > 1) return commands.flatMap((command) => commit([command]));
-      // A full disk fails before anything reaches the log; after another failure of COMMIT nobody knows.
+      // A full disk fails before anything reaches the log; after any other failure of COMMIT the outcome is unknown.
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
       const failed = error instanceof Error ? `${code || error.name}: ${error.message}` : String(error);
       return [{ failed, nothingWritten: code === 'SQLITE_FULL' || !committing }];
