@@ -2,7 +2,7 @@ import type { Logger } from '../observability/logger.ts';
 import { type Store, StoreUnavailable } from './store.ts';
 
 /** Time between two pings during an outage, in milliseconds. */
-const ASK_MS = 1000;
+const PING_INTERVAL_MS = 1000;
 /** An outage is over when a ping succeeds and no call has failed for this long, in milliseconds. */
 const QUIET_MS = 3000;
 /** A ping that takes longer than this is an outage, in milliseconds. */
@@ -28,20 +28,20 @@ export function createOutages(logger: Logger): Outages {
     if (!begins) return;
     const why = cause instanceof Error ? cause.message : String(cause);
     logger.error({ err: cause }, `the store is unavailable: ${why}`);
-    ask();
+    schedulePing();
   }
 
-  function ask(): void {
+  function schedulePing(): void {
     setTimeout(async () => {
       const answers = await ping?.().then(
         () => true,
         () => false,
       );
       if (closed) return;
-      if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return ask();
+      if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return schedulePing();
       lastFailure = null;
       logger.warn('the store is available again');
-    }, ASK_MS).unref();
+    }, PING_INTERVAL_MS).unref();
   }
 
   const observed =

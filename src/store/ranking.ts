@@ -58,7 +58,9 @@ async function score<M extends Ranked>(
   return hits;
 }
 
-/** The hits whose current message still matches. @param find the current message; undefined where it does not count */
+/**
+ * The hits that still match in their current state. @param find the current message; undefined where it does not count
+ */
 export async function stillMatching<M>(
   hits: SearchPage<M>['hits'],
   terms: readonly Term[],

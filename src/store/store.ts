@@ -28,8 +28,8 @@ export * from './write.ts';
  */
 export interface Store {
   /**
-   * The conversation and all its members, or null. With a `reader`, also null unless the reader is a present member: one
-   * look-up decides that before members are read, so that a refusal costs the same as a missing conversation.
+   * The conversation and all its members, or null. With a `reader`, also null unless the reader is a present member:
+   * one look-up decides that before members are read, so that a refusal costs the same as a missing conversation.
    */
   conversation(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null>;
 
@@ -81,20 +81,22 @@ export interface Store {
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
   /**
-   * A page of the TEXT messages that hold all terms (see `tokenizer.ts`) in the conversations the reader is a present member
-   * of, or in one of them: those with the most matching words first, then by `sentAt` descending, then conversation
-   * ascending, then `seq` descending. A message is found from when it is written, by its present text alone.
+   * A page of the TEXT messages that hold all terms (see `tokenizer.ts`) in the conversations the reader is a present
+   * member of, or in one of them: those with the most matching words first, then by `sentAt` descending, then
+   * conversation ascending, then `seq` descending. A message is found from when it is written, by its present text
+   * alone.
    *
-   * Work is bounded. Of more than 1,000 conversations the most recently active are searched; of more than 1,000 matches,
-   * or of more than 1,000,000 UTF-16 units of text in them, those in the most recently active conversations are ranked,
-   * and of these the newest. Nothing is read of conversations the reader is not in. Finding that frequent words never
-   * occur together may take longer: a store may give up with `StoreUnavailable`, and delays no other call meanwhile.
+   * Work is bounded. Of more than 1,000 conversations the most recently active are searched; of more than 1,000
+   * matches, or of more than 1,000,000 UTF-16 units of text in them, those in the most recently active conversations
+   * are ranked, and of these the newest. Nothing is read of conversations the reader is not in. Finding that frequent
+   * words never occur together may take longer: a store may give up with `StoreUnavailable`, and delays no other call
+   * meanwhile.
    */
   search(reader: EmailAddress, query: SearchQuery, page: SearchSlice): Promise<SearchPage>;
 
   /**
-   * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and nothing
-   * written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
+   * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and
+   * nothing written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
    *
    * A new message that counts as unread unarchives the conversation for every member that has not muted it.
    */
@@ -113,7 +115,9 @@ export interface Store {
     known?: Conversation,
   ): Promise<boolean>;
 
-  /** Changes a present member's own view; fields left out stay. Durable when it resolves. True when something changed. */
+  /**
+   * Changes a present member's own view; fields left out stay. Durable when it resolves. True when something changed.
+   */
   setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): Promise<boolean>;
 
   /** Tells listeners in every process that a member started or stopped typing. A hint, like any wake-up; not stored. */
@@ -121,9 +125,9 @@ export interface Store {
 
   /**
    * Calls the listener after a conversation changed, in this process or another; after a change by this process before
-   * the call that made it resolves. It may come late, twice or in another order than the changes; its content
-   * applies to the state it starts from. Null says that wake-ups were lost: anything may have changed. Returns a function
-   * that removes the listener.
+   * the call that made it resolves. It may come late, twice or in another order than the changes; its content applies
+   * to the state it starts from. Null says that wake-ups were lost: anything may have changed. Returns a function that
+   * removes the listener.
    */
   watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
@@ -133,7 +137,10 @@ export interface Store {
    */
   searchLag(): number;
 
-  /** Resolves when an append would succeed now, and rejects otherwise. Reads after it see every write acknowledged before it. */
+  /**
+   * Resolves when an append would succeed now, and rejects otherwise. Reads after it see every write acknowledged
+   * before it.
+   */
   ping(): Promise<void>;
 
   /** Finishes accepted calls, then releases all resources. Idempotent. */

@@ -29,8 +29,8 @@ export interface Write {
 export interface MemberChange {
   readonly email: EmailAddress;
   /**
-   * Set when the member joins, for the first time or again: everything up to `readSeq` is read, `seen` is the value after
-   * the write, and the view is the default. Null when the member only leaves.
+   * Set when the member joins, for the first time or again: everything up to `readSeq` is read, `seen` is the value
+   * after the write, and the view is the default. Null when the member only leaves.
    */
   readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
   readonly leftAt: Instant | null;

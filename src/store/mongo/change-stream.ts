@@ -14,9 +14,9 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token. Each time it opens `lost` is called, and listeners that need the state read it by position. `position` names the
- * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
- * the stream says, and since when.
+ * now, without a resume token. Each time it opens `lost` is called, and listeners that need the state read it by
+ * position. `position` names the change: the new `lastRev`, or a mark that is its own. `learn` is told what a document
+ * holds of its log, as far as the stream says, and since when.
  */
 export function openChangeStream(
   conversations: Collection<ConversationDocument>,

@@ -20,8 +20,9 @@ interface Call {
 }
 
 /**
- * Looks messages up by their client ids. All calls of one turn, and those that come while a look-up runs, share a query,
- * and one more for conversations whose pending messages are not cached. Every send looks one up, and almost none exists.
+ * Looks messages up by their client ids. All calls of one turn, and those that come while a look-up runs, share a
+ * query, and one more for conversations without cached pending messages. Every send looks one up, and almost none
+ * exists.
  */
 export function createClientIdLookUp(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,

@@ -25,13 +25,13 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   /** In the order of `joinedAt`, then address. */
   readonly members: Member[];
   /**
-   * The newest messages, ascending: includes all that are not in `messages` yet. Those already moved there are dropped by
-   * the next write; where they are long, at once.
+   * The newest messages, ascending: includes all that are not in `messages` yet. Those already moved there are dropped
+   * by the next write; where they are long, at once.
    */
   readonly tail: MessageDocument[];
   /**
-   * Changed messages in their new state, ascending by `rev`. Each is also in `messages`, possibly in its old state; that
-   * version is marked as `changing`.
+   * Changed messages in their new state, ascending by `rev`. Each is also in `messages`, possibly in its old state;
+   * that version is marked as `changing`.
    */
   readonly changed?: MessageDocument[];
   /** The last read position that moved, for the change stream. */

@@ -83,7 +83,9 @@ export function createMover(
     await conversations.bulkWrite(updates, { ordered: false }).catch(onError);
   }
 
-  /** Copies pending messages to `messages`. Idempotent: a second mover waits until a majority has the first one's copy. */
+  /**
+   * Copies pending messages to `messages`. Idempotent: a second mover waits until a majority has the first one's copy.
+   */
   async function move(pending: readonly Carried[]): Promise<void> {
     await insert(pending.flatMap(({ tail }) => tail));
     await replace(pending.flatMap(({ changed }) => changed));

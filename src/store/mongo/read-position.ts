@@ -9,8 +9,8 @@ import type { createReader, SeenAt } from './reader.ts';
 const ATTEMPTS = 20;
 
 /**
- * Moves read positions. The number of messages seen up to the new position is counted first, and written on condition that
- * no message has been changed since. For the last message it follows from the counters of any state.
+ * Moves read positions. The number of messages seen up to the new position is counted first, and written on condition
+ * that no message has been changed since. For the last message it follows from the counters of any state.
  */
 export function createAdvanceReadPosition(
   conversations: Collection<ConversationDocument>,

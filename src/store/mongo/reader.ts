@@ -91,9 +91,9 @@ export function createReader(
   }
 
   /**
-   * The state of a conversation and its reader, and how many messages of other senders up to `seq` count as unread; null
-   * for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed ones, and
-   * in the pending messages.
+   * The state of a conversation and its reader, and how many messages of other senders up to `seq` count as unread;
+   * null for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed
+   * ones, and in the pending messages.
    */
   async function seenAt(id: ConversationId, reader: EmailAddress, seq: number): Promise<SeenAt | null> {
     const document = await counted(id, reader);

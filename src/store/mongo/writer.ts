@@ -43,15 +43,15 @@ interface Waiting {
 const NOTHING: Waiting['carried'] = { tail: [], changed: [] };
 
 /**
- * Group commit: one command for all waiting conversations. Updating a conversation's document commits a write; it carries
- * the messages that are not known to be in `messages` yet, so a write does not wait for them to be moved there.
+ * Group commit: one command for all waiting conversations. Updating a conversation's document commits a write; it
+ * carries the messages that are not known to be in `messages` yet, so a write does not wait for them to be moved there.
  *
  * A changed message is committed in the same way, in its conversation's document, and later replaces the one in
  * `messages`. So that readers of `messages` need not read that document each time, the old version is marked before the
- * commit, and the move removes the mark: a reader that finds a mark reads the document too, and takes the newer version.
- * A mark without a change costs that read, no more. A transaction over both would avoid all this; but when its process is
- * killed the conversation stays locked for a minute. A message never reverts to an older text: it is moved before it is
- * changed, inserts never overwrite, and replacements require an older `rev`.
+ * commit, and the move removes the mark: a reader that finds a mark reads the document too, and takes the newer
+ * version. A mark without a change costs that read, no more. A transaction over both would avoid all this; but when its
+ * process is killed the conversation stays locked for a minute. A message never reverts to an older text: it is moved
+ * before it is changed, inserts never overwrite, and replacements require an older `rev`.
  */
 export function createWriter(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,

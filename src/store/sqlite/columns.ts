@@ -1,6 +1,7 @@
 /**
  * The columns of a table are declared once, by the properties of the model: `readSeq` is the column `read_seq`. The
- * SELECT and the literal that reads its rows follow from the declaration, and the compiler checks one against the other.
+ * SELECT and the literal that reads its rows follow from the declaration, and the compiler checks one against the
+ * other.
  */
 
 /** How a property is read, as SQL; an empty declaration reads the column as it is. */

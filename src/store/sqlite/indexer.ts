@@ -89,7 +89,7 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
       : stretches;
     advance.run([JSON.stringify(done.filter(({ from, to }) => from <= to).map(({ pk, to }) => [pk, to]))]);
     const found = new Set(stretches.map(({ pk }) => pk));
-    // A conversation whose opening was rolled back does not exist.
+    // When its opening was rolled back, a conversation does not exist.
     const undone = pks.filter((pk) => !found.has(pk)).map((pk): [number, number] => [pk, 0]);
     return [...undone, ...done.map(({ pk, to, last }): [number, number] => [pk, last - to])];
   }

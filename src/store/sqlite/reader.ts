@@ -13,7 +13,10 @@ import {
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { SEARCH_SQL } from './search.ts';
 
-/** The reading half of the port, over one connection. Rows cross the native boundary, which is the main cost, as one JSON text. */
+/**
+ * The reading half of the port, over one connection. Rows cross the native boundary, which is the main cost, as one
+ * JSON text.
+ */
 export type Reader = Pick<
   Store,
   | 'conversation'
@@ -31,7 +34,8 @@ export type Reader = Pick<
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email
   AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
-// The + keeps SQLite from preparing the statement anew each time, as it does where a parameter is compared with a column of
+// The + keeps SQLite from preparing the statement anew each time, as it does where a parameter is compared with a
+// column of
 // a partial index.
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND +r.archived = @archived
@@ -39,12 +43,13 @@ const LIST = `members r JOIN conversations c ON c.pk = r.conversation
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR c.counted > r.sent + r.seen)`;
-// Pinned first, beyond the horizon last, newest first, then by id: all ascending, so that one row comparison selects the
+// Pinned first, beyond the horizon last, newest first, then by id: all ascending, so that one row comparison selects
+// the
 // rows after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
-/** Total length of the JSON of conversations whose parsed states are cached, in UTF-16 units. */
+/** Total length of the JSON of the cached states, in UTF-16 units. */
 const KEPT_STATES = 8_000_000;
 
 /** Every statement the reader runs, for tests that look at their query plans. */

@@ -78,7 +78,8 @@ const MIGRATIONS = [
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
   // Scripts without spaces, optional marks, digits and invisible characters: see tokenizer.ts.
   REBUILD_SEARCH,
-  // Unread counters, see model.ts. Counting existing rows reads each message three times, however many members have read
+  // Unread counters, see model.ts. Counting existing rows reads each message three times, however many members have
+  // read
   // it: for its conversation, for its sender, and between two read positions.
   `
   ALTER TABLE conversations ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;

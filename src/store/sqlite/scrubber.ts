@@ -4,14 +4,17 @@ import type Database from 'libsql';
 const PAGES = 500;
 /**
  * Pages of the search index that are merged between two groups of writes: adapted so that a merge takes about `ms`
- * milliseconds. The cost of a page is not known in advance: pages that become empty are read and zeroed, but not counted.
+ * milliseconds. The cost of a page is not known in advance: pages that become empty are read and zeroed, but not
+ * counted.
  */
 const MERGED_PAGES = { min: 10, max: 100, ms: 15 } as const;
 /** Positions of a round before its first page. */
 const [BEGUN, MERGING] = [-1, 0];
 /** The bytes before the content of a b-tree page, by its type (SQLite file format, section 1.6). */
 const HEADER_BYTES: Readonly<Record<number, number>> = { 2: 12, 5: 12, 10: 8, 13: 8 };
-/** Up to this page number the first byte of a page that is no b-tree page is 0: it begins with another page's number. */
+/**
+ * Up to this page number the first byte of a page that is no b-tree page is 0: it begins with another page's number.
+ */
 const MAX_PAGE = 0xffffff;
 
 export interface Scrubber {
@@ -28,8 +31,8 @@ type Progress = 'done' | 'more' | 'again' | 'busy';
  * Removes the remains of redacted texts, in rounds of small steps between the writes:
  *
  * 1. Merges the search index, which holds removed words until then. The older segments are freed, and zeroed.
- * 2. Zeroes the unallocated middle of every page. `secure_delete` zeroes deleted bytes; but when SQLite splits a page, it
- *    leaves the moved bytes there, where no deletion finds them.
+ * 2. Zeroes the unallocated middle of every page. `secure_delete` zeroes deleted bytes; but when SQLite splits a page,
+ *    it leaves the moved bytes there, where no deletion finds them.
  * 3. Empties the write-ahead log.
  *
  * The file holds the progress of the round, so that the next process resumes it. After redactions in the middle of a

@@ -4,9 +4,9 @@ import { keysOf, type Term, wordsOf } from '../tokenizer.ts';
 /**
  * An inverted index of the words of every TEXT message. Its terms are `CONVERSATION_WORD`, so that a word or a prefix
  * is looked up within one conversation, without passing over entries of others. The words are folded already: the FTS5
- * tokenizer only splits them. The index keeps no texts, but the words of removed messages until its segments are merged:
- * see `scrubber.ts`. (FTS5's own `secure-delete` leaves an index in SQLite 3.45 that the integrity check refuses.)
- * A row's id is the conversation's primary key and the message's `seq`, 32 bits each.
+ * tokenizer only splits them. The index keeps no texts, but the words of removed messages until its segments are
+ * merged: see `scrubber.ts`. (FTS5's own `secure-delete` leaves an index in SQLite 3.45 that the integrity check
+ * refuses.) A row's id is the conversation's primary key and the message's `seq`, 32 bits each.
  */
 export const SEARCH_TABLE = `
   CREATE VIRTUAL TABLE search USING fts5(terms, content='', detail=none, columnsize=0, tokenize="ascii tokenchars '_'");

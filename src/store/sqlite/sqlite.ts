@@ -14,16 +14,17 @@ import type { ThreadData } from './writer-thread.ts';
 /** Most commands in one transaction, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
 /**
- * Writes that had to wait for a transaction wait until there are `FEW_COMMANDS` of them, or `GATHER_MS` milliseconds have
- * passed since it began: a transaction costs as much as two or three messages. A write that finds none running starts at
- * once.
+ * Writes that had to wait for a transaction wait until there are `FEW_COMMANDS` of them, or `GATHER_MS` milliseconds
+ * have passed since it began: a transaction costs as much as two or three messages. A write that finds none running
+ * starts at once.
  */
 const [FEW_COMMANDS, GATHER_MS] = [10, 8];
 
 /**
- * Opens the embedded store. `path` is a file, created with its folder where missing, or `:memory:`. Throws, with a message
- * for the operator and the file untouched, when the file is damaged, belongs to another program, has a newer version or is
- * in use by another process. `onError` is called when the writer's thread ends by a fault: nothing is written afterwards.
+ * Opens the embedded store. `path` is a file, created with its folder where missing, or `:memory:`. Throws, with a
+ * message for the operator and the file untouched, when the file is damaged, belongs to another program, has a newer
+ * version or is in use by another process. `onError` is called when the writer's thread ends by a fault: nothing is
+ * written afterwards.
  */
 export async function openSqlite(path: string, onError: (error: Error) => void = () => {}): Promise<Store> {
   if (path === ':memory:') {

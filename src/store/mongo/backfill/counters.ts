@@ -9,8 +9,8 @@ const BATCH = 100;
 type Found = Pick<ConversationDocument, '_id' | 'lastRev' | 'members' | 'tail' | 'changed'>;
 
 /**
- * Gives conversations opened by an earlier version their unread counters, once per database, before it is served. Several
- * processes may do it at once. An earlier version that goes on writing does not maintain the counters.
+ * Gives conversations opened by an earlier version their unread counters, once per database, before it is served.
+ * Several processes may do it at once. An earlier version that goes on writing does not maintain the counters.
  */
 export async function backfillCounters({ conversations, messages, probes }: Collections): Promise<void> {
   if ((await probes.findOne({ _id: PROGRESS }))?.done) return;
