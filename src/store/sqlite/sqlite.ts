@@ -4,11 +4,10 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { createMaintenance } from './maintenance.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
-import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
+import { type Command, createMaintenance, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
 
 /** Most commands in one transaction, so that the first of them does not wait long. */

@@ -1,8 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
 import { STEP_MESSAGES } from './indexer.ts';
-import { createMaintenance } from './maintenance.ts';
-import { type Command, createWriter } from './writer.ts';
+import { type Command, createMaintenance, createWriter } from './writer.ts';
 
 /** Delay after a write until maintenance goes on, and until the thread counts as idle, in milliseconds. */
 const [PAUSE_MS, IDLE_MS] = [20, 100];

@@ -9,10 +9,10 @@ import {
 } from '../../model.ts';
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
 import { changesOf, countsOf } from '../unread-counters.ts';
-import type { Indexer } from './indexer.ts';
+import { createIndexer, type Indexer } from './indexer.ts';
 import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './message-row.ts';
-import type { Scrubber } from './scrubber.ts';
-import type { SearchIndex } from './search-index.ts';
+import { createScrubber, type Scrubber } from './scrubber.ts';
+import { createSearchIndex, type SearchIndex } from './search-index.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
@@ -46,6 +46,12 @@ export interface Chores {
   readonly index: SearchIndex;
   readonly indexer: Indexer;
   readonly scrubber: Scrubber;
+}
+
+/** The maintenance of the connection that writes. */
+export function createMaintenance(db: Database.Database): Chores {
+  const index = createSearchIndex(db);
+  return { index, indexer: createIndexer(db, index), scrubber: createScrubber(db) };
 }
 
 /** Position and counter of a conversation. */
