@@ -72,8 +72,8 @@ export async function openConversation(
 }
 
 /**
- * Follows a conversation from here on, and fails at the first delivery that is out of order. `delivered` gets the number of each
- * message; without it the texts are not looked at.
+ * Follows a conversation from here on, and fails at the first delivery that is out of order. `delivered` gets the
+ * number of each message; without it the texts are not looked at.
  */
 export function follow(
   { dialect, fail }: Connections,
@@ -101,7 +101,7 @@ export function follow(
   return follower;
 }
 
-/** A conversation whose first member sends, and whose other members follow it. */
+/** A conversation in which the first member sends, and the other members subscribe. */
 export interface Group {
   readonly sender: Connection;
   readonly conversation: Conversation;
@@ -116,7 +116,10 @@ interface GroupOptions {
   readonly delivered?: (number: number) => void;
 }
 
-/** Opens a conversation of new users, and resolves when all but the first follow it. With two instances those are on the second. */
+/**
+ * Opens a conversation of new users, and resolves when all but the first follow it. With two instances those are on the
+ * second.
+ */
 export async function openGroup(
   connections: Connections,
   followers: number,

@@ -6,7 +6,10 @@ export type MakeFrame = (id: string) => string;
 /** Sends a request and resolves with the reply's text. */
 export type Ask = (makeFrame: MakeFrame) => Promise<string>;
 
-/** A message to send. Texts are ASCII letters, digits, dots and spaces: frames are put together as text, without escapes. */
+/**
+ * A message to send. Texts are ASCII letters, digits, dots and spaces: frames are put together as text, without
+ * escapes.
+ */
 export interface Outgoing {
   readonly conversation: string;
   readonly text: string;
@@ -15,15 +18,18 @@ export interface Outgoing {
 }
 
 /**
- * How one kind of server is spoken to. Every reply begins with `{"id":"ID","type":`, every delivery holds its number as `"seq":N`,
- * and after it the text, so that the load can read frames without parsing them.
+ * How one kind of server is spoken to. Every reply begins with `{"id":"ID","type":`, every delivery holds its number as
+ * `"seq":N`, and after it the text, so that the load can read frames without parsing them.
  */
 export interface Dialect {
   readonly path: (user: string) => string;
   readonly protocols: readonly string[];
   /** What a connection says first, and waits for an answer to. */
   readonly hello: ((user: string) => string) | null;
-  /** Sends the first message of a new conversation, as the first of its members, and resolves with the conversation's id. */
+  /**
+   * Sends the first message of a new conversation, as the first of its members, and resolves with the conversation's
+   * id.
+   */
   open(ask: Ask, name: string, members: readonly string[], text: string): Promise<string>;
   send(id: string, message: Outgoing): string;
   /** Messages that one frame of `fill` holds. */
@@ -36,8 +42,8 @@ export interface Dialect {
 }
 
 /**
- * What is followed where there is a choice: all events, as the page does, or messages alone. The former begins with an event for
- * each member: in a conversation of many that is a load of its own.
+ * What is followed where there is a choice: all events, as the page does, or messages alone. The former begins with an
+ * event for each member: in a conversation of many that is a load of its own.
  */
 export type Stream = 'events' | 'messages';
 

@@ -22,7 +22,10 @@ interface Reading {
 /** What was spent while it was measured, in milliseconds. */
 export interface Usage {
   readonly ms: number;
-  /** The server's main thread, the busiest of its others (with SQLite the writer's), and all others (most of it garbage). */
+  /**
+   * The server's main thread, the busiest of its others (with SQLite the writer's), and all others (most of it
+   * garbage).
+   */
   readonly main: number;
   readonly second: number;
   readonly others: number;
@@ -56,7 +59,9 @@ export function startMeter(target: Target): () => Usage {
   };
 }
 
-/** CPU microseconds for each of so many operations, and how busy this process and others were, in percent of one core. */
+/**
+ * CPU microseconds for each of so many operations, and how busy this process and others were, in percent of one core.
+ */
 export function perOperation(
   { ms, main, second, others, mongod, clients, elsewhere }: Usage,
   operations: number,

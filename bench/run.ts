@@ -1,11 +1,11 @@
 /**
- * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, CPU time for each operation,
- * and which goals are met.
+ * Measures Kredichat beside references, in turn within each round, and prints medians, their ratios, CPU time for each
+ * operation, and which goals are met.
  *
- *     npm run bench -- [--quick] [--store mongo] [--only PART]... [--beside FOLDER]
+ * npm run bench -- [--quick] [--store mongo] [--only PART]... [--beside FOLDER]
  *
- * PART is one of those in settings.ts, or `search`. FOLDER is another checkout, built, to be compared with.
- * Ends with 1 when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine:
+ * PART is one of those in settings.ts, or `search`. FOLDER is another checkout, built, to be compared with. Ends with 1
+ * when a server fails, or loses, repeats or reorders a message, but not when a goal is missed. All is on one machine:
  * where clients take what a server leaves them, neither is at its limit alone, and the server might do somewhat more.
  */
 import { fork } from 'node:child_process';

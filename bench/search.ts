@@ -23,7 +23,10 @@ function address(name: string) {
   return email;
 }
 
-/** Texts in which the words that are looked for are common for everybody: a search that looked at the rest would be slow. */
+/**
+ * Texts in which the words that are looked for are common in all conversations: a search that read the others would be
+ * slow.
+ */
 function textOf(n: number): string {
   return `Please have invoice ${n % 5000} approved, w${(n * 7919) % 1000} and w${(n * 104_729) % 3000} are attached`;
 }
@@ -59,7 +62,7 @@ async function fill(
   }
 }
 
-/** Measures searches by somebody who may see 1,000 of many messages, and returns the table. */
+/** Measures searches by a user that may read 1,000 of many messages, and returns the table. */
 export async function measureSearch(quick: boolean, mongo: string | null): Promise<string> {
   const { openMongo } = await built<typeof import('../src/store/mongo/mongo.ts')>('store/mongo/mongo.js');
   const { openSqlite } = await built<typeof import('../src/store/sqlite/sqlite.ts')>('store/sqlite/sqlite.js');

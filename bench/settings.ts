@@ -64,7 +64,9 @@ const PER_SECOND = 20;
 /** Messages in a conversation of which a page is read. */
 const PAGE_HISTORY = 60;
 
-/** Everything that is measured, in this order; `quick` is enough to see that everything works, and to compare roughly. */
+/**
+ * Everything that is measured, in this order; `quick` is enough to see that everything works, and to compare roughly.
+ */
 export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonly Measurement[] {
   const often = quick ? { rounds: 1, warmUpMs: 500 } : { rounds: 3, warmUpMs: 1000 };
   const once = { rounds: 1, warmUpMs: 0 };

@@ -11,8 +11,8 @@ export interface Idle {
 }
 
 /**
- * Values: kilobytes, of memory that the server holds for each; those of the first conversation do not count, so that what a
- * server loads once does not count either. CPU times are for one second.
+ * Values: kilobytes, of memory that the server holds for each; those of the first conversation do not count, so that
+ * what a server loads once does not count either. CPU times are for one second.
  */
 export async function idle(connections: Connections, load: Idle, ms: number): Promise<Values> {
   const { target } = connections;

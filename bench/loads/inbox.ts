@@ -16,17 +16,20 @@ import { pageOperation } from '../page.ts';
 import { concurrently } from '../requests.ts';
 
 /**
- * Users with the inbox page open: each follows the chat list and a conversation of two. They send at a fixed rate, whatever
- * the server does, and some open their conversation anew. With two instances the two members are on different ones.
+ * Users with the inbox page open: each follows the chat list and a conversation of two. They send at a fixed rate,
+ * whatever the server does, and some open their conversation anew. With two instances the two members are on different
+ * ones.
  */
 export interface Inbox {
   readonly users: number;
   /** Messages in each conversation before. */
   readonly history: number;
   readonly opensPerSecond: number;
-  /** Messages per second, ascending; each is measured for the time of the job, up to the first that is far from holding. */
+  /**
+   * Messages per second, ascending; each is measured for the time of the job, up to the first that is far from holding.
+   */
   readonly rates: readonly number[];
-  /** The rate whose CPU time is reported, where it holds; else the highest that holds. */
+  /** The rate to report the CPU time of, where it holds; else the highest that holds. */
   readonly reported: number;
 }
 
@@ -43,7 +46,10 @@ const HOPELESS_MS = 400;
 const WARM_UP = { rate: 40, ms: 3000 };
 const PAGE_SIZE = 50;
 const LIST_SIZE = 20;
-/** Distance between successive senders, without a common divisor with the number of users: neighbours share a conversation. */
+/**
+ * Distance between successive senders, without a common divisor with the number of users: neighbours share a
+ * conversation.
+ */
 const STRIDE = 379;
 
 const PAGE = {
@@ -68,8 +74,8 @@ interface Step {
 }
 
 /**
- * Values: held (the highest rate that holds; 0 for none), of it p50, p99 of deliveries and openp50, openp99 of opens, in
- * milliseconds; rate (that the CPU times are of), rss (megabytes at the end).
+ * Values: held (the highest rate that holds; 0 for none), of it p50, p99 of deliveries and openp50, openp99 of opens,
+ * in milliseconds; rate (that the CPU times are of), rss (megabytes at the end).
  */
 export async function inbox(connections: Connections, load: Inbox, ms: number): Promise<Values> {
   let delivered = (_number: number) => {};
@@ -131,7 +137,10 @@ export async function inbox(connections: Connections, load: Inbox, ms: number): 
 
   await run(WARM_UP.rate, WARM_UP.ms);
   let held = 0;
-  /** Latencies are those of the highest rate that holds, CPU times those of the reported rate; both of the lowest where none holds. */
+  /**
+   * Latencies are those of the highest rate that holds, CPU times those of the reported rate; both of the lowest where
+   * none holds.
+   */
   let [felt, cost]: [Values, Values] = [{}, {}];
   let missed = 0;
   for (const rate of load.rates) {

@@ -22,8 +22,9 @@ const AT_ONCE = 8;
 const SETTLE_MS = 5000;
 
 /**
- * Values: queries (operations of the database per second while nothing is sent, but for those that wait for changes); p50, p99 of
- * deliveries while a message comes now and then; rss in megabytes. CPU times are for one second while nothing is sent.
+ * Values: queries (operations of the database per second while nothing is sent, but for those that wait for changes);
+ * p50, p99 of deliveries while a message comes now and then; rss in megabytes. CPU times are for one second while
+ * nothing is sent.
  */
 export async function quiet(connections: Connections, load: Quiet, ms: number): Promise<Values> {
   const latencies: number[] = [];

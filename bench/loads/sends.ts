@@ -6,7 +6,7 @@ import { median, percentiles, perOperation, startMeter } from '../meter.ts';
 import { keepBusy } from '../requests.ts';
 import type { Target } from '../servers.ts';
 
-/** Each connection is another user who sends to a conversation with one other member, who follows it. */
+/** Each connection is another user, sending to a conversation with one other member, which subscribes to it. */
 export interface Sends {
   readonly connections: number;
   readonly window: number;
@@ -14,7 +14,10 @@ export interface Sends {
   readonly history: number;
 }
 
-/** Values: rate (acknowledged sends per second), p50, p99 of the time to that, lag (messages that are not in the search index). */
+/**
+ * Values: rate (acknowledged sends per second), p50, p99 of the time to that, lag (messages that are not in the search
+ * index).
+ */
 export async function sends(connections: Connections, load: Sends, ms: number): Promise<Values> {
   const groups = await openGroups(connections, load.connections, 1, load.history);
   const stop = startMeter(connections.target);

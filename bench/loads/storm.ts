@@ -6,7 +6,10 @@ import { percentiles, perOperation, startMeter } from '../meter.ts';
 import { pageOperation } from '../page.ts';
 import { concurrently } from '../requests.ts';
 
-/** Users of pairs come back, as after a restart: each connects, goes on with list and conversation, and asks for the list. */
+/**
+ * Users of pairs come back, as after a restart: each connects, goes on with list and conversation, and asks for the
+ * list.
+ */
 export interface Storm {
   readonly users: number;
   /** How many are under way at the same time. */

@@ -1,5 +1,5 @@
 /**
- * Reference: the least a broadcast server on `ws` does. Everything in memory, nothing durable, nobody refused.
+ * Reference: the least a broadcast server on `ws` does. Everything in memory, nothing durable, no client refused.
  *
  * With `--joined` it does even less: what comes up for a room in one turn goes to each socket in one write, past `ws`.
  */

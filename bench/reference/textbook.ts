@@ -2,8 +2,8 @@
  * Reference: what following the documentation of graphql-yoga and graphql-ws leads to. The store is an array per
  * conversation, live delivery is `createPubSub` as it comes. Everything in memory, nothing durable.
  *
- * With a `STORE_URL` of MongoDB each message is a document of its own, too, written with majority write concern before it is
- * published and acknowledged. Numbers and history still come from memory: that spares this reference work.
+ * With a `STORE_URL` of MongoDB each message is a document of its own, too, written with majority write concern before
+ * it is published and acknowledged. Numbers and history still come from memory: that spares this reference work.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -106,7 +106,7 @@ const yoga = createYoga({
           publishing.set(conversationId, published);
           return published;
         },
-        // No tutorial has this: it makes a long conversation, in memory alone, that nobody subscribes to.
+        // No tutorial has this: it makes a long conversation, in memory alone, without subscribers.
         fill(_, { conversationId, texts }: { conversationId: string; texts: readonly string[] }, context) {
           for (const text of texts) append({ conversationId, text }, context);
           return texts.length;

@@ -1,21 +1,21 @@
 import type { Logger } from '../observability/logger.ts';
 import { type Store, StoreUnavailable } from './store.ts';
 
-/** While an outage lasts: the time between two questions whether it is over, in milliseconds. */
-const ASK_MS = 1000;
-/** An outage is over when the store takes writes, and none has failed for this long, in milliseconds. */
+/** Time between two pings during an outage, in milliseconds. */
+const PING_INTERVAL_MS = 1000;
+/** An outage is over when a ping succeeds and no call has failed for this long, in milliseconds. */
 const QUIET_MS = 3000;
 /** A ping that takes longer than this is an outage, in milliseconds. */
 const LATE_MS = 4000;
 
 export interface Outages {
-  /** The store failed: logged once an outage. */
+  /** Records a failure of the store; logged once per outage. */
   report(cause: unknown): void;
-  /** The store, whose failures are reported. */
+  /** Wraps the store so that its failures are reported. */
   watch(store: Store): Store;
 }
 
-/** Logs the cause of an outage of the store when it begins, and its end: one line each, however many calls fail. */
+/** Logs the begin of an outage of the store, with its cause, and its end: one line each, however many calls fail. */
 export function createOutages(logger: Logger): Outages {
   let lastFailure: number | null = null;
   let ping: (() => Promise<void>) | null = null;
@@ -28,20 +28,20 @@ export function createOutages(logger: Logger): Outages {
     if (!begins) return;
     const why = cause instanceof Error ? cause.message : String(cause);
     logger.error({ err: cause }, `the store is unavailable: ${why}`);
-    ask();
+    schedulePing();
   }
 
-  function ask(): void {
+  function schedulePing(): void {
     setTimeout(async () => {
       const answers = await ping?.().then(
         () => true,
         () => false,
       );
       if (closed) return;
-      if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return ask();
+      if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return schedulePing();
       lastFailure = null;
       logger.warn('the store is available again');
-    }, ASK_MS).unref();
+    }, PING_INTERVAL_MS).unref();
   }
 
   const observed =
@@ -58,7 +58,7 @@ export function createOutages(logger: Logger): Outages {
   return {
     report,
     watch(store) {
-      // A search may be given up while the store is well.
+      // A search may be given up while the store is healthy.
       const { watch, close, search, searchLag, ...calls } = store;
       const entries = Object.entries(calls).map(([name, call]) => [name, observed(call)]);
       const watched = Object.fromEntries(entries) as typeof calls;

@@ -3,21 +3,21 @@ import type { Message } from '../model.ts';
 import type { SearchPage, SearchPosition, SearchSlice } from './store.ts';
 import { createScorer, type Term } from './tokenizer.ts';
 
-/** Conversations one search looks at. */
+/** Conversations that one search covers. */
 export const MAX_SEARCHED = 1000;
-/** Matches that are ranked, and what they may hold together, in UTF-16 units. */
+/** Matches that are ranked, and the length of all their texts together, in UTF-16 units. */
 export const MAX_RANKED = 1000;
 const MAX_CHARACTERS = 1_000_000;
-/** For how long texts are compared before others have their turn, in milliseconds. */
+/** How long texts are compared before the event loop runs other work, in milliseconds. */
 const SLICE_MS = 10;
 
-/** What of a message it is ranked by. */
+/** The fields a message is ranked by. */
 export type Ranked = Pick<Message, 'conversationId' | 'seq' | 'sentAt' | 'text'>;
 
 /**
- * Puts what a store found in the order of the port, and takes a page of it. `found` gives it some at a time, in the order in
- * which it is chosen what is ranked: the most recently active conversation first, and in it the newest. What does not match is
- * left out, and no more is taken of `found` than is ranked. Between those times others have their turn.
+ * Sorts candidates by the order of the port and takes a page. `found` yields them in batches, the most recently active
+ * conversation first, and in it the newest message. Candidates that do not match are left out, and no more batches are
+ * taken than are ranked. Other work runs between batches.
  */
 export async function rank<M extends Ranked>(
   found: Iterable<readonly M[]> | AsyncIterable<readonly M[]>,
@@ -33,7 +33,7 @@ export async function rank<M extends Ranked>(
   };
 }
 
-/** Those of the matches that are ranked. */
+/** The matches that are ranked, unsorted. */
 async function score<M extends Ranked>(
   found: Iterable<readonly M[]> | AsyncIterable<readonly M[]>,
   terms: readonly Term[],
@@ -58,7 +58,9 @@ async function score<M extends Ranked>(
   return hits;
 }
 
-/** The hits whose messages, as they are now, still match. @param find the message now; undefined where it does not count */
+/**
+ * The hits that still match in their current state. @param find the current message; undefined where it does not count
+ */
 export async function stillMatching<M>(
   hits: SearchPage<M>['hits'],
   terms: readonly Term[],
@@ -75,7 +77,7 @@ export async function stillMatching<M>(
   return matching;
 }
 
-/** To be awaited between pieces of work: others have their turn once these have taken long together. */
+/** Awaited between pieces of work: lets other work run once the pieces have taken `SLICE_MS` together. */
 function createPause(): () => Promise<void> | null {
   let since = performance.now();
   return () => {

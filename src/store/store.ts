@@ -1,7 +1,6 @@
 import {
   type Conversation,
   type ConversationId,
-  type ConversationState,
   type ConversationStatus,
   type EmailAddress,
   FIRST_MEMBERS,
@@ -13,34 +12,39 @@ import {
   type View,
 } from '../model.ts';
 import type { Term } from './tokenizer.ts';
+import type { Typing, WakeUp } from './wake-up.ts';
+import type { Write } from './write.ts';
+
+export * from './wake-up.ts';
+export * from './write.ts';
 
 /**
  * The port every store implements. Its laws, which the conformance suite tests on each adapter:
  *
  * - Reads never see a write that could still be lost, and see it whole or not at all.
- * - What this process has been told is written is seen by its next read.
- * - The store knows nothing of rules: it writes what it is given, or nothing.
+ * - A write acknowledged to this process is seen by its next read.
+ * - The store enforces no rules of the chat: it writes all it is given, or nothing.
  * - A store that cannot answer throws `StoreUnavailable`; any other error is a fault.
  */
 export interface Store {
   /**
-   * The conversation and all its members, or null. With a `reader`, null too unless the reader is a present member: one
-   * look-up decides that before members are read, so that the answer costs the same as for a missing conversation.
+   * The conversation and all its members, or null. With a `reader`, also null unless the reader is a present member:
+   * one look-up decides that before members are read, so that a refusal costs the same as a missing conversation.
    */
   conversation(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null>;
 
   /** Those of the named conversations that the reader is a present member of, in any order, without their members. */
   listed(reader: EmailAddress, ids: readonly ConversationId[]): Promise<ListedConversation[]>;
 
-  /** How many members a conversation has, those who left included; 0 for a missing one. */
+  /** How many members a conversation has, including those that left; 0 for a missing one. */
   memberCount(id: ConversationId): Promise<number>;
 
-  /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are passed over. */
+  /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are skipped. */
   messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
 
   /**
-   * Those of the named messages that exist, in any order, however old; but for what was written after `lastRev`, if that is
-   * given, which may be missing.
+   * The messages with these client ids that exist, in any order, however old. With a `lastRev`, messages written after
+   * it may be missing.
    */
   messagesByClientId(
     id: ConversationId,
@@ -50,26 +54,26 @@ export interface Store {
 
   /**
    * The messages with a `rev` after `afterRev`, ascending by `rev`, at most `limit`; each once, in its present state.
-   * Complete up to the last of them, and where they are fewer than `limit`, up to the `lastRev` of a state of the
-   * conversation not older than what was read before.
+   * Complete up to the last of them; where they are fewer than `limit`, complete up to the `lastRev` of a state of the
+   * conversation that is at least as new as any state read before.
    */
   changes(id: ConversationId, afterRev: number, limit: number): Promise<Message[]>;
 
   /**
-   * Number of the first message after the member's `readSeq` that is by somebody else and counts as unread; null when
-   * there is none, or for a stranger.
+   * Number of the first message after the member's `readSeq` that is by another sender and counts as unread; null when
+   * there is none, or when the reader is no present member.
    */
   firstUnread(id: ConversationId, reader: EmailAddress): Promise<number | null>;
 
   /**
-   * A page of the conversations the reader is a present member of: pinned first; of these and the others those with
-   * activity after the page's `horizon` last; then `lastActivityAt` descending, then id ascending. What is read does
-   * not depend on the number of their members.
+   * A page of the conversations the reader is a present member of: pinned first; within pinned and unpinned those with
+   * activity after the page's `horizon` last; then `lastActivityAt` descending, then id ascending. The amount read does
+   * not depend on the number of members.
    */
   chatList(reader: EmailAddress, filter: ChatListFilter, page: ChatListSlice): Promise<ChatListPage>;
 
   /**
-   * The conversations that the reader left at `since` or later, and is no member of now; in any order, at most `limit`.
+   * The conversations that the reader left at `since` or later and has not joined again; in any order, at most `limit`.
    */
   leftSince(reader: EmailAddress, since: Instant, limit: number): Promise<ConversationId[]>;
 
@@ -77,30 +81,31 @@ export interface Store {
   unreadTotal(reader: EmailAddress, filter: ChatListFilter): Promise<number>;
 
   /**
-   * A page of the TEXT messages that hold all terms (see `words.ts`) in the conversations the reader is a present member
-   * of, or in one of them: those with the most matching words first, then by `sentAt` descending, then conversation
-   * ascending, then `seq` descending. A message is found from when it is written, by its present text alone.
+   * A page of the TEXT messages that hold all terms (see `tokenizer.ts`) in the conversations the reader is a present
+   * member of, or in one of them: those with the most matching words first, then by `sentAt` descending, then
+   * conversation ascending, then `seq` descending. A message is found from when it is written, by its present text
+   * alone.
    *
-   * What is looked at and ranked is bounded. Of more than 1,000 conversations the most recently active are looked at; of
-   * more than 1,000 matches, or of more than 1,000,000 UTF-16 units of text in them, those in the most recently active
-   * conversations are ranked, and there the newest. Nothing is read of conversations the reader is not in. Finding that
-   * frequent words never meet may take longer than that: a store may give it up with `StoreUnavailable`, and holds up
-   * nobody else meanwhile.
+   * Work is bounded. Of more than 1,000 conversations the most recently active are searched; of more than 1,000
+   * matches, or of more than 1,000,000 UTF-16 units of text in them, those in the most recently active conversations
+   * are ranked, and of these the newest. Nothing is read of conversations the reader is not in. Finding that frequent
+   * words never occur together may take longer: a store may give up with `StoreUnavailable`, and delays no other call
+   * meanwhile.
    */
   search(reader: EmailAddress, query: SearchQuery, page: SearchSlice): Promise<SearchPage>;
 
   /**
-   * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and nothing
-   * written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
+   * Writes to one conversation, all or nothing and durable, provided its `lastRev` is still `afterRev`. False, and
+   * nothing written, when it is not. Resolves only once the write is durable. There is no other way to change a log.
    *
-   * With a new message that counts as unread the conversation is archived no more for those who have not muted it.
+   * A new message that counts as unread unarchives the conversation for every member that has not muted it.
    */
   write(write: Write): Promise<boolean>;
 
   /**
-   * Moves a member's `readSeq` forward to `seq`, which is at most `lastSeq`, and remembers the role if one is given.
-   * Durable when it resolves. Moving backward, or who is no present member, changes nothing. True when the position moved, or the role
-   * was another one. `known` is a state that was read before, for stores that would have to read it.
+   * Moves a member's `readSeq` forward to `seq`, which is at most `lastSeq`, and stores the role if one is given.
+   * Durable when it resolves. Moving backward, or a reader that is no present member, changes nothing. True when the
+   * position moved or the role changed. `known` is a state that was read before, for stores that would have to read it.
    */
   advanceReadPosition(
     id: ConversationId,
@@ -110,115 +115,36 @@ export interface Store {
     known?: Conversation,
   ): Promise<boolean>;
 
-  /** Changes a present member's own view; what is left out stays. Durable when it resolves. True when something changed. */
+  /**
+   * Changes a present member's own view; fields left out stay. Durable when it resolves. True when something changed.
+   */
   setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): Promise<boolean>;
 
-  /** Tells listeners in every process that a member types, or no longer does. A hint like a wake-up, and kept no longer. */
+  /** Tells listeners in every process that a member started or stopped typing. A hint, like any wake-up; not stored. */
   tellTyping(typing: Typing): Promise<void>;
 
   /**
    * Calls the listener after a conversation changed, in this process or another; after a change by this process before
-   * the call that made it resolves. It may come late, twice or in another order than the changes: what it says holds
-   * for who knows the state it goes on from. Null says that wake-ups were lost: anything may have changed. Returns a
-   * function that ends it.
+   * the call that made it resolves. It may come late, twice or in another order than the changes; its content applies
+   * to the state it starts from. Null says that wake-ups were lost: anything may have changed. Returns a function that
+   * removes the listener.
    */
   watch(listener: (wakeUp: WakeUp | null) => void): () => void;
 
   /**
-   * Messages that are not in the search index yet, of those that this process writes: a search compares their texts.
-   * Those of a write that failed may count for a while.
+   * Number of messages written by this process that are not in the search index yet: a search compares their texts.
+   * Messages of a failed write may be included for a while.
    */
   searchLag(): number;
 
-  /** Resolves when an append would succeed now, and rejects otherwise. What anybody was told before is written is seen by reads after it. */
+  /**
+   * Resolves when an append would succeed now, and rejects otherwise. Reads after it see every write acknowledged
+   * before it.
+   */
   ping(): Promise<void>;
 
-  /** Finishes what was accepted, then lets go of everything. Idempotent. */
+  /** Finishes accepted calls, then releases all resources. Idempotent. */
   close(): Promise<void>;
-}
-
-/** The log of the conversation grew or changed. */
-interface Changed {
-  readonly kind: 'log';
-  readonly conversation: ConversationId;
-  /** What was written, now durable; null where that is to be read. What it holds is not to be changed. */
-  readonly write: Write | null;
-  /** The members who left with this change; absent where none did. */
-  readonly left?: readonly EmailAddress[];
-}
-
-/** A member's `readSeq` moved, or their role became known, and nothing else. */
-export interface ReadMoved {
-  readonly kind: 'read';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-  readonly readSeq: number;
-  /** `Member.seen`, in states whose log has had as many `changes`. */
-  readonly seen: number;
-  /** `changesOf` the state. */
-  readonly changes: number;
-  /** Null where none became known. */
-  readonly role: Role | null;
-}
-
-/** "Look again": a member's own view changed, and nothing else. */
-interface ViewChanged {
-  readonly kind: 'view';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-}
-
-/** Somebody began to type, still types, or stopped. The one wake-up that is not looked up: it is the news itself. */
-export interface Typing {
-  readonly kind: 'typing';
-  readonly conversation: ConversationId;
-  readonly member: EmailAddress;
-  readonly typing: boolean;
-}
-
-export type WakeUp = Changed | ReadMoved | ViewChanged | Typing;
-
-/**
- * What becomes of a conversation, decided on the state at `afterRev`. `rev` goes on from there: its values are given to
- * the changes in their order, and a message that is changed twice has the last. So the greatest is the new `lastRev`.
- */
-export interface Write {
-  readonly conversation: ConversationId;
-  /** The `lastRev` the decision was made on; 0 when the conversation is to be opened. */
-  readonly afterRev: number;
-  /** Given exactly when `afterRev` is 0. */
-  readonly opening: Opening | null;
-  /** New messages; `seq` goes on densely. They, or `changed`, hold at least one. */
-  readonly messages: readonly Message[];
-  /**
-   * Messages of the log as they are from now on, each once: text, revisions and what an edit or a redaction sets. One that
-   * is redacted was not so before.
-   */
-  readonly changed: readonly Message[];
-  /** The new state; null where it stays. */
-  readonly state: ConversationState | null;
-  /** Who joins or leaves, each once. */
-  readonly members: readonly MemberChange[];
-  /** Roles that became known with this write, of members. */
-  readonly roles: ReadonlyMap<EmailAddress, Role>;
-}
-
-/** What becomes of somebody's membership. */
-export interface MemberChange {
-  readonly email: EmailAddress;
-  /**
-   * Where they join, again perhaps: with everything up to `readSeq` read, `seen` after the write, and no view of their own.
-   * Null where they only leave.
-   */
-  readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
-  readonly leftAt: Instant | null;
-}
-
-export interface Opening {
-  readonly configId: string;
-  readonly subject: string | null;
-  readonly party: string | null;
-  readonly members: readonly EmailAddress[];
 }
 
 /** Null does not narrow; `archived` is always one or the other. */
@@ -230,7 +156,7 @@ export interface ChatListFilter {
   readonly archived: boolean;
 }
 
-/** Where a conversation stands in a reader's chat list. */
+/** Position of a conversation in a reader's chat list. */
 export interface ChatListPosition {
   readonly pinned: boolean;
   readonly lastActivityAt: Instant;
@@ -240,9 +166,9 @@ export interface ChatListPosition {
 export interface ChatListSlice {
   /** 1 to 100. */
   readonly first: number;
-  /** Null for the top of the list; the position need not be taken. */
+  /** Null for the top of the list; no conversation need be at the position. */
   readonly after: ChatListPosition | null;
-  /** What is later was given by a clock that was wrong. Default: no moment is. */
+  /** Later moments were given by a wrong clock. Default: no limit. */
   readonly horizon?: Instant;
 }
 
@@ -255,11 +181,11 @@ export interface ChatListPage {
 export interface SearchQuery {
   /** At least one. */
   readonly terms: readonly Term[];
-  /** Where to look; null for everywhere. */
+  /** The conversation to search; null for all of the reader's. */
   readonly conversation: ConversationId | null;
 }
 
-/** Where a match stands among the others. */
+/** Position of a match in the ranking. */
 export interface SearchPosition {
   /** Words of the text that match a term. */
   readonly score: number;
@@ -271,7 +197,7 @@ export interface SearchPosition {
 export interface SearchSlice {
   /** 1 to 100. */
   readonly first: number;
-  /** Null for the best; the position need not be taken. */
+  /** Null for the best; no match need be at the position. */
   readonly after: SearchPosition | null;
 }
 
@@ -281,27 +207,12 @@ export interface SearchPage<M = Message> {
   readonly hasPreviousPage: boolean;
 }
 
-/** The wake-up for a change of a log; the members are known even where the whole write is not. */
-export function logChanged(
-  conversation: ConversationId,
-  write: Write | null,
-  members: readonly MemberChange[] = write?.members ?? [],
-): WakeUp {
-  const left = members.filter(({ leftAt }) => leftAt !== null).map(({ email }) => email);
-  return { kind: 'log', conversation, write, ...(left.length > 0 && { left }) };
-}
-
-/** The `lastRev` that a write leaves. */
-export function revAfter({ messages, changed }: Pick<Write, 'messages' | 'changed'>): number {
-  return [...messages, ...changed].reduce((newest, { rev }) => Math.max(newest, rev), 0);
-}
-
-/** What a listed conversation holds of its members, given in their order and at least one more than it holds. */
+/** The members a listed conversation holds; `members` are in their order, and include one more than it holds. */
 export function firstOf(members: readonly Member[]): Pick<ListedConversation, 'firstMembers' | 'hasMoreMembers'> {
   return { firstMembers: members.slice(0, FIRST_MEMBERS), hasMoreMembers: members.length > FIRST_MEMBERS };
 }
 
-/** The store did not do what it was asked. */
+/** The store failed to carry out a call. */
 export class StoreUnavailable extends Error {
   /** True when it is certain that nothing was written. */
   readonly nothingWritten: boolean;

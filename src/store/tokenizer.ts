@@ -7,12 +7,12 @@
  * not count. Of a longer word the first 64 code points count.
  *
  * Text in scripts without spaces between words, or with particles attached to them (Chinese, Japanese, Korean, Thai …),
- * is not parted by a dictionary, whose versions differ: the index holds every pair of neighbouring characters of such a
+ * is not parted by a dictionary, as versions differ: the index holds every pair of neighbouring characters of such a
  * run, and its last character alone. A search asks the index for some pairs of the query, and then compares the texts.
  * So an index never holds more words than the text has characters.
  *
  * A change of what this file makes of a text needs a SQLite migration that empties the index (see `schema.ts`), since a
- * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill.ts`.
+ * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill/words.ts`.
  */
 
 /** Code points of a word that count. */
@@ -48,7 +48,7 @@ const IGNORED =
   /(?![\u3099\u309a])(?=\p{M})[\p{Script=Inherited}\p{Script=Cyrillic}\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}]|[\p{Default_Ignorable_Code_Point}\u0640]/gu;
 const FOREIGN_DIGIT = /(?![0-9])\p{Nd}/gu;
 const DIGIT = /\p{Nd}/u;
-/** Letters whose stroke, ligature or final form Unicode does not decompose. */
+/** Letters with a stroke, ligature or final form that Unicode does not decompose. */
 const LETTERS: Readonly<Record<string, string>> = {
   ...{ ς: 'σ', đ: 'd', ħ: 'h', ł: 'l', ø: 'o', ŧ: 't', æ: 'ae', œ: 'oe' },
 };
@@ -89,7 +89,10 @@ export function wordsOf(text: string): string[] {
   return [...words];
 }
 
-/** What a query looks for: its words, where one that `*` follows at once is a prefix. Without repeats; empty where there is no word in it. */
+/**
+ * What a query looks for: its words, where one that `*` follows at once is a prefix. Without repeats; empty where there
+ * is no word in it.
+ */
 export function termsOf(query: string): Term[] {
   const terms = new Map<string, Term>();
   for (const starred of fold(query).match(STARRED_TOKEN) ?? []) {

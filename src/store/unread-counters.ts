@@ -1,12 +1,12 @@
 import { type Conversation, countsAsUnread, type EmailAddress } from '../model.ts';
 import type { Write } from './store.ts';
 
-/** How many changes of messages the log has had: while it stays, so does which of the messages count as unread. */
+/** Number of changes to existing messages. While it stays the same, the same messages count as unread. */
 export function changesOf({ lastSeq, lastRev }: Pick<Conversation, 'lastSeq' | 'lastRev'>): number {
   return lastRev - lastSeq;
 }
 
-/** By how much a write changes how many messages count as unread, in all and of each sender, and which cease to. */
+/** How a write changes the number of messages that count as unread, in all and per sender, and which cease to count. */
 export function countsOf({ messages, changed }: Pick<Write, 'messages' | 'changed'>) {
   const added = messages.filter(countsAsUnread);
   const redacted = changed.filter(({ kind, redactedAt }) => kind === 'TEXT' && redactedAt !== null);

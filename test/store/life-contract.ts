@@ -243,7 +243,7 @@ export function lifeContract(open: () => Promise<Store>): void {
         ),
       });
 
-    test('finds what holds all words, without regard to case and accents; a star is a prefix, everything else parts words', async () => {
+    test('finds texts with all words, ignoring case and accents; a star is a prefix, other characters part words', async () => {
       await say('c', [
         'Überweisung Café',
         'the INVOICE-2024/17 is due',
@@ -401,7 +401,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await store.changes(conversation, 0, 9)).toHaveLength(1);
   });
 
-  test('who left is told of, and finds out later what they left', async () => {
+  test('members that left are reported, and later find what they left', async () => {
     const told: (readonly EmailAddress[] | undefined)[] = [];
     store.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.left));
     const { conversation: id } = writeOf('c', [ANN, BOB, CAT], 0);

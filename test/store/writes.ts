@@ -68,7 +68,7 @@ export function writeOn({ id, lastRev }: Pick<Conversation, 'id' | 'lastRev'>, v
   };
 }
 
-/** How many messages the reader, who is a member, has not read. */
+/** How many messages the reader, a member, has not read. */
 export async function unreadIn(store: Store, id: ConversationId, reader: EmailAddress): Promise<number> {
   const conversation = await store.conversation(id);
   const member = conversation?.members.get(reader);

@@ -7,9 +7,9 @@ import { CANARY, type Canary, startCanary } from './canary.ts';
 import { post } from './clients.ts';
 import { startServer, type TestServer } from './server.ts';
 
-/** Who attacks: as themselves, whatever they send. */
+/** The attacking users: each with its own credential. */
 export const MALLORY = 'mallory@example.com';
-/** Who is written to, and never does anything. */
+/** The user that is written to, and never acts. */
 export const VICTIM = 'victim@example.com';
 
 /** How long each attack goes on; more than a few seconds find more. */
@@ -21,9 +21,11 @@ export interface Besieged extends TestServer {
   readonly own: string;
 }
 
-/** Attacks a server while others chat on it; nobody notices, and nothing is left behind but what the attacker may write. */
+/**
+ * Attacks a server while others chat on it: these are not affected, and only what the attacker may write is left.
+ */
 export function underAttack(name: string, attack: (server: Besieged) => Promise<fc.IAsyncProperty<unknown>>): void {
-  test(`${name}: nobody else notices, and every answer keeps to the contract`, {
+  test(`${name}: other users are not affected, and every answer keeps to the contract`, {
     timeout: ATTACK_MS + 120_000,
   }, async () => {
     const rejections: unknown[] = [];
@@ -54,7 +56,7 @@ export function underAttack(name: string, attack: (server: Besieged) => Promise<
   });
 }
 
-/** What somebody is in, was written by who may: the canary's by the two alone, all else by the attacker. */
+/** Every message is by a permitted sender: the canary's by its two members alone, all others by the attacker. */
 async function expectStored({ store }: TestServer, canary: string): Promise<void> {
   for (const reader of [MALLORY, VICTIM, ...CANARY] as EmailAddress[]) {
     for await (const { id, lastSeq, createdAt } of conversationsOf(store, reader)) {
@@ -62,7 +64,7 @@ async function expectStored({ store }: TestServer, canary: string): Promise<void
       const writers: string[] = id === canary ? [...CANARY] : [MALLORY];
       if (id === canary) expect([...members.keys()]).toEqual(CANARY);
       for (const { email, readSeq, joinedAt } of members.values()) {
-        // Who is let in later has read what came before.
+        // A member that joins later has read the earlier messages.
         if (!writers.includes(email) && joinedAt === createdAt) expect(readSeq).toBe(0);
       }
       for (let from = 1; from <= lastSeq; from += 100) {

@@ -11,7 +11,7 @@ const MALLORY = 'mallory@example.com';
 /** Before a socket that was closed is opened again, in milliseconds. */
 const REOPEN_MS = 50;
 
-// They are to trouble the server, not to take the processor from those who share it with them.
+// They attack the server, without taking the processor from other processes on the machine.
 setPriority(19);
 
 let stopped = false;
@@ -177,7 +177,7 @@ const ATTACKS: Readonly<Record<string, () => void>> = {
   },
 };
 
-/** Conversations with something in them; from whoever helps, as each may send only so much at once. */
+/** Conversations with messages in them; sent by several helpers, because of the limit on each sender. */
 async function prepare(): Promise<void> {
   const send = 'mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { conversation { id } } }';
   const find = 'query ($key: ConversationKey!) { conversation(by: { key: $key }) { id } }';

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { connectGraphql, connectLegacy } from './clients.ts';
 import type { TestServer } from './server.ts';
 
-/** The two who talk to each other; nobody else may write or read what they say. */
+/** The two members of a conversation that no other user may read or write. */
 export const CANARY = ['ann@example.com', 'bob@example.com'] as const;
 const [ANN, BOB] = CANARY;
 const KEY = { configId: 'canary', members: CANARY };
@@ -17,7 +17,9 @@ export interface Canary {
   readonly id: string;
   /** Live subscriptions they hold. */
   readonly subscriptions: number;
-  /** Lets them finish. Everything they said arrived at both, once and in order, and is what they find when they read it. */
+  /**
+   * Lets them finish. Everything they said arrived at both, once and in order, and is what they find when they read it.
+   */
   stop(): Promise<void>;
 }
 
@@ -64,7 +66,7 @@ export async function startCanary({ ws }: Pick<TestServer, 'ws'>): Promise<Canar
       await Promise.all([bobHears(answer, 1), annHears(answer)]);
     }
   })();
-  // Whoever stops it is told; until then it is nobody's rejection.
+  // `stop` reports the rejection; until then it must not count as unhandled.
   chat.catch(() => {});
 
   return {

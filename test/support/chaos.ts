@@ -15,7 +15,7 @@ const ADDED =
 /** Before a client tries again. */
 const pause = () => setTimeout(50);
 
-/** Gives the instances in turn, so that whoever reconnects comes to another one. */
+/** Returns the instances in turn, so that a client that reconnects gets another one. */
 export function inTurn(urls: readonly string[], start = 0): () => string {
   let turn = start;
   return () => urls[turn++ % urls.length] ?? '';
@@ -60,7 +60,7 @@ export async function write(
   await Promise.all(Array.from({ length: window }, worker));
 }
 
-/** Says that writing is over: with this message everybody who follows has all there is. */
+/** Ends the writing: a subscriber that received this message has all messages. */
 export async function writeEnd(instance: () => string, user: string, key: object, history: History): Promise<void> {
   await write(instance, user, key, 1, END, history);
 }
@@ -90,7 +90,10 @@ export async function follow(instance: () => string, user: string, id: string): 
   return seen;
 }
 
-/** Decides from what all readers and writers saw: one list, nothing acknowledged lost or moved, nothing twice or out of nowhere. */
+/**
+ * Decides from what all readers and writers saw: one list, nothing acknowledged lost or moved, nothing twice or out of
+ * nowhere.
+ */
 export function check(lists: readonly string[][], { attempted, acknowledged }: History): void {
   const [stored = []] = lists;
   for (const list of lists) expect(list).toEqual(stored);

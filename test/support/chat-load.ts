@@ -16,12 +16,15 @@ export interface Honest {
   readonly deliveries: number[];
   /** Milliseconds from each message's sending to its acknowledgement. */
   readonly acknowledgements: number[];
-  /** Lets everybody finish. All they sent was acknowledged, arrived at both, once and in order, and nobody's socket was closed. */
+  /**
+   * Lets all clients finish. All they sent was acknowledged, arrived at both, once and in order, and no socket was
+   * closed.
+   */
   stop(): Promise<void>;
   readonly lines: readonly Line[];
 }
 
-/** Pairs who chat, one of each by graphql-ws and one by the older frames; every other of these polls. */
+/** Pairs of chatting users, one of each by graphql-ws and one by legacy frames; every other legacy client polls. */
 export async function startHonest(server: { url: string; ws: string }, pairs: number): Promise<Honest> {
   const deliveries: number[] = [];
   const acknowledgements: number[] = [];

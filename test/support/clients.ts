@@ -8,7 +8,7 @@ export interface Answer {
   errors?: { message: string; path?: unknown; extensions: { code: string; retryAfterMs?: number } }[];
 }
 
-/** Sends an operation by POST as `user` (dev credential), or as nobody. */
+/** Sends an operation by POST as `user` (dev credential), or without a credential. */
 export async function post(
   url: string,
   user: string | null,
@@ -23,7 +23,7 @@ export async function post(
   return (await response.json()) as Answer;
 }
 
-/** A WebSocket whose frames can be awaited one by one, in order. */
+/** A WebSocket with frames that can be awaited one by one, in order. */
 export interface Line {
   readonly socket: WebSocket;
   send(frame: unknown): void;

@@ -4,7 +4,7 @@ import type { Page } from 'playwright-core';
 /** A phone's window. */
 export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 
-/** Says who it is; `role` as in the list of the form. */
+/** Signs in; `role` as in the list of the form. */
 export async function signIn(page: Page, address: string, role = 'None'): Promise<void> {
   await page.getByLabel('Your address').fill(address);
   await page.getByLabel('Role').selectOption(role);

@@ -46,7 +46,10 @@ const LITERALS = [
 const DIRECTIVES = ['@skip(if: true)', '@skip(if: $b)', '@include(if: false)', '@include(if: "x")', '@nothing'];
 const MAX_DEPTH = 6;
 
-/** Operations written along a schema, most of them valid: the choices are a list of numbers, so that fewer and smaller ones are simpler. */
+/**
+ * Operations written along a schema, most of them valid: the choices are a list of numbers, so that fewer and smaller
+ * ones are simpler.
+ */
 export function operations(schema: GraphQLSchema, names: readonly string[]): fc.Arbitrary<Operation> {
   const choices = fc.array(fc.nat({ max: 1000 }), { maxLength: 200, size: 'max' });
   return fc.tuple(choices, fc.array(oddJson, { maxLength: 3 })).map(([list, odd]) => {
@@ -133,7 +136,7 @@ function writeOperation(
         return `... on ${wild ? one([on.name, 'Message']) : on.name}${directive} ${selection(on, depth + 1)}`;
       }
       if (kind === 7 && depth < MAX_DEPTH) {
-        // A place of its own first, as there may be others inside; whoever names a later one may come back to itself.
+        // Reserves its own place first, as others may be nested inside; naming a later one could make a cycle.
         const index = fragments.push('') - 1;
         const on = one(types);
         fragments[index] = `fragment F${index} on ${on.name} ${selection(on, depth + 1)}`;

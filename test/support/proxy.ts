@@ -12,7 +12,7 @@ export interface Wire {
   connections(): number;
   /** Cuts every connection. */
   cut(): void;
-  /** From now on nothing gets through on the connections there are, and nobody is told. */
+  /** From now on existing connections pass no data, without being closed. */
   freeze(): void;
   /** Connects to another server from now on; null for none. `pagesOnly` lets no WebSocket through. */
   aim(url: string | null, pagesOnly?: boolean): void;

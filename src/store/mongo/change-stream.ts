@@ -4,19 +4,19 @@ import type { ConversationId } from '../../model.ts';
 import { logChanged, type WakeUp } from '../store.ts';
 import { type ConversationDocument, lastWriteOf, toWrite } from './documents.ts';
 
-/** Before a stream that broke is opened again, in milliseconds. */
+/** Delay before a broken stream is opened again, in milliseconds. */
 const REOPEN_MS = 250;
-/** How long the server holds an answer back that has no news, in milliseconds: a stop waits for it too. */
+/** How long the server holds back an answer without changes, in milliseconds: a stop waits for it too. */
 const AWAIT_MS = 200;
 
-/** The fields of a document that say what was written to its log. */
+/** The fields of a document that hold the last write to its log. */
 const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token. Each time it opens `lost` is called, and whoever needs the truth reads it by position. `position` names the
- * change: the new `lastRev`, or a mark that is its own. `learn` is told what a document holds of its log, as far as
- * the stream says, and since when.
+ * now, without a resume token. Each time it opens `lost` is called, and listeners that need the state read it by
+ * position. `position` names the change: the new `lastRev`, or a mark that is its own. `learn` is told what a document
+ * holds of its log, as far as the stream says, and since when.
  */
 export function openChangeStream(
   conversations: Collection<ConversationDocument>,
@@ -63,7 +63,7 @@ export function openChangeStream(
       try {
         stream = conversations.watch(
           [
-            // An update that is computed from the document is told of as a replacement.
+            // An update by a pipeline is reported as a replacement.
             { $match: { operationType: { $in: ['insert', 'update', 'replace'] } } },
             {
               $project: {
@@ -75,7 +75,7 @@ export function openChangeStream(
           ],
           { maxAwaitTimeMS: AWAIT_MS },
         );
-        // Resolves once the stream is open: whatever comes after that is not lost. What was read before may be old.
+        // Resolves once the stream is open: later changes are not lost. State read before may be outdated.
         const first = await stream.tryNext();
         lost();
         if (first) tell(first);

@@ -5,7 +5,7 @@ import type { Store } from '../store.ts';
 import { type Collections, type MessageDocument, toMessage } from './documents.ts';
 import type { createWriter } from './writer.ts';
 
-/** Client ids that one query asks for at most, but for those of one call, which go together. */
+/** Client ids per query at most, except that those of one call go together. */
 const MAX_KEYS = 500;
 
 type Keys = Parameters<Store['messagesByClientId']>[1];
@@ -13,16 +13,16 @@ type Keys = Parameters<Store['messagesByClientId']>[1];
 interface Call {
   readonly id: ConversationId;
   readonly keys: Keys;
-  /** The state of the conversation that is asked about; undefined for the newest. */
+  /** `lastRev` of the state to search; undefined for the newest. */
   readonly lastRev: number | undefined;
   readonly resolve: (found: Message[]) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /**
- * Looks messages up by their client ids: all calls of one turn, and those that come while a look-up is under way, by
- * the same query, and by one more of the conversations whose pending messages are not known. Every send asks, and almost
- * none finds one.
+ * Looks messages up by their client ids. All calls of one turn, and those that come while a look-up runs, share a
+ * query, and one more for conversations without cached pending messages. Every send looks one up, and almost none
+ * exists.
  */
 export function createClientIdLookUp(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
@@ -55,7 +55,7 @@ export function createClientIdLookUp(
     const $or = calls.flatMap(({ id, keys }) =>
       keys.map(({ sender, clientId }) => ({ conversation: id, sender, clientId })),
     );
-    // In this order, what leaves a conversation's document meanwhile is found in `messages`.
+    // In this order, messages moved out of a conversation's document meanwhile are found in `messages`.
     const pending = await pendingOf(calls);
     const moved = await messages.find({ $or }, { session }).toArray();
     const newest = new Map<string, MessageDocument>();
@@ -68,7 +68,7 @@ export function createClientIdLookUp(
     return newest;
   }
 
-  /** What is pending in these conversations. */
+  /** The pending messages of these conversations. */
   async function pendingOf(calls: readonly Call[]): Promise<MessageDocument[]> {
     const known = calls.map(({ id, lastRev }) => (lastRev === undefined ? null : pendingAt(id, lastRev)));
     const unknown = new Set(calls.filter((_, i) => !known[i]).map(({ id }) => id));
@@ -89,7 +89,7 @@ export function createClientIdLookUp(
   };
 }
 
-/** How many of the calls have so many keys together; at least one. */
+/** How many of the calls have at most `max` keys together; at least one. */
 function callsWithin(calls: readonly Call[], max: number): number {
   let count = 0;
   const end = calls.findIndex(({ keys }, i) => {

@@ -4,13 +4,13 @@ import { revAfter, type Write } from '../store.ts';
 import { countsOf } from '../unread-counters.ts';
 import { type ConversationDocument, type MessageDocument, toWritten } from './documents.ts';
 
-/** A write, and what its conversation's document is to carry. */
+/** A write, and the messages its conversation's document carries. */
 interface Written {
   readonly write: Write;
-  /** The new messages, and those of the log that are changed. */
+  /** The new messages, and the changed ones. */
   readonly documents: readonly MessageDocument[];
   readonly changed: readonly MessageDocument[];
-  /** What is not moved yet of what was written before. */
+  /** Messages of earlier writes that are not moved yet. */
   readonly carried: { readonly tail: readonly MessageDocument[]; readonly changed: readonly MessageDocument[] };
 }
 
@@ -39,7 +39,7 @@ export function commitOperation({
   };
   const filter = { _id, lastRev: afterRev };
   const spoken = documents.some(({ counts }) => counts);
-  // Only here is what is set computed from what is there: it costs the whole document in the oplog.
+  // An update pipeline costs the whole document in the oplog, so it is used only here.
   if (isComputed) {
     const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, spoken) };
     return { updateOne: { filter, update: [{ $set: { ...literal(set), ...computed } }] } };
@@ -76,13 +76,13 @@ function opened(write: Write, { configId, subject, party, members: emails }: Non
   return { _id, configId, subject, party, ...state, createdAt, lastActivityAt, lastSeq, counted, members };
 }
 
-/** An expression for the members after some joined or left, or messages were redacted, whatever they have read meanwhile. */
+/** An expression for the members after joins, leaves or redactions; keeps concurrent changes of read positions. */
 function membersAfter(write: Write, spoken: boolean): Document {
   const { members: changes, roles } = write;
   const { sent, redacted } = countsOf(write);
   const isOneOf = (emails: readonly EmailAddress[]) => ({ $in: ['$$member.email', { $literal: emails }] });
   const back = { $and: ['$$member.archived', { $not: '$$member.muted' }] };
-  // Those of whom the same becomes go together: an expression for each would be tried on each member.
+  // Members with the same change share one expression: each expression is evaluated for each member.
   const alike = new Map<string, EmailAddress[]>();
   for (const { email, joined, leftAt } of changes) {
     const { email: _, role, sent, ...fresh } = newMember(email, joined?.at ?? 0);
@@ -129,7 +129,7 @@ function membersAfter(write: Write, spoken: boolean): Document {
   };
 }
 
-/** Values as they stand, in a place where a text that begins with a dollar sign would be an expression. */
+/** Literal values for a pipeline, where a string that begins with a dollar sign would be an expression. */
 function literal(values: object): Document {
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { $literal: value }]));
 }

@@ -16,8 +16,8 @@ import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../tokenizer.ts';
 
 /**
- * A conversation: its state, and what is new in its log. Writing this one document is what commits a write; everything
- * else is in `messages`. So a batch is stored whole or not at all, without a transaction.
+ * A conversation: its state, and the newest part of its log. Updating this one document commits a write; the other
+ * messages are in `messages`. So a batch is stored atomically, without a transaction.
  */
 export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels' | 'lastMessage'> {
   readonly _id: ConversationId;
@@ -25,58 +25,59 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
   /** In the order of `joinedAt`, then address. */
   readonly members: Member[];
   /**
-   * The newest messages, ascending: all that are not in `messages` yet. The others may be there already, and leave with the
-   * next write; where they are long, as soon as they are moved.
+   * The newest messages, ascending: includes all that are not in `messages` yet. Those already moved there are dropped
+   * by the next write; where they are long, at once.
    */
   readonly tail: MessageDocument[];
   /**
-   * Messages that were changed, as they are now, ascending by `rev`. In `messages`, where each of them is, they may still be as
-   * they were before; that version is marked as `changing`.
+   * Changed messages in their new state, ascending by `rev`. Each is also in `messages`, possibly in its old state;
+   * that version is marked as `changing`.
    */
   readonly changed?: MessageDocument[];
-  /** The last read position that moved, for the change stream to name. */
+  /** The last read position that moved, for the change stream. */
   readonly read?: Pick<ReadMoved, 'member' | 'readSeq' | 'seen' | 'changes' | 'role'> & { readonly mark: ObjectId };
-  /** Whose own view changed last, for the change stream. */
+  /** The member that changed its own view last, for the change stream. */
   readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
-  /** JSON of `LastWrite`, for the change stream: a text, as only of that a change is always told whole. */
+  /** JSON of `LastWrite`, for the change stream: a string, as only that is always in the change event as a whole. */
   readonly written?: string;
-  /** Who typed last, for the change stream: no reader of the conversation looks at it. */
+  /** The member that typed last, for the change stream alone. */
   readonly typing?: { readonly by: EmailAddress; readonly on: boolean; readonly mark: ObjectId };
 }
 
-/** What was written last, but for the messages, which are the last of `tail` and `changed`. */
+/** The last write without its messages, which are the last of `tail` and `changed`. */
 export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
   readonly afterRev: number;
   /** The `lastRev` that it left. */
   readonly rev: number;
-  /** Whether what it set was computed: newer servers tell of the lists then by what is different in them. */
+  /** True where the update was a pipeline: newer servers then report the lists by their differences. */
   readonly computed?: true;
   readonly roles?: readonly (readonly [EmailAddress, Role])[];
 }
 
+/**
+ * Fields that a document leaves out where they are null: the unique index on `clientId` then skips it. A field added to
+ * `Message` later belongs here, as older documents do not have it.
+ */
+const OPTIONAL = ['clientId', 'redactionReason', 'firstTextHash'] as const;
+type Optional = (typeof OPTIONAL)[number];
+
 /** One entry of a log. */
 export interface MessageDocument
-  extends Omit<
-    Message,
-    'conversationId' | 'clientId' | 'revisions' | 'addedRev' | 'redactionReason' | 'firstTextHash'
-  > {
-  /** The message's id: one place for each number of a conversation. */
+  extends Omit<Message, 'conversationId' | 'addedRev' | 'revisions' | Optional>,
+    Readonly<Partial<{ [Field in Optional]: NonNullable<Message[Field]> }>> {
+  /** The message's id: unique for each number of a conversation. */
   readonly _id: string;
   readonly conversation: ConversationId;
-  /** Absent where there is none, so that the unique index passes it over. */
-  readonly clientId?: string;
-  readonly revisions: Message['revisions'][number][];
-  /** Absent where it is `rev`. */
+  /** Absent where it equals `rev`. */
   readonly addedRev?: number;
-  readonly redactionReason?: string;
-  readonly firstTextHash?: string;
-  /** The write that added it: how a writer that lost sight of its write knows it again. */
+  readonly revisions: Message['revisions'][number][];
+  /** The write that added it: a writer without an acknowledgement finds its write by this. */
   readonly append: ObjectId;
   /** The writes that changed it. */
   readonly changes?: ObjectId[];
-  /** In `messages` only: a newer version may be in its conversation's document, which is to be looked at too. */
+  /** In `messages` only: a newer version may be in its conversation's document, which must be read too. */
   readonly changing?: true;
-  /** In `messages` only: what a search finds it by, without repeats; absent where nothing. */
+  /** In `messages` only: the words of the search index, without repeats; absent where there are none. */
   readonly words?: string[];
   /** True while the message counts as unread for others: a TEXT that is not redacted. */
   readonly counts: boolean;
@@ -86,7 +87,7 @@ export function collections(db: Db) {
   return {
     conversations: db.collection<ConversationDocument>('conversations'),
     messages: db.collection<MessageDocument>('messages'),
-    /** One document that `ping` writes, and one for each backfill that says how far it is. */
+    /** One document that `ping` writes, and one with the progress of each backfill. */
     probes: db.collection<{ _id: string; at: Date; after?: string; done?: true }>('probes'),
   };
 }
@@ -114,17 +115,17 @@ export async function createIndexes({ conversations, messages }: Collections): P
   ]);
 }
 
-/** The document of a message that a write adds, or, with the document it was, changes. */
+/** The document of a message that a write adds; with the document `before`, of one that it changes. */
 export function toDocument(message: Message, write: ObjectId, before?: MessageDocument): MessageDocument {
-  const { conversationId, clientId, revisions, addedRev, redactionReason, firstTextHash, ...rest } = message;
+  const { conversationId, addedRev, revisions, ...rest } = message;
+  const fields: Record<Optional, unknown> = rest;
+  // The driver does not write what is undefined.
+  for (const field of OPTIONAL) fields[field] ??= undefined;
   return {
     _id: messageId(message),
     conversation: conversationId,
-    ...rest,
-    ...(clientId !== null && { clientId }),
+    ...(rest as Omit<typeof rest, Optional> & Pick<MessageDocument, Optional>),
     ...(addedRev !== message.rev && { addedRev }),
-    ...(redactionReason !== null && { redactionReason }),
-    ...(firstTextHash !== null && { firstTextHash }),
     revisions: [...revisions],
     append: before?.append ?? write,
     ...(before && { changes: [...(before.changes ?? []), write] }),
@@ -132,7 +133,7 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
   };
 }
 
-/** One literal, without rest or spread, which cost several times as much. */
+/** One literal: reading and converting a page by rest and spread takes four times as long. */
 export function toMessage(document: MessageDocument): Message {
   return {
     conversationId: document.conversation,
@@ -153,7 +154,7 @@ export function toMessage(document: MessageDocument): Message {
   };
 }
 
-/** What the change stream is to tell of a write; what it leaves as it was is left out. */
+/** The part of a write that the change stream reports; fields that stay as they were are left out. */
 export function toWritten(write: Write, computed: boolean): string {
   const { afterRev, state, members, roles } = write;
   const last: LastWrite = {
@@ -166,13 +167,13 @@ export function toWritten(write: Write, computed: boolean): string {
   return JSON.stringify(last);
 }
 
-/** The last write to a conversation, by what its document holds; null where that does not say. */
+/** The last write to a conversation, from its document; null where the document does not hold it. */
 export function lastWriteOf({ lastRev, written }: Partial<ConversationDocument>): LastWrite | null {
   const last: LastWrite | null = written === undefined ? null : JSON.parse(written);
   return last?.rev === lastRev ? last : null;
 }
 
-/** The whole of it; null where the messages are not told of whole. */
+/** The whole write; null where the change event does not hold its messages as a whole. */
 export function toWrite(
   conversation: ConversationId,
   { afterRev, state = null, members = [], roles = [] }: LastWrite,
@@ -187,7 +188,7 @@ export function toWrite(
   };
 }
 
-/** The document as it is kept in `messages`. */
+/** The document as stored in `messages`. */
 export function searchable(document: MessageDocument): MessageDocument {
   const words = document.counts ? wordsOf(document.text) : [];
   return words.length > 0 ? { ...document, words } : document;
@@ -201,12 +202,12 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 export function toConversation(document: ConversationDocument): Conversation {
   const { _id, tail, changed, read, view, written, typing, members, ...rest } = document;
   const { lastSeq } = rest;
-  // Members who joined at the same instant by different writes may be stored in another order.
+  // Members that joined at the same instant by different writes may be stored in another order.
   const byEmail = new Map(inOrder(members).map((member) => [member.email, member]));
   return { ...rest, id: _id, lastMessage: lastOf(tail, lastSeq), members: byEmail };
 }
 
-/** The last message, if it is in the tail: from there it goes before it is changed. */
+/** The last message, if it is in the tail: a message leaves the tail before it is changed. */
 function lastOf(tail: readonly MessageDocument[], lastSeq: number): Message | undefined {
   const last = tail.at(-1);
   return last?.seq === lastSeq ? toMessage(last) : undefined;
@@ -220,7 +221,7 @@ export interface ListedDocument
 }
 
 /**
- * Of a conversation's document, what a list holds: its members stay on the server, but for the first and the reader.
+ * Projection of a conversation's document for lists: of its members only the first ones and the reader are sent.
  */
 export function listedFor(reader: EmailAddress): Document {
   return {
@@ -244,7 +245,7 @@ export interface CountedDocument extends Pick<ConversationDocument, 'lastSeq' | 
 }
 type Counted = Pick<MessageDocument, 'seq' | 'sender' | 'counts'>;
 
-/** Of a conversation's document, what is counted by: the reader, and of pending messages no texts. */
+/** Projection of a conversation's document for counting: the reader, and pending messages without their texts. */
 export function countedFor(reader: EmailAddress): Document {
   const counted = { seq: 1, sender: 1, counts: 1 };
   return { lastSeq: 1, lastRev: 1, counted: 1, tail: counted, changed: counted, own: ownOf(reader) };

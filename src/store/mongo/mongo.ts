@@ -1,14 +1,15 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
 import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { backfillWords } from './backfill.ts';
-import { backfillCounters } from './backfill-counters.ts';
+import { backfillCounters } from './backfill/counters.ts';
+import { backfillWords } from './backfill/words.ts';
 import { openChangeStream } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
+import type { InSession } from './mover.ts';
 import { createAdvanceReadPosition } from './read-position.ts';
 import { createReader } from './reader.ts';
-import { createWriter, type InSession } from './writer.ts';
+import { createWriter } from './writer.ts';
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds
@@ -51,7 +52,7 @@ export async function openMongo(url: string, onError: (error: unknown) => void =
 function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Store {
   const { conversations, messages, probes } = all;
   const listeners = new Set<(wakeUp: WakeUp | null) => void>();
-  /** Positions that listeners were told of: by the write itself or by the change stream, whichever came first. */
+  /** Positions already delivered to listeners: by the write itself or by the change stream, whichever came first. */
   const told = new LRUCache<string, true>({ max: 10_000 });
   const wake = (wakeUp: WakeUp, position: string) => {
     const key = `${wakeUp.conversation} ${position}`;
@@ -75,7 +76,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
   };
   const writer = createWriter({ conversations, messages }, { documents, pendingOf }, session, inSession, onError);
   const learn: Parameters<typeof openChangeStream>[2] = (id, document, since) => {
-    // What left its document before is read in `messages`, by a new primary too.
+    // Messages moved out of the document before are read in `messages`, also from a new primary.
     if (since) session.advanceOperationTime(since);
     writer.learn(id, document);
   };
@@ -115,7 +116,8 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
       const { conversation: _id, member: by, typing: on } = typing;
       const mark = new ObjectId();
       wake(typing, String(mark));
-      // In the document that the change stream follows already. It need not last: no majority and no disk is waited for.
+      // Stored in the document that the change stream follows already. Not durable: it waits for no majority and no
+      // disk.
       const writeConcern = { w: 1, journal: false };
       await conversations.updateOne({ _id }, { $set: { typing: { by, on, mark } } }, { writeConcern });
     },
@@ -159,7 +161,7 @@ function guarded(store: Store): Store {
       try {
         return await result;
       } catch (error) {
-        // A read that failed wrote nothing; of a write that failed nobody knows.
+        // A failed read wrote nothing; the outcome of a failed write is unknown.
         throw error instanceof MongoError ? new StoreUnavailable(!writes.includes(name), error) : error;
       } finally {
         running.delete(result);

@@ -2,15 +2,15 @@ import { type Collection, MongoError, ObjectId } from 'mongodb';
 import type { ReadMoved, Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
 import type { ConversationDocument } from './documents.ts';
+import type { InSession } from './mover.ts';
 import type { createReader, SeenAt } from './reader.ts';
-import type { InSession } from './writer.ts';
 
-/** How often a position is tried to be moved while messages are changed, each of which may be a redaction. */
+/** Attempts to move a position while messages are changed, each of which may be a redaction. */
 const ATTEMPTS = 20;
 
 /**
- * Moves read positions. How many messages a member has seen up to the new one is counted before, and written on condition
- * that no message has been changed since. Up to the last message it follows from the counters of any state.
+ * Moves read positions. The number of messages seen up to the new position is counted first, and written on condition
+ * that no message has been changed since. For the last message it follows from the counters of any state.
  */
 export function createAdvanceReadPosition(
   conversations: Collection<ConversationDocument>,
@@ -49,6 +49,6 @@ export function createAdvanceReadPosition(
       }
       state = await seenAt(id, reader, seq);
     }
-    throw new MongoError('Messages are changed too often for a read position to be moved.');
+    throw new MongoError(`the read position was not moved: messages changed during each of ${ATTEMPTS} attempts`);
   };
 }

@@ -1,8 +1,9 @@
-import type { ClientSession, Document, Filter } from 'mongodb';
-import { type ConversationId, type EmailAddress, type Instant, type Member, unreadOf } from '../../model.ts';
+import type { ClientSession, Filter } from 'mongodb';
+import type { ConversationId, EmailAddress, Member } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
-import type { ChatListFilter, ChatListPosition, ChatListSlice, Store } from '../store.ts';
+import type { Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
+import { createChatList } from './chat-list.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -11,31 +12,30 @@ import {
   type ListedDocument,
   listedFor,
   type MessageDocument,
-  ownOf,
   toConversation,
   toListed,
   toMessage,
 } from './documents.ts';
 import { createSearch } from './search.ts';
 
-/** What a conversation's document holds of its log. */
+/** The part of the log that a conversation's document holds. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
-/** Of a conversation's document, what its state is; of its log the last message at most. */
+/** Projection for the state of a conversation; of its log the last message at most. */
 const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
 
-/** What a member has seen of a log that has had so many `changes`. */
+/** How many messages a member has seen, of a log with this number of `changes`. */
 export interface SeenAt {
   readonly own: Pick<Member, 'readSeq' | 'role' | 'leftAt'>;
   readonly changes: number;
   readonly seen: number;
 }
 
-/** What a search looks at: when and where, and what is pending. */
+/** Projection for a search: activity and pending messages. */
 const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 
-/** How often a page is looked for while the tail moves on under it. */
-const LOOKS = 20;
+/** Attempts to read a page while messages are moved out of the tail. */
+const MAX_ATTEMPTS = 20;
 
 type Reads = Omit<
   Store,
@@ -51,14 +51,16 @@ type Reads = Omit<
 >;
 
 /**
- * The reading half of the port, and what the writing half needs of it. All reads are of one causally consistent session:
- * a new primary does not answer them before it knows what this process has read or was acknowledged.
+ * The reading half of the port, and the reads of the writing half. All reads use one causally consistent session: a new
+ * primary does not answer them before it has everything this process has read or had acknowledged.
  */
 export function createReader(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   session: ClientSession,
 ) {
-  /** What the conversation's document holds of the log, and where the log ends. */
+  const { list, chatList, unreadTotal } = createChatList(conversations, session);
+
+  /** The part of the log in the conversation's document, and the end of the log. */
   async function pendingOf(id: ConversationId): Promise<Pending> {
     const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1 };
     const found = await conversations.findOne({ _id: id }, { session, projection });
@@ -66,31 +68,32 @@ export function createReader(
   }
 
   async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
-    for (let look = 1; ; look++) {
+    for (let attempt = 1; ; attempt++) {
       const found = await messages
         .find({ conversation: id, seq: { $gte: from, $lte: to } }, { session })
         .sort({ seq: 1 })
         .toArray();
       const marked = found.filter(({ changing }) => changing);
       if (found.length === to - from + 1 && marked.length === 0) return found;
-      // What is missing is in the tail, or does not exist; if the tail has moved on meanwhile, it is there now.
+      // A missing message is in the tail, or does not exist; if it left the tail meanwhile, it is in `messages` now.
       const { tail, changed, lastSeq } = await pendingOf(id);
       const newest = bySeq([...found, ...[...tail, ...changed].filter(({ seq }) => seq >= from && seq <= to)]);
       const unsure = marked.filter((document) => newest.get(document.seq) === document).map(({ _id }) => _id);
       if (unsure.length > 0) {
-        // Nothing came of that change, or it has been moved since.
+        // The change was not committed, or has been moved since.
         const again = await messages.find({ conversation: id, _id: { $in: unsure } }, { session }).toArray();
         for (const document of again) newest.set(document.seq, document);
       }
       if (newest.size >= Math.min(to, lastSeq) - Math.max(from, 1) + 1)
         return [...newest.values()].sort((a, b) => a.seq - b.seq);
-      if (look === LOOKS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
+      if (attempt === MAX_ATTEMPTS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
     }
   }
 
   /**
-   * The state of a conversation and its reader, and how many of the messages up to `seq` are by others and count; null for a
-   * stranger. Those after `seq` are counted: in the log before the tail, but for what was changed, and in what is pending.
+   * The state of a conversation and its reader, and how many messages of other senders up to `seq` count as unread;
+   * null for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed
+   * ones, and in the pending messages.
    */
   async function seenAt(id: ConversationId, reader: EmailAddress, seq: number): Promise<SeenAt | null> {
     const document = await counted(id, reader);
@@ -105,63 +108,11 @@ export function createReader(
     return { own, changes: changesOf(document), seen: document.counted - own.sent - after };
   }
 
-  function listed(
-    reader: EmailAddress,
-    { configId, status, label, archived, unreadOnly }: ChatListFilter,
-    pinned: boolean | null,
-  ): Filter<ConversationDocument> {
-    return {
-      members: { $elemMatch: { email: reader, archived, ...(pinned !== null && { pinned }), leftAt: null } },
-      ...(configId !== null && { configId }),
-      ...(status !== null && { status: { $in: [...status] } }),
-      ...(label !== null && { labels: label }),
-      ...(unreadOnly && { $expr: hasUnread(reader) }),
-    };
-  }
-
-  /**
-   * The reader's conversations in the order of the list, from just after a position, lazily; of each the projection.
-   */
-  async function* list<Projected extends Document>(
-    reader: EmailAddress,
-    filter: ChatListFilter,
-    { after, horizon = Number.POSITIVE_INFINITY }: Omit<ChatListSlice, 'first'>,
-    limit: number,
-    projection: Document,
-  ): AsyncGenerator<Projected, undefined> {
-    const find = (pinned: boolean, where: Filter<ConversationDocument>) =>
-      conversations
-        .find<Projected>({ ...listed(reader, filter, pinned), ...where }, { session, projection })
-        .sort({ lastActivityAt: -1, _id: 1 })
-        .limit(limit);
-    const from = after ? partOf(after, horizon) : 0;
-    let noneIsLate = horizon === Number.POSITIVE_INFINITY;
-    for (const [part, { pinned, late }] of PARTS.entries()) {
-      if (part < from || (late && noneIsLate)) continue;
-      if (!late && !after && horizon !== Number.POSITIVE_INFINITY) {
-        // What is late would come first: hardly ever is anything, and then this is the next part, too.
-        const found = await find(pinned, {}).toArray();
-        noneIsLate = !(found[0]?.lastActivityAt > horizon);
-        if (noneIsLate) {
-          yield* found;
-          continue;
-        }
-      }
-      const within = { lastActivityAt: late ? { $gt: horizon } : { $lte: horizon } };
-      const cursor = find(pinned, { $and: [within, after && part === from ? past(after) : {}] });
-      try {
-        yield* cursor;
-      } finally {
-        await cursor.close();
-      }
-    }
-  }
-
   function counted(id: ConversationId, reader: EmailAddress): Promise<CountedDocument | null> {
     return conversations.findOne<CountedDocument>({ _id: id }, { session, projection: countedFor(reader) });
   }
 
-  /** The conversations a search looks at, most recently active first. */
+  /** The conversations to search, most recently active first. */
   async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
     if (id)
       return conversations
@@ -205,23 +156,23 @@ export function createReader(
     },
 
     async changes(id, afterRev, limit) {
-      for (let look = 1; ; look++) {
+      for (let attempt = 1; ; attempt++) {
         const { tail, changed, lastRev } = await pendingOf(id);
         const pending = [...tail, ...changed].filter(({ rev }) => rev > afterRev);
-        // Who follows closely finds all of it here.
+        // A subscriber that is close to the end finds all of it here.
         const known = pending.length >= lastRev - afterRev;
         const found = known
           ? []
           : await messages
               .find({ conversation: id, rev: { $gt: afterRev } }, { session })
               .sort({ rev: 1 })
-              // So many more, because so many may be as they were before.
+              // `messages` may hold so many in their old state.
               .limit(limit + changed.length)
               .toArray();
-        // What was there and has been changed meanwhile would be missing.
+        // A message that was changed meanwhile would be missing.
         const moved = found.some(({ rev, addedRev = rev }) => rev > lastRev && addedRev <= lastRev);
-        if (moved && look < LOOKS) continue;
-        // Later changes than the ones that are pending are left out, as what came before them might be missing.
+        if (moved && attempt < MAX_ATTEMPTS) continue;
+        // Changes after `lastRev` are left out, as changes before them might be missing.
         return [...bySeq([...found.filter(({ rev }) => rev <= lastRev), ...pending]).values()]
           .sort((a, b) => a.rev - b.rev)
           .slice(0, limit)
@@ -237,7 +188,7 @@ export function createReader(
       const seq = { $gt: readSeq, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
       const unread = { conversation: id, counts: true, seq, sender: { $ne: reader } };
       const first = await messages.find(unread, { session }).sort({ seq: 1 }).limit(1).next();
-      // Of the tail any part may be in `messages` already.
+      // Any part of the tail may be in `messages` already.
       const pending = [...tail, ...changed].filter(isUnread(reader, readSeq));
       const seqs = [...pending, ...(first ? [first] : [])].map(({ seq }) => seq);
       return seqs.length > 0 ? Math.min(...seqs) : null;
@@ -252,45 +203,8 @@ export function createReader(
       return found.map(({ _id }) => _id);
     },
 
-    async unreadTotal(reader, filter) {
-      if (filter.archived) return 0;
-      let total = 0;
-      const projection = { counted: 1, own: ownOf(reader) };
-      type Found = Pick<CountedDocument, 'counted' | 'own'>;
-      const all = conversations.find<Found>(listed(reader, filter, null), { session, projection });
-      for await (const { own, ...found } of all) {
-        for (const member of own) if (!member.muted) total += unreadOf(found, member);
-      }
-      return total;
-    },
-
     search: createSearch(messages, session, searched),
-
-    async chatList(reader, filter, { first, ...place }) {
-      const { after, horizon } = place;
-      const projection = listedFor(reader);
-      const page: ListedDocument[] = [];
-      for await (const found of list<ListedDocument>(reader, filter, place, first + 1, projection))
-        if (page.push(found) > first) break;
-      let hasPreviousPage = false;
-      if (after) {
-        const { value: top } = await list<ListedDocument>(
-          reader,
-          filter,
-          { ...place, after: null },
-          1,
-          projection,
-        ).next();
-        const pinned = top?.own[0]?.pinned ?? false;
-        hasPreviousPage =
-          top !== undefined && !comesAfter({ pinned, lastActivityAt: top.lastActivityAt, id: top._id }, after, horizon);
-      }
-      return {
-        conversations: page.slice(0, first).flatMap(toListed),
-        hasNextPage: page.length > first,
-        hasPreviousPage,
-      };
-    },
+    ...{ chatList, unreadTotal },
   };
   return { ...reads, documents, pendingOf, seenAt };
 }
@@ -309,37 +223,9 @@ function present(reader: EmailAddress): Filter<ConversationDocument> {
   return { members: { $elemMatch: { email: reader, leftAt: null } } };
 }
 
-/** An expression for whether a conversation has something that the reader has not read. */
-function hasUnread(reader: EmailAddress): Document {
-  const own = { $arrayElemAt: [ownOf(reader), 0] };
-  return { $let: { vars: { own }, in: { $gt: ['$counted', { $add: ['$$own.sent', '$$own.seen'] }] } } };
-}
-
 function isUnread(
   reader: EmailAddress,
   readSeq: number,
 ): (message: Pick<MessageDocument, 'seq' | 'sender' | 'counts'>) => boolean {
   return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
-}
-
-function past({ lastActivityAt, id }: ChatListPosition): Filter<ConversationDocument> {
-  return {
-    // The bound is for the index, the choice for those of the same instant.
-    lastActivityAt: { $lte: lastActivityAt },
-    $or: [{ lastActivityAt: { $lt: lastActivityAt } }, { _id: { $gt: id } }],
-  };
-}
-
-/** The parts of a list, in its order: each is read by index. */
-const PARTS = [true, false].flatMap((pinned) => [false, true].map((late) => ({ pinned, late })));
-
-/** The part in which a position is; what is after the horizon is late. */
-function partOf({ pinned, lastActivityAt }: ChatListPosition, horizon = Number.POSITIVE_INFINITY): number {
-  return PARTS.findIndex((part) => part.pinned === pinned && part.late === lastActivityAt > horizon);
-}
-
-function comesAfter(a: ChatListPosition, b: ChatListPosition, horizon: Instant | undefined): boolean {
-  if (partOf(a, horizon) !== partOf(b, horizon)) return partOf(a, horizon) > partOf(b, horizon);
-  if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt < b.lastActivityAt;
-  return a.id > b.id;
 }

@@ -5,16 +5,16 @@ import type { SearchPage, Store } from '../store.ts';
 import { type IndexKey, keysOf, type Term } from '../tokenizer.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
 
-/** How long one search may look, in milliseconds: words that are frequent but never meet are all looked at. */
+/** Time limit of one search, in milliseconds: frequent words that never occur together are all read. */
 const LOOK_MS = 1000;
-/** Texts that are scored before others have their turn, and that are received at once. */
+/** Texts that are scored before the event loop runs other work, and that are received at once. */
 const [TEXTS, RECEIVED] = [50, 250];
-/** Without what is large and is not looked at; earlier texts are read of the page alone. */
+/** Leaves out large fields that are not compared; earlier texts are read for the page alone. */
 const PROJECTION = { words: 0, changes: 0, revisions: 0 } as const;
 
 /**
- * Searches as the port has it: in `messages` by an index of each conversation's words, and in the conversations' documents
- * for what is not moved there yet. `searched` gives the conversations to look at, most recently active first.
+ * The port's search: in `messages` by an index of each conversation's words, and in the conversations' documents for
+ * messages not moved there yet. `searched` returns the conversations to search, most recently active first.
  */
 export function createSearch(
   messages: Collections['messages'],
@@ -22,8 +22,7 @@ export function createSearch(
   searched: (reader: EmailAddress, id: ConversationId | null) => Promise<ConversationDocument[]>,
 ): Store['search'] {
   /**
-   * What may match, in the order in which it is chosen what is ranked: most recently active conversation first, there
-   * the newest.
+   * Candidates in the order in which they are ranked: the most recently active conversation first, in it the newest.
    */
   async function* candidates(where: readonly ConversationDocument[], terms: readonly Term[]): AsyncGenerator<Found[]> {
     const until = performance.now() + LOOK_MS;
@@ -42,7 +41,7 @@ export function createSearch(
         yield* inParts(newestOf([...own, ...pending]));
         continue;
       }
-      // More than is ranked: read as far as ranking gets, since of those found many may turn out not to match.
+      // More than are ranked: read as far as ranking gets, since many of those found may turn out not to match.
       for (let before = Number.POSITIVE_INFINITY; before > 0; ) {
         const some = await find({ conversation, seq: { $lt: before } }, MAX_RANKED)
           .sort({ seq: -1 })
@@ -54,7 +53,7 @@ export function createSearch(
     }
   }
 
-  /** The whole messages of a page. One that was changed in between is left out, unless it still matches. */
+  /** The whole messages of a page. A message changed in between is left out, unless it still matches. */
   async function complete({ hits, ...rest }: SearchPage<Found>, terms: readonly Term[]): Promise<SearchPage> {
     const pending = hits.flatMap(({ message: { document } }) => ('revisions' in document ? [document] : []));
     const others = hits.filter(({ message: { document } }) => !('revisions' in document));
@@ -72,14 +71,14 @@ export function createSearch(
   }
 
   return async (reader, { terms, conversation }, page) => {
-    // In this order, what leaves a conversation's document meanwhile is found in `messages`.
+    // In this order, messages moved out of a conversation's document meanwhile are found in `messages`.
     const where = await searched(reader, conversation);
     if (where.length === 0) return { hits: [], hasNextPage: false, hasPreviousPage: false };
     return complete(await rank(candidates(where, terms), terms, page), terms);
   };
 }
 
-/** Those that count, each in its newest version, the newest message first. */
+/** The messages that count as unread, each in its newest version, the newest message first. */
 function newestOf(documents: readonly Candidate[]): Found[] {
   const newest = new Map<string, Candidate>();
   for (const document of documents) {
@@ -91,7 +90,7 @@ function newestOf(documents: readonly Candidate[]): Found[] {
     .map((document) => ({ ...rankedBy(document), document }));
 }
 
-/** What may match: without its revisions as it stands in `messages`, with them where it is pending. */
+/** A message that may match: from `messages` without its revisions, with them where it is pending. */
 type Candidate = Omit<MessageDocument, 'revisions'> | MessageDocument;
 
 interface Found extends Ranked {
@@ -107,6 +106,6 @@ function* inParts<T>(all: readonly T[]): Generator<T[]> {
 }
 
 function condition({ word, prefix }: IndexKey): Filter<MessageDocument> {
-  // A word is of letters, digits and marks: nothing in it means something to a regular expression.
+  // A word consists of letters, digits and marks: none of them is special in a regular expression.
   return { words: prefix ? { $regex: `^${word}` } : word };
 }

@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import { type ClientSession, MongoBulkWriteError, MongoError, ObjectId } from 'mongodb';
+import { type ClientSession, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
 import { commitOperation } from './commit-operation.ts';
@@ -10,53 +10,30 @@ import {
   isBy,
   lastWriteOf,
   type MessageDocument,
-  searchable,
   toDocument,
 } from './documents.ts';
+import { createMover, type InSession, isDuplicate, type Log, laterThan, lengthOf, MAX_KEPT } from './mover.ts';
 import type { createReader } from './reader.ts';
 
-/** How long a write goes on finding out what became of it, in milliseconds. */
+/** How long a write keeps trying to find out its outcome, in milliseconds. */
 const WRITE_MS = 8000;
-/** Between two attempts. */
+/** Delay between two attempts, in milliseconds. */
 const RETRY_MS = 100;
-/** Commands under way at once: more do not gain anything, as what waits goes into the next one together. */
+/** Commands under way at once: more gain nothing, as waiting writes go into the next one together. */
 const MAX_COMMANDS = 2;
-/** Writes that one command takes at most. */
+/** Most writes in one command. */
 const MAX_GROUP = 500;
-/** Messages that are moved with one command, but for those of one conversation, which go together. */
-const MAX_MOVED = 500;
-/** UTF-16 units of text, and messages, that a tail may carry beside a batch; a document holds 16 MiB at most. */
+/** UTF-16 units of text, and messages, that a document may carry beside a batch; it holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
-/** UTF-16 units of text that a conversation's document may keep after they were moved: whoever lists or searches reads it. */
-const MAX_KEPT = 10_000;
-
-const DUPLICATE_KEY = 11_000;
-
-/** Runs a write in a session of its own, so that later reads see it. */
-export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
-
-/** What this process knows of a log. */
-interface Log {
-  /** The newest `lastRev` that this process wrote, or heard of. */
-  rev: number;
-  /** The tail, and what was changed, as they were written then, without what this process has moved since. */
-  tail: readonly MessageDocument[];
-  changed: readonly MessageDocument[];
-  /** A majority has in `messages` all that was written up to this `rev`. */
-  movedRev: number;
-  /** Whether another process wrote it last, and moves it. */
-  readonly theirs?: true;
-}
-
 interface Waiting {
   readonly write: Write;
   /** The new messages. */
   readonly documents: readonly MessageDocument[];
-  /** Those of the log that are changed, as they are to be. */
+  /** The changed messages in their new state. */
   changed: readonly MessageDocument[];
   /** Identifies the write in the log. */
   readonly mark: ObjectId;
-  /** What the conversation's document holds before these. */
+  /** Messages of earlier writes that stay in the conversation's document. */
   carried: Pick<Log, 'tail' | 'changed'>;
   readonly deadline: number;
   readonly resolve: (written: boolean) => void;
@@ -66,15 +43,15 @@ interface Waiting {
 const NOTHING: Waiting['carried'] = { tail: [], changed: [] };
 
 /**
- * Writes, with one command for however many conversations wait. Writing a conversation's document is what commits; it
- * carries the messages that are not known to be in `messages` yet, so nobody waits for them to be moved there.
+ * Group commit: one command for all waiting conversations. Updating a conversation's document commits a write; it
+ * carries the messages that are not known to be in `messages` yet, so a write does not wait for them to be moved there.
  *
- * A message that is changed is committed in the same way, in its conversation's document, and moved later over the one in
- * `messages`. So that readers of `messages` need not look at that document each time, the old version is marked before
- * the commit, and the move takes the mark away: whoever finds a mark looks there, and takes the newer of the two. A mark that no
- * change follows costs such a look, no more. A transaction over both would spare all that; but one whose process is
- * killed keeps the conversation locked for a minute. Nothing goes back to an older text: what is changed was moved
- * before, inserts never overwrite, and replacements ask for an older `rev`.
+ * A changed message is committed in the same way, in its conversation's document, and later replaces the one in
+ * `messages`. So that readers of `messages` need not read that document each time, the old version is marked before the
+ * commit, and the move removes the mark: a reader that finds a mark reads the document too, and takes the newer
+ * version. A mark without a change costs that read, no more. A transaction over both would avoid all this; but when its
+ * process is killed the conversation stays locked for a minute. A message never reverts to an older text: it is moved
+ * before it is changed, inserts never overwrite, and replacements require an older `rev`.
  */
 export function createWriter(
   { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
@@ -84,38 +61,36 @@ export function createWriter(
   onError: (error: unknown) => void,
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
+  const mover = createMover({ conversations, messages }, logs, reading, inSession, onError);
   const waiting: Waiting[] = [];
   /** Commands under way. */
   let committing = 0;
-  /** Conversations with something to move. */
-  const unmoved = new Set<ConversationId>();
-  let moving: Promise<void> | null = null;
 
-  /** Finds what the write is to be written on, and lets it join the next command. */
-  async function enter(entry: Waiting): Promise<void> {
+  /** Determines which messages the document carries on, and adds the write to the next command. */
+  async function enqueue(entry: Waiting): Promise<void> {
     const { conversation: id, afterRev } = entry.write;
     try {
       if (afterRev > 0) {
         const log = logs.get(id);
         const known = log?.rev === afterRev;
         const pending = known ? log : await pendingOf(id);
-        // An earlier attempt may have landed after its time was up.
-        if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await landed(entry));
-        entry.carried = after(log?.movedRev ?? 0, pending);
+        // An earlier attempt may have been committed after it timed out.
+        if ('lastRev' in pending && pending.lastRev !== afterRev) return entry.resolve(await findWrite(entry));
+        entry.carried = laterThan(log?.movedRev ?? 0, pending);
         if (entry.write.changed.length > 0 || tooLong(entry.carried)) {
-          await move([entry.carried]);
+          await mover.move([entry.carried]);
           entry.carried = NOTHING;
         }
         if (entry.write.changed.length > 0) entry.changed = await markChanging(entry);
       }
     } catch (error) {
-      return again(entry, error);
+      return retry(entry, error);
     }
     waiting.push(entry);
     if (committing < MAX_COMMANDS) void commitAll();
   }
 
-  /** Marks the messages that are about to be changed, and says what they are to be. */
+  /** Marks the messages that are about to be changed, and returns their new documents. */
   async function markChanging({ write, mark }: Waiting): Promise<MessageDocument[]> {
     const those = { conversation: write.conversation, seq: { $in: write.changed.map(({ seq }) => seq) } };
     const found = await messages.find(those, { session: reading }).toArray();
@@ -123,21 +98,21 @@ export function createWriter(
     await inSession((session) => messages.updateMany(those, { $set: { changing: true } }, { session }));
     return write.changed.map((message) => {
       const document = before.get(message.seq);
-      if (!document) throw new Error(`there is no message ${message.seq} to change`);
+      if (!document) throw new Error(`message ${message.seq} does not exist and cannot be changed`);
       return toDocument(message, mark, document);
     });
   }
 
-  /** Tries again where that may help. */
-  async function again(entry: Waiting, error: unknown): Promise<void> {
+  /** Tries again after a driver error, until the deadline. */
+  async function retry(entry: Waiting, error: unknown): Promise<void> {
     if (!(error instanceof MongoError) || performance.now() > entry.deadline) return entry.reject(error);
     await setTimeout(RETRY_MS);
-    await enter(entry);
+    await enqueue(entry);
   }
 
   async function commitAll(): Promise<void> {
     committing++;
-    // Whatever comes in this turn goes together.
+    // Writes of this turn are committed together.
     await setImmediate();
     while (waiting.length > 0) await commit(waiting.splice(0, MAX_GROUP));
     committing--;
@@ -149,11 +124,11 @@ export function createWriter(
       const { matchedCount, insertedCount } = await inSession((session) =>
         conversations.bulkWrite(group.map(commitOperation), { ordered: false, session }),
       );
-      if (matchedCount + insertedCount === group.length) return group.forEach(won);
+      if (matchedCount + insertedCount === group.length) return group.forEach(committed);
     } catch (error) {
       if (!isDuplicate(error)) failure = error;
     }
-    // The answer does not say which of them were written: the documents do, but for what was moved since.
+    // The answer does not say which of them were written: the documents do, except for messages moved since.
     const written = new Map<ConversationId, readonly Pick<MessageDocument, 'append' | 'changes'>[]>();
     try {
       const those = { _id: { $in: group.map(({ write }) => write.conversation) } };
@@ -164,178 +139,75 @@ export function createWriter(
       failure ??= error;
     }
     for (const entry of group) {
-      if (written.get(entry.write.conversation)?.some((document) => isBy(document, entry.mark))) won(entry);
+      if (written.get(entry.write.conversation)?.some((document) => isBy(document, entry.mark))) committed(entry);
       else void settle(entry, failure);
     }
   }
 
   async function settle(entry: Waiting, failure: unknown): Promise<void> {
     try {
-      if (await landed(entry)) return won(entry);
+      if (await findWrite(entry)) return committed(entry);
       if (!failure) return entry.resolve(false);
     } catch (error) {
-      return again(entry, error);
+      return retry(entry, error);
     }
-    await again(entry, failure);
+    await retry(entry, failure);
   }
 
-  function won({ write, documents, changed, carried, resolve }: Waiting): void {
+  function committed({ write, documents, changed, carried, resolve }: Waiting): void {
     const { conversation: id } = write;
     const movedRev = logs.get(id)?.movedRev ?? 0;
     const pending = { tail: [...carried.tail, ...documents], changed: [...carried.changed, ...changed] };
-    logs.set(id, { rev: revAfter(write), ...after(movedRev, pending), movedRev });
-    unmoved.add(id);
-    moving ??= moveAll();
+    logs.set(id, { rev: revAfter(write), ...laterThan(movedRev, pending), movedRev });
+    mover.add(id);
     resolve(true);
   }
 
-  /** Whether this write is in the log after all. */
-  async function landed({ write, mark }: Waiting): Promise<boolean> {
+  /** Whether this write is in the log. */
+  async function findWrite({ write, mark }: Waiting): Promise<boolean> {
     const seq = [...write.messages, ...write.changed][0]?.seq ?? 0;
     const [found] = await documents(write.conversation, seq, seq);
     return found !== undefined && isBy(found, mark);
   }
 
-  async function moveAll(): Promise<void> {
-    while (unmoved.size > 0) {
-      const taken = new Map<ConversationId, Log>();
-      let count = 0;
-      for (const id of unmoved) {
-        const log = logs.get(id);
-        count += (log?.tail.length ?? 0) + (log?.changed.length ?? 0);
-        if (count > MAX_MOVED && taken.size > 0) break;
-        if (log) taken.set(id, { ...log });
-        unmoved.delete(id);
-      }
-      try {
-        await move([...taken.values()]);
-      } catch (error) {
-        // They stay where they are, and are tried again with the next write to any conversation.
-        for (const id of taken.keys()) unmoved.add(id);
-        onError(error);
-        break;
-      }
-      await shrink(taken);
-      for (const [id, { rev }] of taken) {
-        const log = logs.get(id);
-        if (!log) continue;
-        log.movedRev = Math.max(log.movedRev, rev);
-        Object.assign(log, after(log.movedRev, log));
-      }
-    }
-    moving = null;
-  }
-
-  /** Takes what was moved out of the conversations' documents where it is long: for little it would not pay. */
-  async function shrink(moved: ReadonlyMap<ConversationId, Log>): Promise<void> {
-    const long = [...moved].filter(([, log]) => lengthOf(log) > MAX_KEPT);
-    if (long.length === 0) return;
-    const updates = long.map(([_id, { rev: lastRev }]) => ({
-      // Nothing was written since: it holds no more than what was moved.
-      updateOne: { filter: { _id, lastRev }, update: { $set: { tail: [], changed: [] } } },
-    }));
-    // What stays there does no harm, and is overwritten with the next write.
-    await conversations.bulkWrite(updates, { ordered: false }).catch(onError);
-  }
-
-  /** Copies what is pending to `messages`. Idempotent: whoever comes second finds it there, and waits until it is there to stay. */
-  async function move(pending: readonly Waiting['carried'][]): Promise<void> {
-    await insert(pending.flatMap(({ tail }) => tail));
-    await replace(pending.flatMap(({ changed }) => changed));
-  }
-
-  async function insert(added: readonly MessageDocument[]): Promise<void> {
-    if (added.length === 0) return;
-    try {
-      await inSession((session) => messages.insertMany(added.map(searchable), { ordered: false, session }));
-    } catch (error) {
-      if (!isDuplicate(error)) throw error;
-      // What is in the way may still be undone by a new primary: only what a majority has is moved.
-      await present(added);
-    }
-  }
-
-  async function replace(changed: readonly MessageDocument[]): Promise<void> {
-    if (changed.length === 0) return;
-    const replacements = changed.map((document) => {
-      const { _id, conversation, rev } = document;
-      return { replaceOne: { filter: { _id, conversation, rev: { $lt: rev } }, replacement: searchable(document) } };
-    });
-    await inSession((session) => messages.bulkWrite(replacements, { ordered: false, session }));
-    await present(changed);
-  }
-
-  /** Makes sure that a majority has these messages in `messages`, as they are or as they have become since. */
-  async function present(moved: readonly MessageDocument[]): Promise<void> {
-    const conversation = { $in: [...new Set(moved.map((message) => message.conversation))] };
-    const those = { conversation, _id: { $in: moved.map(({ _id }) => _id) } };
-    const found = await messages.find(those, { session: reading, projection: { rev: 1 } }).toArray();
-    const revs = new Map(found.map(({ _id, rev }) => [_id, rev]));
-    if (moved.some(({ _id, rev }) => (revs.get(_id) ?? 0) < rev))
-      throw new MongoError('What is to be moved is not on a majority yet.');
-  }
-
   return {
-    /** As the port has it; rejects with the driver's error when it cannot be found out in time what became of it. */
+    /** The port's `write`; rejects with the driver's error when the outcome cannot be found out in time. */
     write(write: Write): Promise<boolean> {
       const mark = new ObjectId();
       const documents = write.messages.map((message) => toDocument(message, mark));
       return new Promise((resolve, reject) => {
         const deadline = performance.now() + WRITE_MS;
-        void enter({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
+        void enqueue({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
-    /** What is pending in a conversation in this state; null where that is not known. */
+    /** The pending messages of a conversation in this state; null where they are not known. */
     pendingAt(id: ConversationId, lastRev: number): Pick<Log, 'tail' | 'changed'> | null {
       const log = logs.get(id);
       return log?.rev === lastRev ? log : null;
     },
-    /** Takes up what a conversation's document holds after a write, of whatever process. */
+    /** Caches the pending messages in a conversation's document after a write of any process. */
     learn(id: ConversationId, document: Partial<ConversationDocument>): void {
       const known = logs.get(id);
       const { rev = 0, movedRev = 0 } = known ?? {};
       const { lastRev, tail } = document;
-      // The stream does not tell of what a write leaves as it was.
+      // The stream leaves out fields that a write did not change.
       const asBefore = rev === lastWriteOf(document)?.afterRev ? known?.changed : undefined;
       const changed = document.changed ?? asBefore;
       if (lastRev === undefined || lastRev <= rev || !Array.isArray(tail) || !Array.isArray(changed)) return;
-      const log = { rev: lastRev, ...after(movedRev, { tail, changed }), movedRev };
+      const log = { rev: lastRev, ...laterThan(movedRev, { tail, changed }), movedRev };
       if (lengthOf(log) > MAX_KEPT) logs.delete(id);
       else logs.set(id, { ...log, theirs: true });
     },
-    /** Messages that this process wrote, and does not know to be moved. */
+    /** Number of messages that this process wrote and does not know to be moved. */
     unmoved(): number {
       let count = 0;
       for (const { tail, changed, theirs } of logs.values()) if (!theirs) count += tail.length + changed.length;
       return count;
     },
-    /** Resolves when what was written is moved, as far as it can be. */
-    async moved(): Promise<void> {
-      await moving;
-    },
+    moved: mover.moved,
   };
-}
-
-/** What of it was written after a `rev`. */
-function after(rev: number, { tail, changed }: Waiting['carried']): Waiting['carried'] {
-  const later = (message: MessageDocument) => message.rev > rev;
-  return { tail: tail.filter(later), changed: changed.filter(later) };
 }
 
 function tooLong({ tail, changed }: Waiting['carried']): boolean {
   return tail.length + changed.length > MAX_CARRIED.messages || lengthOf({ tail, changed }) > MAX_CARRIED.text;
-}
-
-function lengthOf({ tail, changed }: Waiting['carried']): number {
-  return [...tail, ...changed].reduce((sum, message) => sum + textLength(message), 0);
-}
-
-function textLength({ text, revisions }: MessageDocument): number {
-  return revisions.reduce((sum, revision) => sum + revision.text.length, text.length);
-}
-
-/** Whether all that went wrong is that something is there already. */
-function isDuplicate(error: unknown): boolean {
-  if (!(error instanceof MongoBulkWriteError) || error.result.getWriteConcernError()) return false;
-  return [error.writeErrors].flat().every(({ code }) => code === DUPLICATE_KEY);
 }

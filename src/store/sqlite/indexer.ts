@@ -2,37 +2,37 @@ import type Database from 'libsql';
 import type { IndexRow, SearchIndex } from './search-index.ts';
 
 /**
- * Messages that one step makes searchable, and that may wait for it while writes come. In small steps a message costs
- * several times as much: each is a transaction, and leaves the index one more part to merge.
+ * Messages that one step indexes, and that may wait for it while writes come. In small steps a message costs several
+ * times as much: each is a transaction, and leaves the index one more segment to merge.
  */
 export const STEP_MESSAGES = 500;
 /** UTF-16 units of text, after which a step ends. */
 const STEP_TEXT = 200_000;
 
 export interface Indexer {
-  /** Messages that are not in the index yet. Those of a transaction that was undone are counted until the next step. */
+  /** Messages that are not in the index yet. Messages of a transaction rolled back are counted until the next step. */
   lag(): number;
-  /** Up to which number the messages of a conversation are in the index. */
+  /** `seq` up to which the messages of a conversation are in the index. */
   indexedSeq(pk: number): number;
-  /** Messages were added to this conversation. */
+  /** Records that messages were added to this conversation. */
   note(pk: number, count: number): void;
-  /** Makes a slice of these conversations searchable; part of the transaction that is under way. True while there is more. */
+  /** Indexes a slice of these conversations within the current transaction. True while there is more. */
   catchUp(pks: readonly number[]): boolean;
-  /** Makes as many messages searchable as were noted, but for less than one step: so the lag does not grow by more. */
+  /** Indexes as many messages as were noted, in whole steps: so the lag does not grow by more than one step. */
   keepUp(): void;
-  /** Does a part of what there is to do. */
+  /** Indexes one step. */
   step(): void;
 }
 
 /**
- * Puts the words of messages into the search index, behind the writes, which would wait for it otherwise: in large
- * steps while writes come, and the rest when none come. How far it is stands with each conversation, so it goes on
- * where an earlier process ended; a search that finds it far behind has it catch up with the conversations it looks at,
- * a slice at a time, so that writes go on meanwhile.
+ * Adds the words of messages to the search index, behind the writes, so that these do not wait for it: in large steps
+ * while writes come, and the rest when none come. The progress is stored with each conversation, so that the next
+ * process resumes it. A search that finds the index far behind has it catch up with the searched conversations, a slice
+ * at a time, so that writes go on meanwhile.
  */
 export function createIndexer(db: Database.Database, index: SearchIndex): Indexer {
   const indexed = db.prepare('SELECT indexed_seq AS seq FROM conversations WHERE pk = ?');
-  // In the order of the index: FTS5 ends the part that it writes where a row comes before the last one.
+  // In the order of the index: FTS5 starts a new segment where a row comes before the last one.
   const states = db.prepare(`SELECT json_group_array(json_array(pk, indexed_seq, last_seq)) AS json FROM
     (SELECT * FROM conversations WHERE pk IN (SELECT value FROM json_each(?)) ORDER BY pk)`);
   const texts = db.prepare(`SELECT json_group_array(json_array(conversation, seq, text)) AS json FROM json_each(?)
@@ -41,10 +41,10 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
   const advance = db.prepare(`UPDATE conversations SET indexed_seq = value ->> 1 FROM json_each(?)
     WHERE pk = value ->> 0`);
 
-  /** How many messages of a conversation are not in the index. */
+  /** Number of messages not in the index, by conversation. */
   const behind = new Map<number, number>();
   let lag = 0;
-  /** How many of them were noted after as many were made searchable. */
+  /** Messages noted, less those indexed since. */
   let added = 0;
 
   function set(pk: number, count: number): void {
@@ -62,7 +62,7 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
     return JSON.parse((statement.get([JSON.stringify(parameter)]) as { json: string }).json) as Row[];
   }
 
-  /** Indexes a slice of these conversations; gives of those it comes to how many messages are left. */
+  /** Indexes a slice of these conversations; returns the number of messages left in each that it reached. */
   function slice(pks: readonly number[]): [pk: number, left: number][] {
     let room = STEP_MESSAGES;
     const stretches = read<[number, number, number]>(states, pks).map(([pk, before, last]) => {
@@ -89,7 +89,7 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
       : stretches;
     advance.run([JSON.stringify(done.filter(({ from, to }) => from <= to).map(({ pk, to }) => [pk, to]))]);
     const found = new Set(stretches.map(({ pk }) => pk));
-    // Of an opening that was undone there is no conversation.
+    // When its opening was rolled back, a conversation does not exist.
     const undone = pks.filter((pk) => !found.has(pk)).map((pk): [number, number] => [pk, 0]);
     return [...undone, ...done.map(({ pk, to, last }): [number, number] => [pk, last - to])];
   }

@@ -1,26 +1,22 @@
 import type Database from 'libsql';
 import { LRUCache } from 'lru-cache';
+import type { Conversation, ConversationId, EmailAddress, ListedConversation, Message } from '../../model.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 import {
-  type Conversation,
-  type ConversationId,
-  type EmailAddress,
-  FIRST_MEMBERS,
-  type ListedConversation,
-  type Member,
-  type Message,
-} from '../../model.ts';
-import {
-  type ChatListFilter,
-  type ChatListPage,
-  type ChatListPosition,
-  type ChatListSlice,
-  firstOf,
-  type Store,
-} from '../store.ts';
+  CONVERSATION,
+  type ConversationRow,
+  LISTED,
+  type ListedRow,
+  toConversation,
+  toListed,
+} from './conversation-row.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { SEARCH_SQL } from './search.ts';
 
-/** The reading half of the port, over one connection. Rows cross the native boundary as one JSON text: that is what costs. */
+/**
+ * The reading half of the port, over one connection. Rows cross the native boundary, which is the main cost, as one
+ * JSON text.
+ */
 export type Reader = Pick<
   Store,
   | 'conversation'
@@ -35,44 +31,25 @@ export type Reader = Pick<
   | 'unreadTotal'
 >;
 
-/** UTF-16 units, about, of a last message that is read with its conversation: a list is bounded in what it brings at once. */
-const MAX_LAST_MESSAGE = 4000;
-
-const LAST_MESSAGE = `(SELECT ${MESSAGE} FROM messages m WHERE m.conversation = c.pk AND m.seq = c.last_seq
-  AND length(m.text) + length(m.revisions) <= ${MAX_LAST_MESSAGE})`;
-const HEAD = `c.id, c.config_id, c.subject, c.party, c.status, json(c.labels), c.assignee, c.created_at,
-  c.last_activity_at, c.last_seq, c.last_rev, c.counted, ${LAST_MESSAGE}`;
-const member = (row: string) =>
-  `json_array(${['email', 'role', 'read_seq', 'sent', 'seen', 'joined_at', 'left_at', 'muted', 'pinned', 'archived'].map((column) => `${row}.${column}`)})`;
-const members = (rows: string) => `(SELECT json_group_array(${member('m')}) FROM (SELECT * FROM ${rows}) m)`;
-// To sort all of them takes less time than to look each of them up by an index.
-const CONVERSATION = `json_array(${HEAD}, ${members('members NOT INDEXED WHERE conversation = c.pk ORDER BY joined_at, email')})`;
-/** A listed conversation of the rows `c` and, of its reader, `r`; with one member more than it is to hold. */
-const LISTED = `json_array(${HEAD}, ${member('r')},
-  ${members(`members WHERE conversation = c.pk ORDER BY joined_at, email LIMIT ${FIRST_MEMBERS + 1}`)})`;
-type HeadRow = [
-  ...[ConversationId, string, string | null, string | null, Conversation['status'], string[], EmailAddress | null],
-  ...[number, number, number, number, number, MessageRow | null],
-];
-type ConversationRow = [...HeadRow, MemberRow[]];
-type ListedRow = [...HeadRow, MemberRow, MemberRow[]];
-type MemberRow = [EmailAddress, Member['role'], number, number, number, number, number | null, 0 | 1, 0 | 1, 0 | 1];
-
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
-const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
-// With +: where a partial index is of a column, SQLite prepares a statement that compares it with a parameter anew each time.
+const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email
+  AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
+// The + keeps SQLite from preparing the statement anew each time, as it does where a parameter is compared with a
+// column of
+// a partial index.
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND +r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
     AND (@status IS NULL OR c.status IN (SELECT value FROM json_each(@status)))
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR c.counted > r.sent + r.seen)`;
-// Pinned first, what is beyond the horizon last, newest first, then by id: all ascending, so that one row comparison
-// finds what comes after a position.
+// Pinned first, beyond the horizon last, newest first, then by id: all ascending, so that one row comparison selects
+// the
+// rows after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 
-/** Characters of JSON of conversations whose parsed states are kept. */
+/** Total length of the JSON of the cached states, in UTF-16 units. */
 const KEPT_STATES = 8_000_000;
 
 /** Every statement the reader runs, for tests that look at their query plans. */
@@ -89,16 +66,19 @@ export const SQL = {
   added: `SELECT c.last_seq AS lastSeq, c.last_rev AS lastRev,
     (SELECT coalesce(added_rev, rev) FROM messages WHERE conversation = c.pk AND seq = @seq) AS addedRev
     FROM conversations c WHERE c.id = @id`,
-  // What was never changed is in the order of its numbers, so that only what was changed needs an index of it.
+  // Messages that were never changed are in the order of `seq`, so that only changed ones need an index on `rev`.
   changes: `SELECT json_group_array(${MESSAGE}) AS json FROM (
-    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND seq >= @from AND added_rev IS NULL ORDER BY seq LIMIT @limit)
+    SELECT * FROM (SELECT * FROM messages
+      WHERE conversation = ${PK} AND seq >= @from AND added_rev IS NULL ORDER BY seq LIMIT @limit)
     UNION ALL
-    SELECT * FROM (SELECT * FROM messages WHERE conversation = ${PK} AND rev > @afterRev AND added_rev IS NOT NULL ORDER BY rev LIMIT @limit)
+    SELECT * FROM (SELECT * FROM messages
+      WHERE conversation = ${PK} AND rev > @afterRev AND added_rev IS NOT NULL ORDER BY rev LIMIT @limit)
     ORDER BY rev LIMIT @limit) m`,
   firstUnread: `SELECT m.seq FROM members r JOIN messages m INDEXED BY messages_unread ON ${UNREAD}
     WHERE r.conversation = ${PK} AND r.email = @reader ORDER BY m.seq LIMIT 1`,
-  unreadTotal: `SELECT coalesce(sum(c.counted - r.sent - r.seen), 0) AS total FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
-  // The rows of the page are chosen first, and only they are made JSON.
+  unreadTotal: `SELECT coalesce(sum(c.counted - r.sent - r.seen), 0) AS total
+    FROM ${LIST} AND r.muted = 0 AND r.archived = 0`,
+  // The rows of the page are selected first, so that only they are converted to JSON.
   chatList: `SELECT json_group_array(${LISTED}) AS json FROM (SELECT c.pk FROM ${LIST}
     AND (@id IS NULL OR (${ORDER}) > (${AT})) ORDER BY ${ORDER} LIMIT @limit) page
     CROSS JOIN conversations c ON c.pk = page.pk CROSS JOIN members r ON r.conversation = c.pk AND r.email = @reader`,
@@ -141,7 +121,7 @@ export function createReader(db: Database.Database): Reader {
     id: at?.id ?? null,
   });
 
-  /** Number of the first message that was added after `afterRev`. Each earlier change puts it one lower at most. */
+  /** `seq` of the first message added after `afterRev`. Each earlier change moves it down by one at most. */
   function firstAddedAfter(id: ConversationId, afterRev: number): number {
     const { lastSeq = 0, lastRev = 0 } = added({ id, seq: 0 }) ?? {};
     let [from, to] = [Math.max(1, afterRev + 1 - (lastRev - lastSeq)), Math.min(afterRev, lastSeq) + 1];
@@ -153,7 +133,7 @@ export function createReader(db: Database.Database): Reader {
     return from;
   }
 
-  /** The states read last: a conversation that has not changed is the same object, and is not parsed again. */
+  /** The states read last: an unchanged conversation is the same object, and is not parsed again. */
   const states = new LRUCache<ConversationId, { readonly json: string; readonly state: Conversation }>({
     max: 1000,
     maxSize: KEPT_STATES,
@@ -166,12 +146,12 @@ export function createReader(db: Database.Database): Reader {
       if (json === undefined) return null;
       const before = states.get(id);
       if (before?.json === json) return before.state;
-      const state = toConversation(JSON.parse(json));
+      const state = toConversation(JSON.parse(json) as ConversationRow);
       states.set(id, { json, state });
       return state;
     },
     async listed(reader, ids) {
-      return toListed(listed({ reader, ids: JSON.stringify(ids) }));
+      return toListedAll(listed({ reader, ids: JSON.stringify(ids) }));
     },
     async memberCount(id) {
       return memberCount({ id })?.count ?? 0;
@@ -202,7 +182,7 @@ export function createReader(db: Database.Database): Reader {
       { first, after, horizon = Number.MAX_SAFE_INTEGER }: ChatListSlice,
     ): Promise<ChatListPage> {
       const params = { ...listing(reader, filter), ...position(after), horizon };
-      const rows = toListed(chatList({ ...params, limit: first + 1 }));
+      const rows = toListedAll(chatList({ ...params, limit: first + 1 }));
       return {
         conversations: rows.slice(0, first),
         hasNextPage: rows.length > first,
@@ -216,28 +196,6 @@ function toMessages(id: ConversationId, row: { json: string } | undefined): Mess
   return (JSON.parse(row?.json ?? '[]') as MessageRow[]).map((message) => toMessage(id, message));
 }
 
-function toConversation(row: ConversationRow): Conversation {
-  return { ...toHead(row), members: new Map(row[13].map((member) => [member[0], toMember(member)])) };
-}
-
-function toListed(row: { json: string } | undefined): ListedConversation[] {
-  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map((listed) => ({
-    ...toHead(listed),
-    reader: toMember(listed[13]),
-    ...firstOf(listed[14].map(toMember)),
-  }));
-}
-
-function toHead(row: HeadRow | ConversationRow | ListedRow) {
-  const [id, configId, subject, party, status, labels, assignee, createdAt, lastActivityAt] = row;
-  const [, , , , , , , , , lastSeq, lastRev, counted, last] = row;
-  const lastMessage = last ? toMessage(id, last) : undefined;
-  const state = { id, configId, subject, party, status, labels, assignee };
-  return { ...state, createdAt, lastActivityAt, lastSeq, lastRev, counted, lastMessage };
-}
-
-function toMember(row: MemberRow): Member {
-  const [email, role, readSeq, sent, seen, joinedAt, leftAt, muted, pinned, archived] = row;
-  const view = { muted: muted === 1, pinned: pinned === 1, archived: archived === 1 };
-  return { email, role, readSeq, sent, seen, joinedAt, leftAt, ...view };
+function toListedAll(row: { json: string } | undefined): ListedConversation[] {
+  return (JSON.parse(row?.json ?? '[]') as ListedRow[]).map(toListed);
 }

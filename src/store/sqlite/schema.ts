@@ -4,10 +4,10 @@ import { SEARCH_TABLE } from './search-index.ts';
 /** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
 export const APPLICATION_ID = 0x4b434854;
 
-/** After a change of what the words of a text are: the index is filled anew behind the writes. */
+/** Needed after a change of the tokenizer: the index is filled anew behind the writes. */
 const REBUILD_SEARCH = `DROP TABLE search; ${SEARCH_TABLE} UPDATE conversations SET indexed_seq = 0;`;
 
-/** Each entry takes the file one version up; `user_version` in the header counts those done. Never edit one that was released. */
+/** Each entry migrates one version up; `user_version` in the header counts those applied. Never edit a released one. */
 const MIGRATIONS = [
   `
   CREATE TABLE conversations (
@@ -56,30 +56,31 @@ const MIGRATIONS = [
   CREATE INDEX messages_by_time ON messages (conversation, sent_at, seq);
   CREATE INDEX messages_unread ON messages (conversation, seq, sender) WHERE kind = 'TEXT' AND redacted_at IS NULL;
   `,
-  // Times never go back within a log, so they are found by number; an index of them was written with each message.
+  // Times ascend within a log, so they are found by `seq`; the index cost a write with each message.
   'DROP INDEX messages_by_time;',
   `
-  -- Null where it is rev: what was never changed is in the order of rev by its number, and needs no index of it.
+  -- Null where it equals rev: messages never changed are in the order of rev by seq, and need no index on it.
   ALTER TABLE messages ADD COLUMN added_rev INTEGER;
   ALTER TABLE messages ADD COLUMN redaction_reason TEXT;
   ALTER TABLE messages ADD COLUMN first_text_hash TEXT;
   CREATE INDEX messages_changed ON messages (conversation, rev) WHERE added_rev IS NOT NULL;
   CREATE INDEX members_archived ON members (conversation) WHERE archived = 1 AND muted = 0;
-  -- Up to which number the messages are in the search index: see indexer.ts.
+  -- seq up to which the messages are in the search index: see indexer.ts.
   ALTER TABLE conversations ADD COLUMN indexed_seq INTEGER NOT NULL DEFAULT 0;
-  -- How far the scrubber is, while it has something to do: see scrubber.ts.
+  -- Progress of the scrubber, while it has work: see scrubber.ts.
   CREATE TABLE scrub (pk INTEGER PRIMARY KEY CHECK (pk = 1), position INTEGER NOT NULL);
   ${SEARCH_TABLE}`,
   `
-  -- Whether there is to be one more round, when the one that has begun is done.
+  -- Whether one more round follows the running one.
   ALTER TABLE scrub ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
   ${REBUILD_SEARCH}`,
-  // For the first members of a conversation without looking at the others.
+  // Reads the first members of a conversation without the others.
   'CREATE INDEX members_by_joining ON members (conversation, joined_at, email);',
-  // Scripts without spaces, optional marks, digits and invisible characters: see words.ts.
+  // Scripts without spaces, optional marks, digits and invisible characters: see tokenizer.ts.
   REBUILD_SEARCH,
-  // Counters of what is unread, see model.ts. To count existing rows takes three looks at each message, however many
-  // members have read it: for its conversation, for its sender, and between two read positions.
+  // Unread counters, see model.ts. Counting existing rows reads each message three times, however many members have
+  // read
+  // it: for its conversation, for its sender, and between two read positions.
   `
   ALTER TABLE conversations ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE members ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;
@@ -106,10 +107,10 @@ const MIGRATIONS = [
   DROP TABLE own; DROP TABLE upto;`,
 ];
 
-/** The version this program writes. */
+/** The version of files that this program writes. */
 export const VERSION = MIGRATIONS.length;
 
-/** Brings the file from one version to another, each step whole or not at all. */
+/** Migrates the file from one version to another, each step atomically. */
 export function migrate(db: Database.Database, version: number, to = VERSION): void {
   for (const [index, sql] of MIGRATIONS.entries()) {
     if (index < version || index >= to) continue;

@@ -1,39 +1,42 @@
 import type Database from 'libsql';
 
-/** Pages that are looked at between two groups of writes. */
+/** Pages that are scrubbed between two groups of writes. */
 const PAGES = 500;
 /**
- * Pages of the search index that are merged between two groups of writes: as many as take about that long, in milliseconds.
- * What a page takes is not known before: pages that become empty are read and zeroed, and not counted.
+ * Pages of the search index that are merged between two groups of writes: adapted so that a merge takes about `ms`
+ * milliseconds. The cost of a page is not known in advance: pages that become empty are read and zeroed, but not
+ * counted.
  */
 const MERGED_PAGES = { min: 10, max: 100, ms: 15 } as const;
-/** Where a round stands before it looks at the first page. */
+/** Positions of a round before its first page. */
 const [BEGUN, MERGING] = [-1, 0];
 /** The bytes before the content of a b-tree page, by its type (SQLite file format, section 1.6). */
 const HEADER_BYTES: Readonly<Record<number, number>> = { 2: 12, 5: 12, 10: 8, 13: 8 };
-/** Up to this page the first byte of a page that is no b-tree page is 0: it begins with the number of another page. */
+/**
+ * Up to this page number the first byte of a page that is no b-tree page is 0: it begins with another page's number.
+ */
 const MAX_PAGE = 0xffffff;
 
 export interface Scrubber {
   /** Asks for a round; part of the transaction that is under way. */
   begin(): void;
-  /** Does a part of what there is to do. */
+  /** Does one step of a round. */
   step(): Progress;
 }
 
-/** What there is left to do: nothing, more of a round, the first of one more, or the end of one that a reader from outside is in the way of. */
+/** Work left: none, more steps of the round, one more round, or the end of a round that an outside reader blocks. */
 type Progress = 'done' | 'more' | 'again' | 'busy';
 
 /**
- * Takes away what is left of redacted texts, in rounds of small steps between the writes:
+ * Removes the remains of redacted texts, in rounds of small steps between the writes:
  *
- * 1. Merges the search index, which holds removed words until then. The older of its parts are freed, and zeroed.
- * 2. Zeroes the unallocated middle of every page. `secure_delete` zeroes what is deleted; but when SQLite spreads the rows
- *    of a page over two, it leaves their bytes there, where no deletion finds them.
+ * 1. Merges the search index, which holds removed words until then. The older segments are freed, and zeroed.
+ * 2. Zeroes the unallocated middle of every page. `secure_delete` zeroes deleted bytes; but when SQLite splits a page,
+ *    it leaves the moved bytes there, where no deletion finds them.
  * 3. Empties the write-ahead log.
  *
- * How far a round is stands in the file: whatever ends the process, the next one goes on. After a redaction in the middle
- * of a round there is one more, however many such redactions there are: so each is waited for by two rounds at most.
+ * The file holds the progress of the round, so that the next process resumes it. After redactions in the middle of a
+ * round one more round follows, however many they are: so a redacted text is gone after two rounds at most.
  */
 export function createScrubber(db: Database.Database): Scrubber {
   const begin = db.prepare(`INSERT INTO scrub (pk, position) VALUES (1, ${BEGUN})
@@ -50,18 +53,18 @@ export function createScrubber(db: Database.Database): Scrubber {
 
   let pages: number = MERGED_PAGES.max;
 
-  /** True when all that was in the index at the beginning is merged (SQLite FTS5, section 6.8). */
+  /** True when everything in the index at the start of the round is merged (SQLite FTS5, section 6.8). */
   function mergeSome(begins: boolean): boolean {
     const before = (changes.get([]) as { count: number }).count;
     const began = performance.now();
-    // A negative number takes all parts of the index, however new, into one merge; a positive one goes on with it.
+    // A negative number starts one merge of all segments of the index; a positive one continues it.
     merge.run([begins ? -pages : pages]);
     const slow = performance.now() - began > MERGED_PAGES.ms;
     pages = slow ? Math.max(MERGED_PAGES.min, pages >> 1) : Math.min(MERGED_PAGES.max, pages + MERGED_PAGES.min);
     return (changes.get([]) as { count: number }).count - before < 2;
   }
 
-  /** Zeroes the middles of some pages; gives the next page, or null after the last. */
+  /** Zeroes the unallocated middle of some pages; returns the next page, or null after the last. */
   function zeroSome(from: number): number | null {
     const { page_count: count } = size.get([]) as { page_count: number };
     const to = Math.min(from + PAGES - 1, count, MAX_PAGE);
@@ -97,7 +100,7 @@ export function createScrubber(db: Database.Database): Scrubber {
   };
 }
 
-/** Zeroes what lies between the cell pointers and the cells. True when there was something. */
+/** Zeroes the bytes between the cell pointers and the cells. True when some were not zero. */
 function zeroMiddle(page: Buffer, at: number): boolean {
   const header = HEADER_BYTES[page[at] ?? 0];
   if (header === undefined) return false;

@@ -6,22 +6,23 @@ import type { Term } from '../tokenizer.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 import { matchOf } from './search-index.ts';
 
-/** A conversation of so few messages is read: that costs less than a look into the index. */
+/** Conversations of at most so many messages are read: that costs less than an index look-up. */
 const SHORT = 3;
-/** Conversations that one look into the index asks for: a look for each would cost more than the looking. */
+/** Conversations per index look-up: a look-up for each would cost more. */
 const CHUNK = 50;
-/** Texts that are read and scored before others have their turn. */
+/** Texts that are read and scored before the event loop runs other work. */
 const TEXTS = 50;
-/** How often a search has the index catch up; what is not in it then is read. */
+/** How often a search has the index catch up; messages not in it then are read. */
 const CATCH_UPS = 20;
-/** How often a search may ask the index again because texts did not match; each time 1,000 are compared. */
+/** How often a search may query the index again because texts did not match; each time 1,000 are compared. */
 const MAX_LOOKS = 20;
-/** Messages of all conversations that are rather read than waited for. */
+/** Messages missing from the index, in all conversations together, that are read rather than waited for. */
 const READ = 500;
 
 /** The statements of a search, for tests that look at their query plans. */
 export const SEARCH_SQL = {
-  searched: `SELECT c.pk, c.id, c.indexed_seq AS indexedSeq, c.last_seq AS lastSeq FROM members r JOIN conversations c ON c.pk = r.conversation
+  searched: `SELECT c.pk, c.id, c.indexed_seq AS indexedSeq, c.last_seq AS lastSeq
+    FROM members r JOIN conversations c ON c.pk = r.conversation
     WHERE r.email = @reader AND r.left_at IS NULL AND (@id IS NULL OR c.id = @id)
     ORDER BY c.last_activity_at DESC, c.id LIMIT @limit`,
   matches: `SELECT rowid >> 32 AS pk, rowid & 0xffffffff AS seq FROM search WHERE search MATCH @match
@@ -29,11 +30,11 @@ export const SEARCH_SQL = {
   texts: `SELECT json_group_array(json_array(m.conversation, m.seq, m.sent_at, m.text)) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1
     WHERE m.kind = 'TEXT' AND m.redacted_at IS NULL`,
-  matched: `SELECT json_group_array(json_array(m.conversation, ${MESSAGE})) AS json FROM json_each(@rows) k
+  matched: `SELECT json_group_array(json_array(m.conversation, m.seq, ${MESSAGE})) AS json FROM json_each(@rows) k
     CROSS JOIN messages m ON m.conversation = k.value ->> 0 AND m.seq = k.value ->> 1`,
 } as const;
 
-/** The conversation's number, and the message's. */
+/** Primary key of the conversation, and `seq` of the message. */
 type Place = readonly [pk: number, seq: number];
 
 /** A row of the index. */
@@ -45,7 +46,7 @@ interface Match {
 /** After every row of the index. */
 const END = 2n ** 63n - 1n;
 
-/** A conversation that is looked at. */
+/** A conversation that is searched. */
 interface Searched {
   readonly pk: number;
   readonly id: ConversationId;
@@ -58,8 +59,8 @@ interface Candidate extends Ranked {
 }
 
 /**
- * Searches as the port has it, over one connection. `catchUp` brings some messages of the conversations into the index that are
- * not there yet, and says whether there are more.
+ * The port's search, over one connection. `catchUp` adds some of the conversations' missing messages to the index, and
+ * resolves with whether there are more.
  */
 export function createSearch(db: Database.Database, catchUp: (pks: readonly number[]) => Promise<boolean>) {
   const searched = db.prepare(SEARCH_SQL.searched);
@@ -72,13 +73,13 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
     return JSON.parse(json) as Row[];
   }
 
-  /** The newest that the index gives, of those before a row of it. */
+  /** The newest matches in the index, before a row of it. */
   function look(where: readonly Searched[], terms: readonly Term[], limit: number, before = END): Match[] {
     const pks = where.map(({ pk }) => pk);
     return pks.length > 0 ? (matches.all({ match: matchOf(pks, terms), limit, before }) as Match[]) : [];
   }
 
-  /** All that the index gives in one conversation, newest first: of those many may turn out not to match. */
+  /** All matches in the index for one conversation, newest first: many of the texts may turn out not to match. */
   function* lookOn(one: Searched, terms: readonly Term[], looks: { left: number }): Generator<Match> {
     let before = END;
     for (;;) {
@@ -87,23 +88,24 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
       const last = some.at(-1);
       if (!last || some.length < MAX_RANKED) return;
       before = (BigInt(last.pk) << 32n) | BigInt(last.seq);
-      if (looks.left-- === 0) throw new StoreUnavailable(true, new Error('too many texts were compared in a search'));
+      if (looks.left-- === 0)
+        throw new StoreUnavailable(true, new Error('the search compared too many texts that did not match'));
     }
   }
 
-  /** The conversations to look at, once the index is not far behind in them. */
+  /** The conversations to search, once the index is not far behind in them. */
   async function current(reader: EmailAddress, id: ConversationId | null): Promise<Searched[]> {
     const now = () => searched.all({ reader, id, limit: MAX_SEARCHED }) as Searched[];
     const where = now();
     const behind = where.filter((one) => !isShort(one) && one.indexedSeq < one.lastSeq);
     if (behind.reduce((sum, { indexedSeq, lastSeq }) => sum + lastSeq - indexedSeq, 0) <= READ) return where;
     const pks = behind.map(({ pk }) => pk);
-    // Each is a command of its own: writes that wait go with it, or in between.
+    // Each is a command of its own: waiting writes are committed with it, or in between.
     for (let times = 0; times < CATCH_UPS && (await catchUp(pks)); ) times++;
     return now();
   }
 
-  /** What may match, in the order in which it is chosen what is ranked. */
+  /** Candidates, in the order in which they are ranked. */
   function* candidates(where: readonly Searched[], terms: readonly Term[]): Generator<Place> {
     const looks = { left: MAX_LOOKS };
     for (let i = 0; i < where.length; i += CHUNK) {
@@ -117,13 +119,13 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
         for (let seq = one.lastSeq; seq > upTo; seq--) yield [one.pk, seq];
         if (upTo === 0) continue;
         const own = together.length > MAX_RANKED ? lookOn(one, terms, looks) : (found.get(one.pk) ?? []);
-        // What came into the index meanwhile was read above.
+        // Messages that were indexed meanwhile were read above.
         for (const { seq } of own) if (seq <= upTo) yield [one.pk, seq];
       }
     }
   }
 
-  /** The texts of those places, some at a time. */
+  /** The texts of those places, in batches. */
   function* textsOf(places: Iterable<Place>, where: readonly Searched[]): Generator<Candidate[]> {
     const ids = new Map(where.map(({ pk, id }) => [pk, id]));
     const readSome = (some: readonly Place[]) =>
@@ -147,11 +149,11 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
   ): Promise<SearchPage> {
     const where = await current(reader, conversation);
     const { hits, ...rest } = await rank(textsOf(candidates(where, terms), where), terms, page);
-    const rows = read<[number, MessageRow]>(
+    const rows = read<[number, number, MessageRow]>(
       matched,
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
     );
-    const messages = new Map(rows.map(([pk, row]) => [`${pk} ${row[0]}`, row]));
+    const messages = new Map(rows.map(([pk, seq, row]) => [`${pk} ${seq}`, row]));
     const whole = await stillMatching(hits, terms, ({ pk, conversationId, seq }) => {
       const row = messages.get(`${pk} ${seq}`);
       const message = row && toMessage(conversationId, row);
@@ -165,7 +167,7 @@ function isShort({ lastSeq }: Searched): boolean {
   return lastSeq <= SHORT;
 }
 
-/** Up to which number the index is asked; what comes after it is read. */
+/** `seq` up to which the index is used; later messages are read. */
 function indexedIn(one: Searched): number {
   return isShort(one) ? 0 : one.indexedSeq;
 }

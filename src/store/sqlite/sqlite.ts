@@ -4,25 +4,26 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
-import { createMaintenance } from './maintenance.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search.ts';
-import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
+import { type Command, createMaintenance, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
 
-/** How many commands one transaction takes at most, so that the first of them does not wait long. */
+/** Most commands in one transaction, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
 /**
- * Writes that had to wait for a transaction wait on until so many are together, or so many milliseconds have passed since
- * it began: a transaction costs as much as two or three messages. A write that finds none under way is not held up.
+ * Writes that had to wait for a transaction wait until there are `FEW_COMMANDS` of them, or `GATHER_MS` milliseconds
+ * have passed since it began: a transaction costs as much as two or three messages. A write that finds none running
+ * starts at once.
  */
 const [FEW_COMMANDS, GATHER_MS] = [10, 8];
 
 /**
- * Opens the embedded store. `path` is a file, made with its folder where there is none, or `:memory:`.
- * Throws, with a message for the operator and the file untouched, when it is damaged, not ours, of a newer version,
- * or in use by another process. `onError` is told when the writer's thread ends by a fault: nothing is written from then on.
+ * Opens the embedded store. `path` is a file, created with its folder where missing, or `:memory:`. Throws, with a
+ * message for the operator and the file untouched, when the file is damaged, belongs to another program, has a newer
+ * version or is in use by another process. `onError` is called when the writer's thread ends by a fault: nothing is
+ * written afterwards.
  */
 export async function openSqlite(path: string, onError: (error: Error) => void = () => {}): Promise<Store> {
   if (path === ':memory:') {
@@ -38,11 +39,11 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
       close: async () => {},
     });
   }
-  // The lock is on the file itself, whatever link leads to it.
+  // The lock is on the file itself, so that a link to it is locked too.
   const file = existsSync(path) ? realpathSync(path) : resolve(path);
   if (existsSync(file)) checkHeader(file);
   else mkdirSync(dirname(file), { recursive: true });
-  // SQLite itself opens what cannot be written as read-only, without a word.
+  // SQLite would silently open a file without write permission as read-only.
   for (const path of [dirname(file), file]) if (existsSync(path)) accessSync(path, constants.W_OK);
   const lock = lockFile(file);
   try {
@@ -76,7 +77,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
   let writing: Promise<void> | null = null;
   let closed: Promise<void> | null = null;
 
-  /** Ends the wait for more. */
+  /** Ends the wait for more commands. */
   let begin = () => {};
   const gather = (milliseconds: number) =>
     new Promise<void>((resolve) => {
@@ -84,7 +85,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
       setTimeout(resolve, milliseconds);
     });
 
-  // Group commit: what arrives while a transaction is being written goes into the next one together.
+  // Group commit: commands that arrive while a transaction runs go into the next one together.
   async function writeAll(): Promise<void> {
     for (let until = 0; waiting.length > 0; ) {
       const early = until - performance.now();
@@ -113,7 +114,7 @@ function createStore(db: Database.Database, backend: Backend): Store {
   }
 
   const search = createSearch(db, async (pks) => (await execute({ kind: 'index', pks })).changed);
-  /** Searches under way: unlike other reads they take several turns. */
+  /** Running searches: unlike other reads they take several turns of the event loop. */
   const searching = new Set<Promise<unknown>>();
 
   function wake(wakeUp: WakeUp): void {
@@ -203,7 +204,7 @@ function startThread(file: string, onError: (error: Error) => void): Backend {
   };
 }
 
-/** Reads the header alone (SQLite file format, section 1.3), so that a file that is not ours is not even opened. */
+/** Reads the header alone (SQLite file format, section 1.3), so that SQLite does not open a foreign file. */
 function checkHeader(file: string): void {
   const header = Buffer.alloc(100);
   const descriptor = openSync(file, 'r');
@@ -221,7 +222,7 @@ function checkVersion(file: string, applicationId: number, version: number): voi
     throw new Error(`${file} belongs to another program (application id ${applicationId})`);
   }
   if (version > VERSION) {
-    throw new Error(`${file} is of version ${version}, this program knows up to ${VERSION}: run the newer program`);
+    throw new Error(`${file} is of version ${version}, this program knows up to ${VERSION}: run a newer program`);
   }
 }
 

@@ -1,25 +1,27 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
 import { STEP_MESSAGES } from './indexer.ts';
-import { createMaintenance } from './maintenance.ts';
-import { type Command, createWriter } from './writer.ts';
+import { type Command, createMaintenance, createWriter } from './writer.ts';
 
-/** After a write, until what is behind it is gone on with, and until it is a rest that no write has ended, in milliseconds. */
+/** Delay after a write until maintenance goes on, and until the thread counts as idle, in milliseconds. */
 const [PAUSE_MS, IDLE_MS] = [20, 100];
-/** While writes come, what is done behind them takes this part of the time, and so much more for each second of a round of the scrubber. */
+/**
+ * Share of the time that maintenance takes while writes come; what each second of a round of the scrubber adds; and the
+ * upper bound.
+ */
 const [SHARE, MORE_SHARE, MAX_SHARE] = [1 / 20, 1 / 200, 1 / 4];
-/** Until the scrubber tries again where a reader from outside is in its way, in milliseconds. */
+/** Delay until the scrubber tries again when a reader outside this process blocks it, in milliseconds. */
 const BUSY_MS = 1000;
-/** What is done of it at a stop, in milliseconds; the rest is left to the next process. */
+/** Time for scrubbing at a stop, in milliseconds; the next process does the rest. */
 const STOP_MS = 2000;
 
 export interface ThreadData {
   readonly file: string;
-  /** One number, shared with the thread that reads: of messages that are not in the search index yet. */
+  /** One number, shared with the reading thread: messages that are not in the search index yet. */
   readonly searchLag: Int32Array;
 }
 
-/** The writer's thread: waits for the disk, so that the event loop does not. */
+/** The writer's thread waits for the disk, so that the event loop does not. */
 const { file, searchLag } = workerData as ThreadData;
 const db = new Database(file);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
@@ -27,16 +29,16 @@ db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autoch
 const chores = createMaintenance(db);
 const write = createWriter(db, chores);
 let timer: NodeJS.Timeout | null = null;
-/** Whether the next to ask for a rest ends the one that is under way. */
+/** True if the pending timer may be replaced. */
 let timerEnds = false;
 let lastWrite = 0;
 
-/** Since when a round of the scrubber is under way; null where none is. */
+/** Start of the running round of the scrubber; null where none runs. */
 let scrubbing: number | null = null;
-/** Not before this the scrubber tries again. */
+/** The scrubber does not try again before this moment. */
 let scrubAt = 0;
 
-/** Does a part of what there is to scrub. */
+/** Does one step of scrubbing. */
 function scrub(now: number): ReturnType<typeof chores.scrubber.step> {
   if (now < scrubAt) return 'busy';
   const progress = chores.scrubber.step();
@@ -53,12 +55,12 @@ function rest(): void {
   const idle = began - lastWrite > IDLE_MS;
   try {
     const progress = scrub(began);
-    // While writes come, the index keeps up with them by itself: only what is left from before is done here.
+    // While writes come, `keepUp` indexes them: only the backlog of an earlier process is indexed here.
     if (chores.indexer.lag() >= (idle ? 1 : STEP_MESSAGES)) chores.indexer.step();
     const lag = tellLag();
     const scrubbed = progress === 'done' || progress === 'busy';
     if (lag === 0 && progress === 'done') return;
-    // A write ends this rest.
+    // A write replaces this timer.
     if (lag === 0 && progress === 'busy') return restIn(scrubAt - began, true);
     if (!idle && scrubbed && lag < STEP_MESSAGES) return restIn(IDLE_MS);
   } catch {
@@ -76,12 +78,12 @@ function tellLag(): number {
   return searchLag[0];
 }
 
-/** Ends what has failed: the disk may be full, or another program may write. What is left to do stands in the file. */
+/** Rolls back a failed step: the disk may be full, or another program may write. The remaining work is in the file. */
 function undo(): void {
   if (db.inTransaction) db.exec('ROLLBACK');
 }
 
-/** Rests, unless a rest is under way already that is not to be ended. */
+/** Schedules maintenance, unless a timer is pending that may not be replaced. */
 function restIn(milliseconds: number, endable = false): void {
   if (timer && !timerEnds) return;
   if (timer) clearTimeout(timer);
@@ -92,10 +94,10 @@ function restIn(milliseconds: number, endable = false): void {
 parentPort?.on('message', (message: string) => {
   if (message === 'close') {
     if (timer) clearTimeout(timer);
-    // Nothing is begun any more.
+    // Keeps maintenance from being scheduled again.
     timer = setTimeout(() => {}, 0);
     scrubAll();
-    // A clean stop leaves everything in the one file, for whoever copies it.
+    // A clean stop leaves everything in the one file, so that a copy of it is complete.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     db.close();
     parentPort?.close();
@@ -103,7 +105,7 @@ parentPort?.on('message', (message: string) => {
     parentPort?.postMessage(write(JSON.parse(message) as Command[]));
     lastWrite = performance.now();
     try {
-      // The next writes wait for it.
+      // Runs before the next writes are applied.
       chores.indexer.keepUp();
     } catch {
       undo();
@@ -112,7 +114,7 @@ parentPort?.on('message', (message: string) => {
     restIn(PAUSE_MS);
   }
 });
-// What an earlier process left undone.
+// Goes on with the work an earlier process left.
 restIn(0);
 
 function scrubAll(): void {

@@ -9,9 +9,10 @@ import {
 } from '../../model.ts';
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
 import { changesOf, countsOf } from '../unread-counters.ts';
-import type { Indexer } from './indexer.ts';
-import type { Scrubber } from './scrubber.ts';
-import type { SearchIndex } from './search-index.ts';
+import { createIndexer, type Indexer } from './indexer.ts';
+import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './message-row.ts';
+import { createScrubber, type Scrubber } from './scrubber.ts';
+import { createSearchIndex, type SearchIndex } from './search-index.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
@@ -37,17 +38,23 @@ export type Command =
  * write is room for small ones.
  */
 const [PROBE_PAGES, SUSPICIOUS_PAGES] = [16, 64];
-/** For how long what a ping found is taken as the answer of the next, in milliseconds. */
+/** How long the result of a ping also answers later pings, in milliseconds. */
 const PROBED_MS = 500;
 
-/** What is kept beside the tables, or done behind the writes. */
+/** The search index, and the maintenance done behind the writes. */
 export interface Chores {
   readonly index: SearchIndex;
   readonly indexer: Indexer;
   readonly scrubber: Scrubber;
 }
 
-/** Where a conversation stands. */
+/** The maintenance of the connection that writes. */
+export function createMaintenance(db: Database.Database): Chores {
+  const index = createSearchIndex(db);
+  return { index, indexer: createIndexer(db, index), scrubber: createScrubber(db) };
+}
+
+/** Position and counter of a conversation. */
 interface Head {
   readonly pk: number;
   readonly lastSeq: number;
@@ -55,18 +62,18 @@ interface Head {
   readonly counted: number;
 }
 
-/** Whether a command changed something, and of a read position that moved what listeners are told. */
+/** Whether a command changed something; with a read position that moved, the fields of its wake-up. */
 export interface Done {
   readonly changed: boolean;
   readonly read?: Pick<ReadMoved, 'seen' | 'changes'>;
 }
 
-/** What came of a command, or why it failed. */
+/** Result of a command, or why it failed. */
 export type Outcome = Done | { readonly failed: string; readonly nothingWritten: boolean };
 
 /**
  * Applies commands in order, all in one transaction: one fsync for however many came together.
- * Where one of them breaks the transaction, each is tried again alone, so that it fails alone.
+ * When one of them breaks the transaction, each is tried again alone, so that only the faulty one fails.
  */
 export function createWriter(
   db: Database.Database,
@@ -74,25 +81,23 @@ export function createWriter(
 ): (commands: readonly Command[]) => Outcome[] {
   const open = db.prepare(`INSERT INTO conversations
     (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted)
     ON CONFLICT (id) DO NOTHING`);
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
   const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
-    last_activity_at = coalesce(?, last_activity_at), counted = counted + ? WHERE id = ? AND last_rev = ? RETURNING pk`);
+    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?
+    WHERE id = ? AND last_rev = ? RETURNING pk`);
   const headOf = db.prepare(
     'SELECT pk, last_seq AS lastSeq, last_rev AS lastRev, counted FROM conversations WHERE id = ?',
   );
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
-  const insert = db.prepare(`INSERT INTO messages (conversation, seq, rev, kind, sender, text, client_id, reply_to_seq,
-    sent_at, edited_at, redacted_at, revisions, added_rev, redaction_reason, first_text_hash)
-    SELECT ${Array.from({ length: 15 }, (_, i) => `value ->> ${i}`)} FROM json_each(?)`);
+  const insert = db.prepare(INSERT_MESSAGES);
   const textOf = db.prepare('SELECT text FROM messages WHERE conversation = ? AND seq = ?');
-  const change = db.prepare(`UPDATE messages SET rev = ?, text = ?, edited_at = ?, redacted_at = ?, revisions = ?,
-    added_rev = ?, redaction_reason = ?, first_text_hash = ? WHERE conversation = ? AND seq = ?`);
+  const change = db.prepare(CHANGE_MESSAGE);
   const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
-  const join =
-    db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at) VALUES (?, ?, ?, ?, ?, ?)
+  const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at)
+    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
       read_seq = excluded.read_seq, seen = excluded.seen, muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
@@ -107,23 +112,24 @@ export function createWriter(
     seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
       WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
         AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
-    WHERE conversation = ?3 AND email = ?4 AND left_at IS NULL AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
+    WHERE conversation = ?3 AND email = ?4 AND left_at IS NULL
+      AND (read_seq < ?1 OR (read_seq = ?1 AND ?2 IS NOT NULL AND role IS NOT ?2))
     RETURNING seen`);
   const setView = db.prepare(`UPDATE members SET muted = coalesce(?1, muted), pinned = coalesce(?2, pinned),
     archived = coalesce(?3, archived) WHERE conversation = ?4 AND email = ?5 AND left_at IS NULL
     AND (muted, pinned, archived) <> (coalesce(?1, muted), coalesce(?2, pinned), coalesce(?3, archived))`);
 
-  // The same content: the pages are written nevertheless.
+  // SQLite writes the pages although their content stays the same.
   const probe = db.prepare('UPDATE sqlite_dbpage SET data = data WHERE pgno <= ?');
   let probedAt = Number.NEGATIVE_INFINITY;
   /** Whether the last write failed. */
   let failing = false;
 
-  /** Rows of new messages that are inserted before anything may look at them, or the transaction ends. */
+  /** Rows of new messages, inserted before another statement may read them and before the transaction ends. */
   let rows: unknown[][] = [];
-  /** The number of the first of them, by conversation. */
+  /** `seq` of the first of them, by conversation. */
   let firstOf = new Map<number, number>();
-  /** Conversations with a new text. */
+  /** Conversations with a new message that counts as unread. */
   let spokenIn = new Set<number>();
 
   function flush(): void {
@@ -150,8 +156,9 @@ export function createWriter(
     if (opening) {
       const { configId, subject, party } = opening;
       const at = messages[0]?.sentAt;
-      const heads = [at, newest?.sentAt, newest?.seq, lastRev, counted];
-      if (open.run([conversation, configId, subject, party, ...heads]).changes === 0) return false;
+      const position = { lastActivityAt: newest?.sentAt, lastSeq: newest?.seq, lastRev, counted };
+      const row = { id: conversation, configId, subject, party, createdAt: at, ...position };
+      if (open.run(row).changes === 0) return false;
       enroll.run([conversation, JSON.stringify(opening.members), at]);
       pk = (headOf.get([conversation]) as { pk: number }).pk;
     } else {
@@ -161,7 +168,7 @@ export function createWriter(
       pk = row.pk;
     }
     for (const message of messages) {
-      rows.push(rowOf(pk, message));
+      rows.push(insertedRow(pk, message));
       if (!firstOf.has(pk)) firstOf.set(pk, message.seq);
       if (countsAsUnread(message)) spokenIn.add(pk);
     }
@@ -171,7 +178,7 @@ export function createWriter(
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
     for (const { seq, sender } of redacted) unsee.run([pk, seq, sender]);
     for (const { email, joined, leftAt } of members) {
-      if (joined) join.run([pk, email, joined.at, joined.readSeq, joined.seen, leftAt]);
+      if (joined) join.run({ pk, email, ...joined, leftAt });
       else leave.run([leftAt, pk, email]);
     }
     for (const [email, role] of roles) setRole.run([role, pk, email]);
@@ -180,11 +187,10 @@ export function createWriter(
   }
 
   function changeMessage(pk: number, message: Message): void {
-    const { seq, rev, text, editedAt, redactedAt, revisions, addedRev, redactionReason, firstTextHash } = message;
+    const { seq, text, redactedAt } = message;
     const before = textOf.get([pk, seq]) as { text: string } | undefined;
-    if (!before) throw new Error(`there is no message ${seq} to change`);
-    const values = [text, editedAt, redactedAt, JSON.stringify(revisions), addedRev, redactionReason, firstTextHash];
-    change.run([rev, ...values, pk, seq]);
+    if (!before) throw new Error(`message ${seq} does not exist and cannot be changed`);
+    change.run(changedRow(pk, message));
     if (seq <= indexer.indexedSeq(pk)) {
       index.remove([[pk, seq, before.text]]);
       if (countsAsUnread(message)) index.add([[pk, seq, text]]);
@@ -240,20 +246,11 @@ export function createWriter(
       failing = true;
       if (db.inTransaction) db.exec('ROLLBACK');
       if (commands.length > 1) return commands.flatMap((command) => commit([command]));
-      // A full disk fails before anything reaches the log; after another failure of COMMIT nobody knows.
+      // A full disk fails before anything reaches the log; after any other failure of COMMIT the outcome is unknown.
       const code = error instanceof Error && 'code' in error ? String(error.code) : '';
       const failed = error instanceof Error ? `${code || error.name}: ${error.message}` : String(error);
       return [{ failed, nothingWritten: code === 'SQLITE_FULL' || !committing }];
     }
   }
   return commit;
-}
-
-function rowOf(pk: number, m: Message): unknown[] {
-  const life = [m.editedAt, m.redactedAt, JSON.stringify(m.revisions), m.addedRev === m.rev ? null : m.addedRev];
-  return [
-    ...[pk, m.seq, m.rev, m.kind, m.sender, m.text, m.clientId, m.replyToSeq, m.sentAt],
-    ...life,
-    ...[m.redactionReason, m.firstTextHash],
-  ];
 }

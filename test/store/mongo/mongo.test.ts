@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { type Message, unreadOf } from '../../../src/model.ts';
-import { backfillWords } from '../../../src/store/mongo/backfill.ts';
+import { backfillWords } from '../../../src/store/mongo/backfill/words.ts';
 import { collections, type MessageDocument, toDocument } from '../../../src/store/mongo/documents.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { createReader } from '../../../src/store/mongo/reader.ts';
@@ -150,7 +150,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await Promise.all([store.close(), client.close()]);
   });
 
-  test('what is written is told of by other instances, and who left with it', async () => {
+  test('other instances report a write, and the members that left with it', async () => {
     const url = freshUrl();
     const [one, two] = [await openMongo(url), await openMongo(url)];
     const told: WakeUp[] = [];
@@ -288,7 +288,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       return store.write(writeOn(head, { changed: [to(before, head.lastRev + 1)] }));
     }
 
-    test('and is not moved, as when its process is killed, is as it is now for every reader and the next writer', async () => {
+    test('and is not moved, as after a kill, is in its new state for every reader and the next writer', async () => {
       const { one, two, three, stored } = await open();
       const before = await stored.find({ seq: { $lte: 2 } }).toArray();
       await change(one, 1, redacted);
@@ -349,7 +349,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       expect((await changes(id, 1, 9)).map(({ seq }) => seq)).toEqual([3, 4, 5, 6, 1, 2]);
     });
 
-    test('never goes back, whoever reads and writes it at the same time', async () => {
+    test('never reverts, however many readers and writers use it at the same time', async () => {
       const { one, two, stored } = await open();
       let writing = true;
       const write = async (store: Store, name: string) => {
@@ -394,7 +394,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.countDocuments({ changing: true })).toBe(0);
     });
 
-    test('is in no counter, whoever reads, redacts and writes at the same time', async () => {
+    test('is in no counter, however many read, redact and write at the same time', async () => {
       const { one, two, three } = await open();
       await one.write(writeOn({ id, lastRev: 6 }, { messages: [message(id, 7, { sender: BOB })] }));
       const until = async (done: () => Promise<boolean>) => {

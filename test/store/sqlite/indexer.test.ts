@@ -112,7 +112,10 @@ test('what a transaction added that was undone is forgotten with the next step',
 test('writes that come while one is under way go into one transaction', async () => {
   const file = join(root, 'gathered.db');
   const store = await openSqlite(file);
-  /** Transactions in the write-ahead log: their last frame says how large the file is then (SQLite file format, section 4.1). */
+  /**
+   * Transactions in the write-ahead log: their last frame says how large the file is then (SQLite file format, section
+   * 4.1).
+   */
   const transactions = () => {
     const wal = readFileSync(`${file}-wal`);
     let count = 0;

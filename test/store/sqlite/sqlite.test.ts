@@ -125,7 +125,7 @@ describe('opening a file', () => {
     await store.close();
   });
 
-  test('that somebody else is writing to makes writes fail, known not to be stored, and then recovers', async () => {
+  test('locked by another process makes writes fail, known not to be stored, and then recovers', async () => {
     const file = freshFile();
     const store = await openSqlite(file);
     const other = new Database(file);
@@ -322,7 +322,7 @@ test('counters of a file that had none are counted from what is in it', async ()
   old.exec('PRAGMA journal_mode = WAL');
   migrate(old, 0, 6);
   const ids = ['a', 'b', 'c'].map((configId) => writeOf(configId, [ANN, BOB, CAT], 0).conversation);
-  // Of 30 messages every fifth is the server's, every seventh redacted, and one is by somebody who is no member.
+  // Of 30 messages every fifth is the server's, every seventh redacted, and one is by a sender that is no member.
   const log = Array.from({ length: 30 }, (_, i) => ({
     ...{ seq: i + 1, kind: i % 5 === 0 ? 'SYSTEM' : 'TEXT', redactedAt: i % 7 === 0 ? 1 : null },
     sender: i === 12 ? 'gone@example.com' : i % 3 === 0 ? ANN : BOB,

@@ -1,18 +1,18 @@
 import { setImmediate } from 'node:timers/promises';
 import type { AnyBulkWriteOperation } from 'mongodb';
-import { type Collections, type MessageDocument, searchable } from './documents.ts';
+import { type Collections, type MessageDocument, searchable } from '../documents.ts';
 
-/** Goes up by one whenever `words.ts` makes other words of a text. */
+/** Incremented whenever `tokenizer.ts` makes other words of a text. */
 const VERSION = 2;
-/** How far the messages have their words by these rules. */
+/** Id of the progress document for this version. */
 const PROGRESS = `words ${VERSION}`;
-/** Messages that are read, and written, by one command. */
+/** Messages read, and written, by one command. */
 const BATCH = 200;
 
 /**
- * Gives messages that an earlier version stored their words by the present rules, once for a database, behind the
- * writes: until that is done a search misses some of them. Goes on where an earlier process ended; several processes
- * may do it at once. Ends early when `stopped` says so.
+ * Gives messages stored by an earlier version their words by the present rules, once per database, behind the writes:
+ * until then a search misses some of them. Resumes where an earlier process ended; several processes may do it at once.
+ * Ends early when `stopped` returns true.
  */
 export async function backfillWords({ messages, probes }: Collections, stopped: () => boolean): Promise<void> {
   const progress = await probes.findOne({ _id: PROGRESS });

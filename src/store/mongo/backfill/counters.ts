@@ -1,21 +1,21 @@
-import type { EmailAddress } from '../../model.ts';
-import type { Collections, ConversationDocument } from './documents.ts';
+import type { EmailAddress } from '../../../model.ts';
+import type { Collections, ConversationDocument } from '../documents.ts';
 
-/** That every conversation has its counters. */
+/** Id of the progress document: done when every conversation has its counters. */
 const PROGRESS = 'counters';
-/** Conversations that are counted with one query. */
+/** Conversations counted with one query. */
 const BATCH = 100;
 
 type Found = Pick<ConversationDocument, '_id' | 'lastRev' | 'members' | 'tail' | 'changed'>;
 
 /**
- * Gives conversations that an earlier version opened the counters of what is unread, once for a database, before it is
- * served. Several processes may do it at once. An earlier version that goes on writing does not keep the counters.
+ * Gives conversations opened by an earlier version their unread counters, once per database, before it is served.
+ * Several processes may do it at once. An earlier version that goes on writing does not maintain the counters.
  */
 export async function backfillCounters({ conversations, messages, probes }: Collections): Promise<void> {
   if ((await probes.findOne({ _id: PROGRESS }))?.done) return;
   const projection = { lastRev: 1, members: 1, tail: 1, changed: 1 };
-  // What has changed while it was counted is found again.
+  // Conversations that changed while they were counted are found again.
   for (let missed = 1; missed > 0; ) {
     missed = 0;
     for (let after = ''; ; ) {
@@ -40,7 +40,7 @@ export async function backfillCounters({ conversations, messages, probes }: Coll
   await probes.updateOne({ _id: PROGRESS }, { $set: { at: new Date(), done: true } }, { upsert: true });
 }
 
-/** Counts for one conversation: `add` is given its messages that count, ascending, and passes over what is pending. */
+/** Counts for one conversation: `add` takes its messages that count as unread, ascending, and skips pending ones. */
 function createTally({ members, tail, changed = [] }: Found) {
   const pending = new Map([...tail, ...changed].map((message) => [message.seq, message]));
   const sent = new Map<EmailAddress, number>();
@@ -50,7 +50,7 @@ function createTally({ members, tail, changed = [] }: Found) {
   let read = 0;
 
   const of = (counts: Map<EmailAddress, number>, email: EmailAddress) => counts.get(email) ?? 0;
-  /** Those who have read no further than this have seen what was counted so far. */
+  /** Members that have read no further than `seq` have seen the messages counted so far. */
   function readTo(seq: number): void {
     for (let next = readers[read]; next && next.readSeq < seq; next = readers[++read])
       seen.set(next.email, counted - of(sent, next.email));
