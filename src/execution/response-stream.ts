@@ -1,11 +1,13 @@
-import { createSourceEventStream, type ExecutionArgs, type ExecutionResult, type GraphQLError } from 'graphql';
+import { createSourceEventStream, type GraphQLError, type GraphQLSchema } from 'graphql';
 import type { Context } from '../graphql/context.ts';
-import { LARGE_BYTES } from './response-writer.ts';
+import type { PreparedOperation } from './prepared-operation.ts';
+import { type Answer, answerOf, type Json, LARGE_BYTES } from './response-writer.ts';
 import type { Slots } from './result-slot.ts';
-import type { Json, Masked, Shared, SharedExecution } from './shared-execution.ts';
+import type { Masked, Shared, SharedExecution } from './shared-execution.ts';
 
 /** A subscription under way. */
 export interface ResponseStream {
+  readonly kind: 'stream';
   /** Hands over the JSON of each result, in UTF-8 and not to be changed; resolves when there will be no other. */
   deliver(to: (json: Json) => void): Promise<void>;
   /** Ends it, even while the next event is waited for. */
@@ -21,7 +23,11 @@ interface Source extends AsyncIterator<object> {
 }
 
 export interface ResponseStreamOptions {
-  readonly args: ExecutionArgs;
+  readonly schema: GraphQLSchema;
+  readonly hideSuggestions: boolean;
+  readonly operation: PreparedOperation;
+  readonly variables: Readonly<Record<string, unknown>> | null | undefined;
+  readonly context: Context;
   readonly sharedExecution: SharedExecution;
   readonly masked: Masked;
   readonly slots: Slots;
@@ -29,20 +35,21 @@ export interface ResponseStreamOptions {
   readonly slice: (user: string) => Promise<void> | null;
 }
 
-/** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or one with why there is none. */
-export async function openResponseStream(options: ResponseStreamOptions): Promise<ResponseStream | ExecutionResult> {
-  const { args, sharedExecution, masked } = options;
-  const stream = await createSourceEventStream(args);
-  if (!(Symbol.asyncIterator in stream)) return masked(stream);
-  return new Stream(
-    (stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source,
-    sharedExecution.join(args),
-    options,
-  );
+/** Starts a subscription (GraphQL specification, section 6.2.3): a stream of results, or the errors of its start. */
+export async function openResponseStream(options: ResponseStreamOptions): Promise<ResponseStream | Answer> {
+  const { schema, hideSuggestions, operation, variables: variableValues, context, sharedExecution, masked } = options;
+  const { document, node } = operation;
+  const stream = await createSourceEventStream({
+    ...{ schema, document, operationName: node.name?.value, variableValues, contextValue: context, hideSuggestions },
+  });
+  if (!(Symbol.asyncIterator in stream)) return answerOf(masked(stream));
+  const source = (stream as AsyncIterable<object>)[Symbol.asyncIterator]() as Source;
+  return new Stream(source, sharedExecution.join(operation, variableValues, context), options);
 }
 
 /** A class, because there are many: one for each subscriber. */
 class Stream implements ResponseStream {
+  readonly kind = 'stream';
   readonly #source: Source;
   readonly #shared: Shared;
   readonly #options: ResponseStreamOptions;
@@ -57,7 +64,7 @@ class Stream implements ResponseStream {
     this.#source = source;
     this.#shared = shared;
     this.#options = options;
-    this.#context = options.args.contextValue as Context;
+    this.#context = options.context;
   }
 
   async deliver(to: (json: Json) => void): Promise<void> {

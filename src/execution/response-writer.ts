@@ -1,4 +1,4 @@
-import type { GraphQLError } from 'graphql';
+import type { ExecutionResult, GraphQLError } from 'graphql';
 import { tooLarge } from './compiler/run.ts';
 
 /** A larger answer or event is made and sent in one of its user's slots. */
@@ -6,14 +6,24 @@ export const LARGE_BYTES = 262_144;
 /** Characters that are encoded before others have a turn. */
 const PIECE_CHARACTERS = 65_536;
 
-/** The result of a query or a mutation, or why there is none. */
+/** JSON in UTF-8, in parts that are not to be changed. */
+export type Json = readonly Buffer[];
+
+/** The whole result of an operation, or the errors that kept it from running. */
 export interface Answer {
+  readonly kind: 'answer';
   /** All of it, in UTF-8 and not to be changed. */
   readonly json: Buffer<ArrayBuffer>;
   /** The errors in it. */
   readonly errors: readonly GraphQLError[];
   /** Whether there is data, null included. */
   readonly ran: boolean;
+}
+
+/** The answer for a result whose errors are masked. */
+export function answerOf(result: ExecutionResult): Answer {
+  const { data, errors = [] } = result;
+  return { kind: 'answer', json: Buffer.from(JSON.stringify(result)), errors, ran: data !== undefined };
 }
 
 /** The JSON of a result. @param errors those of the result, as they are shown */

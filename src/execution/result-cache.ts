@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { DocumentNode, ExecutionArgs } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { may } from '../chat/rules/access.ts';
 import type { Context } from '../graphql/context.ts';
 import type { Conversation } from '../model.ts';
 import type { AuditEvent } from '../observability/audit.ts';
+import type { PreparedOperation } from './prepared-operation.ts';
 import type { Answer } from './response-writer.ts';
-import { noViewer, type SharedExecution } from './shared-execution.ts';
+import { noViewer } from './shared-execution.ts';
 
 /** Bytes of answers that are kept. */
 const KEPT_BYTES = 16_000_000;
@@ -23,29 +23,24 @@ interface Kept {
  * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
  * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
  */
-export function createResultCache(sharedExecution: SharedExecution) {
+export function createResultCache() {
   const answers = new LRUCache<string, Kept>({
     maxSize: KEPT_BYTES,
     maxEntrySize: KEPT_BYTES / 16,
     sizeCalculation: ({ answer }, key) => answer.json.length + key.length,
   });
-  const numbers = new WeakMap<DocumentNode, number>();
-  let documents = 0;
-
-  function numberOf(document: DocumentNode): number {
-    const number = numbers.get(document) ?? ++documents;
-    numbers.set(document, number);
-    return number;
-  }
 
   return {
     /** The answer to a query, `execute`d unless it is kept. */
-    async read(args: ExecutionArgs, execute: (context: Context) => Promise<Answer>): Promise<Answer> {
-      const { document, operationName, variableValues } = args;
-      const context = args.contextValue as Context;
+    async read(
+      { id, sharing }: PreparedOperation,
+      variables: Readonly<Record<string, unknown>> | null | undefined,
+      context: Context,
+      execute: (context: Context) => Promise<Answer>,
+    ): Promise<Answer> {
       const { chat, viewer, audit } = context;
-      if (!viewer || !sharedExecution.ofOneConversation(document, operationName)) return execute(context);
-      const key = JSON.stringify([numberOf(document), operationName, variableValues]);
+      if (!viewer || !sharing.oneConversation || sharing.perViewer) return execute(context);
+      const key = JSON.stringify([id, variables]);
       const kept = answers.get(key);
       // A stranger's question takes the way that tells nothing by its time.
       if (kept && may('conversation', viewer, kept.conversation)) {

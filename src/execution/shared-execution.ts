@@ -1,25 +1,13 @@
-import {
-  type DocumentNode,
-  type ExecutionArgs,
-  type ExecutionResult,
-  type GraphQLError,
-  type GraphQLObjectType,
-  type GraphQLSchema,
-  getOperationAST,
-  getVariableValues,
-  type OperationDefinitionNode,
-  separateOperations,
-  TypeInfo,
-  visit,
-  visitWithTypeInfo,
-} from 'graphql';
+import { type ExecutionResult, type GraphQLError, type GraphQLSchema, getVariableValues } from 'graphql';
 import type { Room } from '../chat/live/feed.ts';
 import type { Context } from '../graphql/context.ts';
-import { compile } from './compiler/compiler.ts';
+import type { Compiled } from './compiler/compiler.ts';
 import type { Written } from './compiler/run.ts';
-import { getOrMake, Kept, Memo } from './memo.ts';
-import { encode, jsonOf, LARGE_BYTES } from './response-writer.ts';
-import { isMarked, type Part, type Split, splitSubscription } from './split-selection.ts';
+import { Memo } from './memo.ts';
+import type { PreparedOperation } from './prepared-operation.ts';
+import { encode, type Json, jsonOf, LARGE_BYTES } from './response-writer.ts';
+import type { Fields } from './sharing.ts';
+import type { Part, Split } from './split-selection.ts';
 
 /** Hides what clients are not to see in the errors of a result. */
 export type Masked = (result: ExecutionResult) => ExecutionResult;
@@ -29,9 +17,6 @@ const FIELDS_MS = 250;
 
 const COMMA = Buffer.from(',');
 const END = Buffer.from('}}}');
-
-/** JSON in UTF-8, in parts that are not to be changed. */
-export type Json = readonly Buffer[];
 
 /** One subscription as many subscribers run it: executed, and its JSON made, once for each event. */
 export interface Shared {
@@ -43,9 +28,7 @@ export interface Shared {
 
 export interface SharedExecution {
   /** The subscription as it is shared now: with all viewers as far as its result is the same for them. */
-  join(args: ExecutionArgs): Shared;
-  /** Whether a query is about one conversation alone, and the same for all who may see that. */
-  ofOneConversation(document: DocumentNode, operationName: string | null | undefined): boolean;
+  join(operation: PreparedOperation, variables: Variables, context: Context): Shared;
 }
 
 export interface SharedExecutionOptions {
@@ -57,18 +40,7 @@ export interface SharedExecutionOptions {
   readonly slice: (user: string) => Promise<void> | null;
 }
 
-type Values = ExecutionArgs['variableValues'];
-
-/** The fields of an event in parts of a split, as JSON; null where there are errors, or it is too large. */
-type Fields = readonly Buffer[] | null;
-
-/** What is known, and kept, of one operation of a document. */
-interface Operation extends Dependencies {
-  readonly node: OperationDefinitionNode;
-  readonly split: Split | null;
-  readonly whole: Kept<Memo<Json>>;
-  readonly fields: Kept<Memo<Fields>>;
-}
+type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
  * Shares what subscribers of the same document with the same values of the variables that the result depends on get for
@@ -81,41 +53,24 @@ export function createSharedExecution({
   responseBytes,
   slice,
 }: SharedExecutionOptions): SharedExecution {
-  const operations = new WeakMap<DocumentNode, Map<string, Operation>>();
   const sliceForAll = () => slice('');
-
-  function operationOf(document: DocumentNode, operationName: string | null | undefined): Operation {
-    const node = getOperationAST(document, operationName);
-    const name = node?.name?.value ?? '';
-    return getOrMake(
-      getOrMake(operations, document, () => new Map<string, Operation>()),
-      name,
-      () => {
-        if (!node) throw new Error('the document does not say which operation it is');
-        const found = findDependencies(schema, separateOperations(document)[name] ?? document);
-        const split = found.perViewer ? splitSubscription(schema, document, node) : null;
-        return { ...found, node, split, whole: new Kept(), fields: new Kept() };
-      },
-    );
-  }
 
   function failed(error: unknown): Json {
     return [Buffer.from(JSON.stringify(masked({ errors: [error as GraphQLError] })))];
   }
 
-  /** Runs an operation for events. Its variables were checked when the subscription began. */
-  function runner(document: DocumentNode, node: OperationDefinitionNode, variableValues: Values, context: Context) {
-    const run = compile(schema, document, node);
+  /** Runs an operation, or a part of it, for events. Its variables were checked when the subscription began. */
+  function runner(run: Compiled, { node }: PreparedOperation, values: Variables, context: Context) {
     let variables: Record<string, unknown> | undefined;
     return (root: object) => {
-      variables ??= getVariableValues(schema, node.variableDefinitions ?? [], variableValues ?? {}).coerced ?? {};
+      variables ??= getVariableValues(schema, node.variableDefinitions ?? [], values ?? {}).coerced ?? {};
       return run({ root, context, variables, max: responseBytes, slice: sliceForAll });
     };
   }
 
   /** The whole result of an event. */
-  function whole({ document, variableValues }: ExecutionArgs, node: OperationDefinitionNode, context: Context) {
-    const run = runner(document, node, variableValues, context);
+  function whole(operation: PreparedOperation, variables: Variables, context: Context) {
+    const run = runner(operation.run, operation, variables, context);
     const write = ({ data, errors }: Written): Json | Promise<Json> => {
       const { errors: shown = [] } = errors.length > 0 ? masked({ errors }) : {};
       return then(encode(jsonOf(data, shown), responseBytes, sliceForAll), (json): Json => [json]);
@@ -125,8 +80,14 @@ export function createSharedExecution({
   }
 
   /** The fields of an event in parts of the operation. */
-  function fields({ variableValues }: ExecutionArgs, root: string, parts: readonly Part[], context: Context) {
-    const runs = parts.map(({ document, operation }) => runner(document, operation, variableValues, context));
+  function fields(
+    operation: PreparedOperation,
+    variables: Variables,
+    root: string,
+    parts: readonly Part[],
+    context: Context,
+  ) {
+    const runs = parts.map(({ run }) => runner(run, operation, variables, context));
     const head = `{${JSON.stringify(root)}:{`;
     const make = (event: object): Fields | Promise<Fields> => {
       const write = (all: readonly (Written | null)[]): Fields | Promise<Fields> => {
@@ -168,27 +129,32 @@ export function createSharedExecution({
   }
 
   return {
-    join(args) {
-      const operation = operationOf(args.document, args.operationName);
-      const { variableValues } = args;
-      const context = args.contextValue as Context;
-      // Null is a value; what is absent may have a default.
-      const values = operation.variables.map((variable) =>
-        variableValues && Object.hasOwn(variableValues, variable) ? [variableValues[variable]] : 0,
+    join(operation, variables, context) {
+      const { sharing } = operation;
+      // Null is a value; a variable that is absent may have a default.
+      const values = sharing.variables.map((variable) =>
+        variables && Object.hasOwn(variables, variable) ? [variables[variable]] : 0,
       );
       const key = JSON.stringify(values);
-      if (!operation.perViewer) {
-        const { value, leave } = operation.whole.use(key, () => whole(args, operation.node, forNobody(context)));
+      if (!sharing.perViewer) {
+        const { value, leave } = sharing.whole.use(key, () => whole(operation, variables, forNobody(context)));
         return { json: (event) => value.get(event), leave };
       }
-      const mine = JSON.stringify([values, context.viewer]);
-      const alone = operation.whole.use(mine, () => whole(args, operation.node, forViewer(context)));
-      const { split } = operation;
+      const viewerKey = JSON.stringify([values, context.viewer]);
+      const alone = sharing.whole.use(viewerKey, () => whole(operation, variables, forViewer(context)));
+      const { split } = sharing;
       if (!split) return { json: (event) => alone.value.get(event), leave: alone.leave };
       const { root, parts } = split;
-      const partsThat = (areOwn: boolean) => parts.filter(({ own }) => own === areOwn);
-      const shared = operation.fields.use(key, () => fields(args, root, partsThat(false), forNobody(context)));
-      const own = operation.fields.use(mine, () => fields(args, root, partsThat(true), forViewer(context)));
+      const fieldsOf = (ownParts: boolean, context: Context) =>
+        fields(
+          operation,
+          variables,
+          root,
+          parts.filter(({ own }) => own === ownParts),
+          context,
+        );
+      const shared = sharing.fields.use(key, () => fieldsOf(false, forNobody(context)));
+      const own = sharing.fields.use(viewerKey, () => fieldsOf(true, forViewer(context)));
       return {
         json: (event) =>
           then(shared.value.get(event), (all) =>
@@ -199,10 +165,6 @@ export function createSharedExecution({
           for (const { leave } of [alone, shared, own]) leave();
         },
       };
-    },
-    ofOneConversation(document, operationName) {
-      const { perViewer, oneConversation } = operationOf(document, operationName);
-      return oneConversation && !perViewer;
     },
   };
 }
@@ -228,46 +190,6 @@ function rescued<Value>(
 /** All values, at once where none is a promise. */
 function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
   return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
-}
-
-/** What the result of an operation depends on, as the schema marks it. */
-interface Dependencies {
-  /** A field depends on who asks. */
-  readonly perViewer: boolean;
-  /** Its one root field is about one conversation alone. */
-  readonly oneConversation: boolean;
-  /** Those that matter below the root field: its own arguments choose what the result is of. */
-  readonly variables: readonly string[];
-}
-
-function findDependencies(schema: GraphQLSchema, document: DocumentNode): Dependencies {
-  const typeInfo = new TypeInfo(schema);
-  const roots = [schema.getQueryType(), schema.getSubscriptionType()];
-  const variables = new Set<string>();
-  const rootFields: boolean[] = [];
-  let perViewer = false;
-  visit(
-    document,
-    visitWithTypeInfo(typeInfo, {
-      Field() {
-        const field = typeInfo.getFieldDef();
-        perViewer ||= isMarked(field, 'perViewer');
-        if (roots.includes(typeInfo.getParentType() as GraphQLObjectType))
-          rootFields.push(isMarked(field, 'oneConversation'));
-      },
-      Argument() {
-        perViewer ||= isMarked(typeInfo.getArgument(), 'perViewer');
-      },
-      Variable({ name }) {
-        const parent = typeInfo.getParentType();
-        // The definitions have no parent.
-        if (parent && (!roots.includes(parent as GraphQLObjectType) || typeInfo.getDirective()))
-          variables.add(name.value);
-      },
-    }),
-  );
-  const oneConversation = rootFields.length === 1 && rootFields[0] === true;
-  return { perViewer, oneConversation, variables: [...variables] };
 }
 
 const NO_SOCKET: Room = { free: () => true, drained: async () => {} };

@@ -14,6 +14,7 @@ import {
   type SelectionNode,
   type SelectionSetNode,
 } from 'graphql';
+import { type Compiled, compile } from './compiler/compiler.ts';
 import { selected } from './rules/subscription-root.ts';
 
 /** What the copies of fragments that hold a part of a selection are named by. */
@@ -31,9 +32,8 @@ export interface Split {
 export interface Part {
   /** Whether it depends on the viewer. */
   readonly own: boolean;
-  /** The subscription with these fields alone. */
-  readonly document: DocumentNode;
-  readonly operation: OperationDefinitionNode;
+  /** Runs the subscription with these fields alone. */
+  readonly run: Compiled;
 }
 
 /**
@@ -88,7 +88,7 @@ export function splitSubscription(
   }
 
   /** The subscription with those of the events' fields alone that have these keys. */
-  function partOf(keys: ReadonlySet<string>): Omit<Part, 'own'> {
+  function partOf(keys: ReadonlySet<string>): Compiled {
     const copies = new Map<string, FragmentDefinitionNode>();
     const filter = (set: SelectionSetNode): SelectionSetNode => ({
       ...set,
@@ -115,7 +115,7 @@ export function splitSubscription(
       selectionSet: { kind: Kind.SELECTION_SET, selections: [{ ...rootNode, selectionSet: filter(set) }] },
     };
     const definitions = [only, ...fragments.values(), ...copies.values()];
-    return { document: { ...document, definitions }, operation: only };
+    return compile(schema, { ...document, definitions }, only);
   }
 
   const nodes = fieldsOf(selected(set, fragmentOf));
@@ -128,7 +128,7 @@ export function splitSubscription(
     else groups.push(new Set([key]));
     before = own.has(key);
   }
-  const parts = groups.map((keys): Part => ({ own: [...keys].some((key) => own.has(key)), ...partOf(keys) }));
+  const parts = groups.map((keys): Part => ({ own: [...keys].some((key) => own.has(key)), run: partOf(keys) }));
   const isSplit = [true, false].every((one) => parts.some((part) => part.own === one));
   return isSplit ? { root: keyOf(first), parts } : null;
 }

@@ -10,8 +10,8 @@ export interface Metrics {
   appended(messages: number): void;
   /** An event was handed to a subscriber's socket. */
   delivered(): void;
-  /** An operation was answered; milliseconds from its parse to its result. */
-  answered(operation: 'query' | 'mutation' | 'subscription' | 'invalid', milliseconds: number): void;
+  /** An operation was answered; milliseconds from its start to its result. */
+  answered(operation: 'query' | 'mutation' | 'subscription', milliseconds: number): void;
   connected(transport: Transport): void;
   disconnected(transport: Transport): void;
   /** A line of the log was not written. */

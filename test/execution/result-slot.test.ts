@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import { buildSchema, parse } from 'graphql';
+import { buildSchema, type GraphQLError, parse } from 'graphql';
 import { expect, test } from 'vitest';
+import { createPrepare, type PrepareOptions } from '../../src/execution/prepared-operation.ts';
 import { openResponseStream } from '../../src/execution/response-stream.ts';
 import { LARGE_BYTES } from '../../src/execution/response-writer.ts';
 import { createResultSlot, createSlots } from '../../src/execution/result-slot.ts';
@@ -51,22 +52,21 @@ test('a subscription that waits for a slot with a large event waits no more once
   const events = async function* () {
     yield { tick: 1 };
   };
+  const schema = buildSchema('type Query { none: Int } type Subscription { tick: Int }');
+  Object.assign(schema.getSubscriptionType()?.getFields().tick ?? {}, { subscribe: events });
+  const { prepareTrusted } = createPrepare({
+    ...{ schema, limits: {} as PrepareOptions['limits'], introspection: true },
+    mask: (error) => error as GraphQLError,
+  });
   const live = await openResponseStream({
-    args: {
-      schema: buildSchema('type Query { none: Int } type Subscription { tick: Int }'),
-      document: parse('subscription { tick }'),
-      rootValue: { tick: events },
-      contextValue: { viewer: { email: 'ann' }, drained: async () => {} },
-    },
-    sharedExecution: {
-      join: () => ({ json: () => [Buffer.alloc(LARGE_BYTES + 1)], leave() {} }),
-      ofOneConversation: () => false,
-    },
+    ...{ schema, operation: prepareTrusted(parse('subscription { tick }')), variables: {}, hideSuggestions: false },
+    context: { viewer: { email: 'ann' }, drained: async () => {} } as unknown as Context,
+    sharedExecution: { join: () => ({ json: () => [Buffer.alloc(LARGE_BYTES + 1)], leave() {} }) },
     masked: (result) => result,
     slots,
     slice: () => null,
   });
-  if (!('deliver' in live)) throw new Error('the subscription did not begin');
+  if (live.kind !== 'stream') throw new Error('the subscription did not begin');
   const delivered = live.deliver(() => {});
   await expect.poll(() => slots.waiting('ann')).toBe(1);
   await live.return();

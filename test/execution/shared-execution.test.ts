@@ -1,8 +1,11 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
-import { type ExecutionResult, isObjectType, parse } from 'graphql';
+import { type ExecutionResult, type GraphQLError, isObjectType, parse } from 'graphql';
 import { describe, expect, test, vi } from 'vitest';
+import { getOrMake } from '../../src/execution/memo.ts';
+import { createPrepare, type PreparedOperation, type PrepareOptions } from '../../src/execution/prepared-operation.ts';
 import { createSharedExecution } from '../../src/execution/shared-execution.ts';
+import type { Context } from '../../src/graphql/context.ts';
 import { createSchema } from '../../src/graphql/schema.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { connect, connectGraphql, type GraphqlLine } from '../support/clients.ts';
@@ -194,17 +197,17 @@ describe('execution that is shared', () => {
     const schema = createSchema();
     const masked = (result: ExecutionResult) => result;
     const sharing = createSharedExecution({ schema, masked, responseBytes: 100_000, slice: () => null });
-    const documents = new Map<string, ReturnType<typeof parse>>();
-    const documentOf = (query: string) => {
-      const document = documents.get(query) ?? parse(query);
-      documents.set(query, document);
-      return document;
-    };
+    const { prepareTrusted } = createPrepare({
+      ...{ schema, limits: {} as PrepareOptions['limits'], introspection: true },
+      mask: (error) => error as GraphQLError,
+    });
+    const operations = new Map<string, PreparedOperation>();
+    const operationOf = (query: string) => getOrMake(operations, query, () => prepareTrusted(parse(query)));
     const event = {};
     /** The JSON that a subscription of this viewer gets for one and the same event. */
     const jsonFor = (email: string, query: string, variableValues: Record<string, unknown> = {}) => {
-      const contextValue = { chat: {}, viewer: { email, role: null } };
-      return sharing.join({ schema, document: documentOf(query), variableValues, contextValue }).json(event);
+      const context = { chat: {}, viewer: { email, role: null } } as unknown as Context;
+      return sharing.join(operationOf(query), variableValues, context).json(event);
     };
     const isShared = (query: string) => jsonFor(ANN, query) === jsonFor(BOB, query);
     expect(isShared('subscription { chatListChanged { __typename id unreadCount } }')).toBe(false);

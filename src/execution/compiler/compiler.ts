@@ -57,16 +57,12 @@ type Selecting = Pick<FieldNode, 'selectionSet'>;
 /** Variants of one operation that are kept: what is selected depends on the variables in its directives. */
 const MAX_VARIANTS = 4;
 
-const compiled = new WeakMap<OperationDefinitionNode, { readonly schema: GraphQLSchema; readonly run: Compiled }>();
-
 /**
- * Makes an operation of a valid document ready to be run many times; it is kept as long as the document is. A run writes
- * JSON while it resolves, and what comes of it is what `execute` of graphql-js gives, but for the texts of errors about
- * faults of resolvers. The `info` of resolvers is the same for all runs: it lacks what belongs to one.
+ * Compiles an operation of a valid document, to be run many times. A run writes JSON while it resolves. The result is
+ * that of `execute` of graphql-js, except for the texts of errors about faults of resolvers. The `info` of resolvers is
+ * the same for all runs: it lacks the values of a single run.
  */
 export function compile(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Compiled {
-  const known = compiled.get(operation);
-  if (known?.schema === schema) return known.run;
   const switches = (operation.variableDefinitions ?? [])
     .filter(({ type }) => print(type).startsWith('Boolean'))
     .map(({ variable }) => variable.name.value);
@@ -83,7 +79,7 @@ export function compile(schema: GraphQLSchema, document: DocumentNode, operation
     return variant;
   }
 
-  function run(options: RunOptions): Written | Promise<Written> {
+  return (options) => {
     const run = new Run(options);
     try {
       const text = variantFor(options.variables)(options.root, run, undefined);
@@ -91,10 +87,7 @@ export function compile(schema: GraphQLSchema, document: DocumentNode, operation
     } catch (error) {
       return run.endWith(error);
     }
-  }
-
-  compiled.set(operation, { schema, run });
-  return run;
+  };
 }
 
 /** @param variables the Booleans, which are the same in all runs of a variant */

@@ -8,7 +8,6 @@ import {
   type GraphQLSchema,
   getNamedType,
   getNullableType,
-  getOperationAST,
   isCompositeType,
   isInputObjectType,
   isInterfaceType,
@@ -52,13 +51,12 @@ type Variables = Readonly<Record<string, unknown>> | null | undefined;
 function costOf(
   schema: GraphQLSchema,
   document: DocumentNode,
-  operationName: string | null | undefined,
+  operation: OperationDefinitionNode,
   variables?: Variables,
   leafOf: (field: GraphQLField<unknown, unknown>) => number = () => 1,
 ): number {
-  const operation = getOperationAST(document, operationName);
-  const root = operation && schema.getRootType(operation.operation);
-  if (!operation || !root) return 0;
+  const root = schema.getRootType(operation.operation);
+  if (!root) return 0;
   const fragments = new Map<string, FragmentDefinitionNode>();
   for (const definition of document.definitions) {
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
@@ -140,32 +138,29 @@ function sizeOf(value: ValueNode, variables: Variables): number {
 }
 
 /**
- * Checks what operations ask for; what does not depend on variables is found out once.
- * The check gives the cost in values, and whether the answer may be larger than it is allowed to be.
+ * Checks the values of variables against the limits; the highest cost, whatever the variables, is counted once.
+ * @returns the cost in values, and whether the result may be larger than allowed
  * @throws ChatError BAD_USER_INPUT where the operation asks for more values than are allowed
  */
-export function createQueryCost(schema: GraphQLSchema, limits: Pick<Limits, 'cost' | 'responseBytes'>) {
-  interface Cost {
-    readonly values: number;
-    readonly bytes: number;
-  }
-  const highest = new WeakMap<DocumentNode, Map<string | undefined, Cost>>();
+export type CheckCost = (variables: Variables) => { readonly values: number; readonly mayBeTooLarge: boolean };
 
-  return function check(document: DocumentNode, operation: OperationDefinitionNode, variables: Variables) {
-    const name = operation.name?.value;
-    const known = highest.get(document) ?? new Map<string | undefined, Cost>();
-    highest.set(document, known);
-    const most =
-      operation.operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
-    const cost = known.get(name) ?? {
-      values: costOf(schema, document, name),
-      bytes: costOf(schema, document, name, undefined, bytesOf),
-    };
-    known.set(name, cost);
-    const values = cost.values > Math.min(FREE_COST, most) ? costOf(schema, document, name, variables) : cost.values;
-    if (values > most) throw badInput(`The operation asks for more than ${most} values.`);
+export function createQueryCost(
+  schema: GraphQLSchema,
+  limits: Pick<Limits, 'cost' | 'responseBytes'>,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+): CheckCost {
+  const max = operation.operation === OperationTypeNode.SUBSCRIPTION ? limits.cost / SUBSCRIPTION_SHARE : limits.cost;
+  const highestValues = costOf(schema, document, operation);
+  const highestBytes = costOf(schema, document, operation, undefined, bytesOf);
+
+  return (variables) => {
+    const values =
+      highestValues > Math.min(FREE_COST, max) ? costOf(schema, document, operation, variables) : highestValues;
+    if (values > max) throw badInput(`The operation asks for more than ${max} values.`);
     const mayBeTooLarge =
-      cost.bytes > limits.responseBytes && costOf(schema, document, name, variables, bytesOf) > limits.responseBytes;
+      highestBytes > limits.responseBytes &&
+      costOf(schema, document, operation, variables, bytesOf) > limits.responseBytes;
     return { values, mayBeTooLarge };
   };
 }

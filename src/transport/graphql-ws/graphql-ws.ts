@@ -171,10 +171,9 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       if (query === '' && extensions?.persistedQuery) return [executor.mask(badInput(NOT_PERSISTED))];
       // An empty name is the same as none.
       const operationName = name || undefined;
-      const document = executor.prepare(query);
-      if (!('kind' in document)) return document;
-      const kind = executor.kind(document, operationName);
-      if (!kind) return [executor.mask(badInput('The document does not say which operation to run.'))];
+      const operation = executor.prepare(query, operationName);
+      if (operation.kind === 'invalid' || operation.kind === 'ambiguous') return operation.errors;
+      const { kind, document } = operation;
       const live = kind === OperationTypeNode.SUBSCRIPTION;
       if (live && extra.frameBytes > MAX_SUBSCRIPTION_BYTES)
         return [executor.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
@@ -184,7 +183,7 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       }
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
-      const result = executor.run({ query: document, variables, operationName, after, wanted }, extra.context);
+      const result = executor.run({ operation, variables, after, wanted }, extra.context);
       extra.running.set(key, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
       if (!live) extra.waiting.add(extra.frameBytes);
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
@@ -333,7 +332,7 @@ class Pushed implements AsyncIterableIterator<never> {
 
   async next(): Promise<IteratorReturnResult<undefined>> {
     const head = Buffer.from(`{"id":${JSON.stringify(this.#id)},"type":"next","payload":`);
-    if ('deliver' in this.#result) {
+    if (this.#result.kind === 'stream') {
       await this.#result.deliver((json) => {
         this.#socket.sendEvent(head, ...json, NEXT_END);
         this.#metrics.delivered();
@@ -343,7 +342,7 @@ class Pushed implements AsyncIterableIterator<never> {
   }
 
   async return(): Promise<IteratorReturnResult<undefined>> {
-    if ('deliver' in this.#result) await this.#result.return();
+    if (this.#result.kind === 'stream') await this.#result.return();
     return { done: true, value: undefined };
   }
 

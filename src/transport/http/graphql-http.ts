@@ -6,7 +6,8 @@ import Negotiator from 'negotiator';
 import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
-import { type Executor, relabel } from '../../execution/executor.ts';
+import { relabel } from '../../execution/error-masking.ts';
+import type { Executor } from '../../execution/executor.ts';
 import type { Answer } from '../../execution/response-writer.ts';
 import type { Viewer } from '../../model.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
@@ -86,20 +87,21 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
     },
     onParams({ setParamsHandler, context: { from, drained, wanted } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
-        const document = executor.prepare(query);
-        if (!('kind' in document)) return { errors: document.map(inRequest) };
-        const kind = executor.kind(document, operationName);
-        if (!kind) throw refusal(400, 'The document does not say which operation to run.');
-        if (kind === OperationTypeNode.SUBSCRIPTION) throw refusal(400, 'Subscriptions are served over WebSocket.');
-        if (kind === OperationTypeNode.MUTATION && request.method === 'GET')
+        const operation = executor.prepare(query, operationName);
+        if (operation.kind === 'invalid') return { errors: operation.errors.map(inRequest) };
+        if (operation.kind === 'ambiguous')
+          throw refusal(400, '`operationName` must name an operation of the document.');
+        if (operation.kind === OperationTypeNode.SUBSCRIPTION)
+          throw refusal(400, 'Subscriptions are served over WebSocket.');
+        if (operation.kind === OperationTypeNode.MUTATION && request.method === 'GET')
           throw refusal(405, 'Mutations are sent by POST.', { headers: { allow: 'POST' } });
         const viewer = await authenticateRequest(request.headers.get('authorization'), from);
         const asker: AuditActor = { user: viewer?.email ?? null, address: from, transport: 'http' };
         const result = await executor.run(
-          { query: document, variables, operationName, wanted },
+          { operation, variables, wanted },
           { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
         );
-        if ('deliver' in result) throw new Error('only subscriptions have events');
+        if (result.kind === 'stream') throw new Error('only subscriptions have events');
         // Its JSON goes past yoga: see the result processor.
         return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
       });

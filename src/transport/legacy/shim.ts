@@ -4,6 +4,8 @@ import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
 import type { Executor } from '../../execution/executor.ts';
+import { getOrMake } from '../../execution/memo.ts';
+import type { PreparedOperation } from '../../execution/prepared-operation.ts';
 import type { Context } from '../../graphql/context.ts';
 import type { Viewer } from '../../model.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
@@ -37,6 +39,10 @@ export interface LegacyConnection extends LegacyParams {
 
 /** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
 export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
+  /** The operations of this module, by their documents. */
+  const operations = new Map<DocumentNode, PreparedOperation>();
+  const prepared = (document: DocumentNode) => getOrMake(operations, document, () => executor.prepareTrusted(document));
+
   return function open(socket: Socket, connection: LegacyConnection): void {
     const { viewer, email, spelling, live, from } = connection;
     const asker: AuditActor = { user: email, address: from, transport: 'legacy' };
@@ -57,8 +63,8 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
     }
 
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
-      const result = await executor.run({ query, variables }, context);
-      if ('deliver' in result) throw new Error('only subscriptions have events');
+      const result = await executor.run({ operation: prepared(query), variables }, context);
+      if (result.kind === 'stream') throw new Error('only subscriptions have events');
       if (result.errors[0]) throw result.errors[0];
       return JSON.parse(result.json.toString()).data;
     }
@@ -94,8 +100,11 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
       }
       followed.add(conversationId);
       clearTimeout(idle);
-      const events = await executor.run({ query: FOLLOW, variables: { conversationId, afterSeq } }, context);
-      if ('deliver' in events) {
+      const events = await executor.run(
+        { operation: prepared(FOLLOW), variables: { conversationId, afterSeq } },
+        context,
+      );
+      if (events.kind === 'stream') {
         socket.onEnd(() => void events.return());
         await events.deliver((json) => {
           const { data } = JSON.parse(Buffer.concat(json).toString());
