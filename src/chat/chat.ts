@@ -23,8 +23,9 @@ import {
 } from '../store/store.ts';
 import { createConversations } from './conversations.ts';
 import { createChatListFeeds } from './live/chat-list-feed.ts';
+import type { Backpressure, EventStream } from './live/event-stream.ts';
 import type { ConversationEvent } from './live/events.ts';
-import { createFeeds, type Follower, type Room } from './live/feed.ts';
+import { createFeeds } from './live/feeds.ts';
 import { createAppender } from './log/appender.ts';
 import { createKnownStates } from './log/known-states.ts';
 import type { Draft } from './log/send.ts';
@@ -100,7 +101,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     doubt(id);
     throw error;
   };
-  const typingTracker = createTypingTracker(store, feeds.tellTyping, onError);
+  const typingTracker = createTypingTracker(store, feeds.typing, onError);
   const search = createSearch(store);
   const takeMessages = createRateLimit(messagesPerMinute, messageBurst, () => performance.now());
   const limit = ({ perMinute, burst }: { readonly perMinute: number; readonly burst: number }) =>
@@ -369,10 +370,10 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       viewer: Viewer,
       conversation: string,
       afterSeq: number | null,
-      room: Room,
-    ): Promise<Follower<MessageView>> {
+      backpressure: Backpressure,
+    ): Promise<EventStream<MessageView>> {
       const id = requireId(conversation);
-      return feeds.follow(id, viewer, room, async () => {
+      return feeds.follow(id, viewer, backpressure, async () => {
         const { lastSeq, lastRev } = await readTo('messageAdded', id, viewer, (head) => (afterSeq ?? 0) > head.lastSeq);
         return { position: checkPosition('afterSeq', afterSeq ?? lastSeq, lastSeq), lastRev };
       });
@@ -386,17 +387,17 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
       viewer: Viewer,
       conversation: string,
       afterRev: number | null,
-      room: Room,
-    ): Promise<Follower<ConversationEvent>> {
+      backpressure: Backpressure,
+    ): Promise<EventStream<ConversationEvent>> {
       const id = requireId(conversation);
-      return feeds.followEvents(id, viewer, room, afterRev !== null, async () => {
+      return feeds.followEvents(id, viewer, backpressure, afterRev !== null, async () => {
         const { lastRev } = await readTo('conversationEvents', id, viewer, (head) => (afterRev ?? 0) > head.lastRev);
         return { position: checkPosition('afterRev', afterRev ?? lastRev, lastRev), lastRev };
       });
     },
 
     /** The present state of each of the viewer's conversations whenever it changes. */
-    followChatList: (viewer: Viewer, room: Room) => chatLists.follow(viewer, room),
+    followChatList: (viewer: Viewer, backpressure: Backpressure) => chatLists.follow(viewer, backpressure),
 
     /** Followers now registered in feeds. */
     followers: () => feeds.size() + chatLists.size(),

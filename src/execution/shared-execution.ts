@@ -13,7 +13,7 @@ import {
   visit,
   visitWithTypeInfo,
 } from 'graphql';
-import type { Room } from '../chat/live/feed.ts';
+import type { Backpressure } from '../chat/live/event-stream.ts';
 import type { Context } from '../graphql/context.ts';
 import { compile } from './compiler/compiler.ts';
 import type { Written } from './compiler/run.ts';
@@ -270,7 +270,7 @@ function findDependencies(schema: GraphQLSchema, document: DocumentNode): Depend
   return { perViewer, oneConversation, variables: [...variables] };
 }
 
-const NO_SOCKET: Room = { free: () => true, drained: async () => {} };
+const NO_SOCKET: Backpressure = { free: () => true, drained: async () => {} };
 
 /** The context of events that are executed for all subscriptions of a viewer. */
 const forViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });

@@ -1,5 +1,5 @@
 import type { Chat } from '../chat/chat.ts';
-import type { Room } from '../chat/live/feed.ts';
+import type { Backpressure } from '../chat/live/event-stream.ts';
 import { unauthenticated } from '../chat/rules/errors.ts';
 import type { Conversation, Viewer } from '../model.ts';
 import type { AuditEvent } from '../observability/audit.ts';
@@ -7,8 +7,8 @@ import type { AuditEvent } from '../observability/audit.ts';
 /** Told of each decision about a caller. */
 export type Audit = (decision: AuditEvent) => void;
 
-/** What an operation runs with, whatever transport brought it; the room is that of the client's socket. */
-export interface Context extends Room {
+/** What an operation runs with, whatever transport brought it; the backpressure is that of the client's socket. */
+export interface Context extends Backpressure {
   readonly chat: Chat;
   /** Null for requests without a credential. */
   readonly viewer: Viewer | null;
