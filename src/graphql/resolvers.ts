@@ -1,4 +1,4 @@
-import type { SendInput } from '../chat/chat.ts';
+import type { SendInput } from '../chat/commands.ts';
 import type { ConversationEvent } from '../chat/live/events.ts';
 import { type ConversationView, type MessageView, memberOf } from '../chat/message-view.ts';
 import { badInput, notFound } from '../chat/rules/errors.ts';

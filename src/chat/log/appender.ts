@@ -32,6 +32,8 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+export type Appender = ReturnType<typeof createAppender>;
+
 /**
  * Appends to conversations, one batch at a time each: sends that arrive while a batch is being written join the next.
  * A batch is decided on the newest state known and written on condition that the state has not moved; when another

@@ -1,6 +1,11 @@
-import { type ConversationId, type ConversationKey, type EmailAddress, parseId } from '../../model.ts';
+import { type ConversationId, type ConversationKey, type EmailAddress, parseId, type Viewer } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
 import { badInput, notFound } from './errors.ts';
+
+/** A conversation as a client names it, not yet checked: exactly one of the two. */
+export type ConversationRef =
+  | { readonly id: string; readonly key?: null | undefined }
+  | { readonly id?: null | undefined; readonly key: ConversationKey };
 
 /** The number of code points, cheap where it can be. */
 export function codePoints(text: string): number {
@@ -124,6 +129,18 @@ export function checkKey(configId: string, members: readonly EmailAddress[]): Co
     throw badInput(`members are to be 2 to 1024 different addresses; they are ${distinct.length}.`);
   }
   return { configId, members: distinct };
+}
+
+/** As `checkKey`, of a conversation that has the viewer as a member. */
+export function checkOwnKey(viewer: Viewer, { configId, members }: ConversationKey): ConversationKey {
+  const key = checkKey(configId, members);
+  if (!key.members.includes(viewer.email)) throw badInput('`members` must include your own address.');
+  return key;
+}
+
+export function checkPosition(name: string, position: number, last: number): number {
+  if (position < 0 || position > last) throw badInput(`\`${name}\` must be between 0 and ${last}; got ${position}.`);
+  return position;
 }
 
 /** Labels to be added, without repeats. */
