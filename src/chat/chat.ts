@@ -94,7 +94,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     },
 
     /**
-     * A replay of the changes after `afterRev`, each message once, and of the read positions; its end; then live events.
+     * A replay of the changes after `afterRev`, each message once, and of read positions; its end; then live events.
      * Without `afterRev`, from now. Ends when the viewer leaves.
      */
     async followEvents(

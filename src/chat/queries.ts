@@ -30,7 +30,7 @@ export function createQueries(store: Store, visibility: Visibility, clock: () =>
     return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
   }
 
-  /** The first message of a range whose time is not past the horizon. */
+  /** The first message of a range with a time not past the horizon. */
   async function firstPlausible(id: ConversationId, from: number, to: number): Promise<Message | undefined> {
     const horizon = horizonOf(clock());
     for (let [next, size] = [from, 1]; next <= to; next += size, size = Math.min(size * 2, 100)) {

@@ -58,7 +58,7 @@ export function createSearch(store: Store, visibility: Visibility, limits: RateL
     return { hits: visible, ...rest };
   }
 
-  /** A page of the messages that hold all words of the query, in one of the viewer's conversations or, for null, in all. */
+  /** A page of the messages that hold all words of the query, in one of the viewer's conversations or (null) in all. */
   return async (
     viewer: Viewer,
     query: string,

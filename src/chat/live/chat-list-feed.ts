@@ -120,8 +120,8 @@ class ListSubscriber implements EventStream<Conversation> {
 }
 
 /**
- * The state delivered to a viewer that has left the conversation: closed, without its content. `lastSeq` 0 distinguishes
- * it from every conversation that exists.
+ * The state delivered to a viewer that has left the conversation: closed, without its content. `lastSeq` 0
+ * distinguishes it from every conversation that exists.
  */
 function tombstone({ email }: Viewer, { id, configId, members, createdAt }: Conversation): Conversation {
   const own = members.get(email);
@@ -140,7 +140,7 @@ export function createChatListFeeds(
   onError: (error: unknown) => void,
 ) {
   const subscribers = new Map<EmailAddress, Set<ListSubscriber>>();
-  /** Conversations that changed, whose members could not be read. */
+  /** Changed conversations: reading their members failed. */
   const missed = new Set<ConversationId>();
   /** Viewers to redeliver the top of the list to, because wake-ups were lost. */
   const unsure = new Set<EmailAddress>();

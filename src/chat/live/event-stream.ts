@@ -2,7 +2,7 @@
 export interface EventStream<Event> extends AsyncIterableIterator<Event> {
   /** The next event, if it is in memory for all subscribers that keep up; undefined where `next` must be awaited. */
   poll(): Event | undefined;
-  /** Calls back once there may be an event to poll; false, and never calls back, where `next` must be awaited instead. */
+  /** Calls back once there may be an event to poll; false, without a call, where `next` must be awaited instead. */
   onReadable(listener: () => void): boolean;
 }
 

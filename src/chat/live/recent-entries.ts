@@ -7,8 +7,8 @@ const MAX_ENTRIES = 256;
 const MAX_TEXT = 500_000;
 
 /**
- * The newest entries of a sequence of messages or events. It grows to twice the limit before it is cut back, so that the
- * cost of adding an entry does not depend on their number.
+ * The newest entries of a sequence of messages or events. It grows to twice the limit before it is cut back, so that
+ * the cost of adding an entry does not depend on their number.
  */
 export class RecentEntries<T extends MessageView | ConversationEvent> {
   /** Number of entries before those kept. */

@@ -124,7 +124,7 @@ export function createAppender(
   }
 
   return {
-    /** Resolves once the command is durable. @throws ChatError; nothing was stored, unless it says that the outcome is unknown */
+    /** Resolves once the command is durable. @throws ChatError; nothing was stored, unless the outcome is unknown */
     write(command: Command): Promise<CommandResult> {
       const { conversation: id } = command;
       const openers = command.kind === 'send' ? (command.opening?.members ?? []) : [];

@@ -47,7 +47,7 @@ async function started(how: 'by what was written' | 'by reading back') {
     await store.write(writeOn({ id, lastRev }, { messages: [message(id, lastSeq + 1, { rev: lastRev + 1 })] }));
     await wake();
   };
-  /** Somebody who goes by number. */
+  /** A subscriber by `seq`. */
   const followMessages = (position: number, room: Backpressure) =>
     feeds.follow(id, { email: BOB, role: null }, room, async () => ({ position, lastRev: position }));
   const removeBob = async () => {
