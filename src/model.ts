@@ -9,16 +9,16 @@ export type EmailAddress = Branded<string, 'EmailAddress'>;
 /** `c_` and 43 characters of base64url: the hash of the natural key. */
 export type ConversationId = Branded<string, 'ConversationId'>;
 
-/** Milliseconds since 1970 in UTC. For people to read; never for order within a conversation. */
+/** Milliseconds since 1970 in UTC. For display; never for order within a conversation. */
 export type Instant = number;
 
 /**
- * How far ahead of the clock a moment may be, in milliseconds: the clock may have stepped back, and clocks of processes
+ * How far ahead of the clock a time may be, in milliseconds: the clock may have stepped back, and clocks of processes
  * differ.
  */
 const MAX_AHEAD_MS = 86_400_000;
 
-/** The latest moment that can be true now: one that is later was given by a clock that was wrong. */
+/** The horizon: the latest plausible time. A later one comes from a clock that was wrong. */
 export function horizonOf(now: Instant): Instant {
   return now + MAX_AHEAD_MS;
 }
@@ -27,14 +27,14 @@ export type Role = 'CUSTOMER' | 'SELLER' | 'BANK';
 export type ConversationStatus = 'OPEN' | 'PENDING' | 'RESOLVED' | 'CLOSED';
 type MessageKind = 'TEXT' | 'SYSTEM';
 
-/** Who a request is made for. */
+/** The user that a request is made for. */
 export interface Viewer {
   readonly email: EmailAddress;
-  /** Null where the credential names none. */
+  /** Null if the credential names none. */
   readonly role: Role | null;
 }
 
-/** One configuration and one set of members: what makes a conversation the same conversation. */
+/** The natural key of a conversation: one configuration and one set of members. */
 export interface ConversationKey {
   readonly configId: string;
   /** Without repeats, sorted. */
@@ -54,16 +54,16 @@ export interface Member extends View {
   readonly role: Role | null;
   /** Number of the newest message read; 0 for none. Only moves forward. */
   readonly readSeq: number;
-  /** How many of the messages that count as unread are the member's own; for the other members they count. */
+  /** Number of the member's own messages that count as unread for the other members. */
   readonly sent: number;
-  /** How many of the others are numbered up to `readSeq`. */
+  /** Number of the counted messages of other members up to `readSeq`. */
   readonly seen: number;
   readonly joinedAt: Instant;
   /** Null for present members. */
   readonly leftAt: Instant | null;
 }
 
-/** Where a conversation stands, for everybody. */
+/** The state that all members share. */
 export interface ConversationState {
   readonly status: ConversationStatus;
   /** Without repeats, sorted. */
@@ -84,23 +84,23 @@ interface ConversationHead extends ConversationState {
   readonly lastSeq: number;
   /** Position of the newest durable change; dense. */
   readonly lastRev: number;
-  /** How many messages count as unread for those who have not read them: see `countsAsUnread`. */
+  /** Number of messages for which `countsAsUnread` holds. */
   readonly counted: number;
-  /** The message numbered `lastSeq`, as it is in this state; undefined where it was not read together with the state. */
+  /** The message numbered `lastSeq`, as of this state; undefined if it was not read together with the state. */
   readonly lastMessage?: Message | undefined;
 }
 
 export interface Conversation extends ConversationHead {
-  /** Those who left included; in the order of `joinedAt`, then address. */
+  /** Present and former members, in the order of `joinedAt`, then address. */
   readonly members: ReadonlyMap<EmailAddress, Member>;
 }
 
-/** Length of `ListedConversation.firstMembers`, at most. */
+/** Maximum length of `ListedConversation.firstMembers`. */
 export const FIRST_MEMBERS = 16;
 
-/** A conversation as lists hold it: of a size that does not depend on the number of its members. */
+/** A conversation in a list: its size does not depend on the number of its members. */
 export interface ListedConversation extends ConversationHead {
-  /** The member the list was read for. */
+  /** The member that the list was read for. */
   readonly reader: Member;
   /** The first `FIRST_MEMBERS` of `Conversation.members`. */
   readonly firstMembers: readonly Member[];
@@ -130,19 +130,19 @@ export interface Message {
   readonly sentAt: Instant;
   readonly editedAt: Instant | null;
   readonly redactedAt: Instant | null;
-  /** Why the text was taken away; null for a message that has its text. */
+  /** Null unless redacted. */
   readonly redactionReason: string | null;
-  /** `hashText` of the text it was sent with, kept when that is gone; null for a message that has its text. */
+  /** `hashText` of the text it was sent with; null unless redacted. */
   readonly firstTextHash: string | null;
   readonly revisions: readonly Revision[];
 }
 
-/** Whether a message counts as unread: a text that is still there. */
+/** Whether a message counts as unread for members that have not read it: a text that is not redacted. */
 export function countsAsUnread({ kind, redactedAt }: Pick<Message, 'kind' | 'redactedAt'>): boolean {
   return kind === 'TEXT' && redactedAt === null;
 }
 
-/** How many messages a member has not read: those that count, less their own, less those of others up to `readSeq`. */
+/** Number of messages unread by a member: the counted ones, less its own, less those of others up to `readSeq`. */
 export function unreadOf(
   { counted }: Pick<Conversation, 'counted'>,
   { sent, seen }: Pick<Member, 'sent' | 'seen'>,
@@ -150,7 +150,7 @@ export function unreadOf(
   return counted - sent - seen;
 }
 
-/** A member of whom nothing is known but that they joined. */
+/** A member that has just joined, with the default view. */
 export function newMember(email: EmailAddress, joinedAt: Instant): Member {
   const view = { muted: false, pinned: false, archived: false };
   return { email, role: null, readSeq: 0, sent: 0, seen: 0, joinedAt, leftAt: null, ...view };
@@ -166,12 +166,12 @@ export function inOrder(members: Iterable<Member>): Member[] {
 const EMAIL =
   /^[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i;
 
-/** The address in lower case, or null where the text is none (HTML `input type=email`, at most 254 characters). */
+/** The address in lower case; null where the text is none (HTML `input type=email`, at most 254 characters). */
 export function parseEmail(text: string): EmailAddress | null {
   return text.length <= 254 && EMAIL.test(text) ? (text.toLowerCase() as EmailAddress) : null;
 }
 
-/** The id of the conversation with this key: whoever knows the key knows the id. */
+/** The id of the conversation with this key. */
 export function conversationId(key: ConversationKey): ConversationId {
   const hash = createHash('sha256').update(JSON.stringify([key.configId, ...key.members]));
   return `c_${hash.digest('base64url')}` as ConversationId;
@@ -182,7 +182,7 @@ export function messageId(message: { conversationId: ConversationId; seq: number
   return `${message.conversationId}:${message.seq}`;
 }
 
-/** What is kept of the first text of a message that is taken away: enough to know a repeat, and bound to the one message. */
+/** Hash of the first text of a redacted message: it identifies a repeat, and is bound to the one message. */
 export function hashText(message: { conversationId: ConversationId; seq: number }, text: string): string {
   return createHash('sha256')
     .update(`${messageId(message)}\n${text}`)

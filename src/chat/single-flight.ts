@@ -1,6 +1,6 @@
 /**
- * Runs something for many at once: whoever asks while it is under way shares the next run with all the others, as what
- * had begun before they asked may not tell them what they want to know.
+ * Runs something for many callers at once: calls during a run share the next run, as the present one may have begun
+ * before what the caller wants to see.
  */
 export function singleFlight(run: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | null = null;

@@ -1,18 +1,20 @@
 import type { ConversationId, EmailAddress } from '../model.ts';
 import type { Store, Typing } from '../store/store.ts';
 
-/** How long somebody types who does not say so again, in milliseconds. */
+/** How long a hint lasts that is not repeated, in milliseconds. */
 const EXPIRY_MS = 6000;
-/** Who says so again within this time, in milliseconds, is not told of again: it leaves the others that much less time. */
+/** A repeat within this time, in milliseconds, is not published: other processes see the hint that much shorter. */
 const COALESCE_MS = 2000;
 
 type Hint = Omit<Typing, 'kind'>;
 
+export type TypingTracker = ReturnType<typeof createTypingTracker>;
+
 /**
- * Who types where. Nothing of it is stored: a process knows what it was told, and forgets it by itself. `tell` is
- * called when somebody begins or stops, whoever said so and wherever.
+ * The members that type in each conversation. Nothing is stored: each process keeps the hints it got until they expire.
+ * `onChange` is called when a member, of any process, begins or stops.
  */
-export function createTypingTracker(store: Store, tell: (hint: Hint) => void, onError: (error: unknown) => void) {
+export function createTypingTracker(store: Store, onChange: (hint: Hint) => void, onError: (error: unknown) => void) {
   const typing = new Map<string, { readonly since: number; readonly timer: NodeJS.Timeout }>();
 
   function stop(hint: Hint): void {
@@ -21,11 +23,11 @@ export function createTypingTracker(store: Store, tell: (hint: Hint) => void, on
     if (!known) return;
     clearTimeout(known.timer);
     typing.delete(key);
-    tell({ ...hint, typing: false });
+    onChange({ ...hint, typing: false });
   }
 
   return {
-    /** Takes up what a member of this or another process says. */
+    /** Applies a hint from this or another process. */
     wake(hint: Hint): void {
       if (!hint.typing) return stop(hint);
       const key = keyOf(hint);
@@ -33,15 +35,15 @@ export function createTypingTracker(store: Store, tell: (hint: Hint) => void, on
       clearTimeout(known?.timer);
       const timer = setTimeout(() => stop(hint), EXPIRY_MS).unref();
       typing.set(key, { since: performance.now(), timer });
-      if (!known) tell(hint);
+      if (!known) onChange(hint);
     },
-    /** Whether saying this would tell anybody something. */
-    isNews(hint: Hint): boolean {
+    /** Whether the hint differs from what is known, or is due to be repeated. */
+    isNew(hint: Hint): boolean {
       const known = typing.get(keyOf(hint));
       return hint.typing ? !known || performance.now() - known.since >= COALESCE_MS : known !== undefined;
     },
-    /** Says it to all processes; that it does not get through is nobody's loss but the hint's. */
-    say(hint: Hint): void {
+    /** Sends the hint to all processes; a failure loses the hint alone. */
+    publish(hint: Hint): void {
       store.tellTyping({ kind: 'typing', ...hint }).catch(onError);
     },
     close(): void {

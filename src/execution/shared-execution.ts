@@ -1,5 +1,5 @@
 import { type ExecutionResult, type GraphQLError, type GraphQLSchema, getVariableValues } from 'graphql';
-import type { Room } from '../chat/live/feed.ts';
+import type { Backpressure } from '../chat/live/event-stream.ts';
 import type { Context } from '../graphql/context.ts';
 import type { Compiled } from './compiler/compiler.ts';
 import type { Written } from './compiler/run.ts';
@@ -192,7 +192,7 @@ function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] |
   return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
 }
 
-const NO_SOCKET: Room = { free: () => true, drained: async () => {} };
+const NO_SOCKET: Backpressure = { free: () => true, drained: async () => {} };
 
 /** The context of events that are executed for all subscriptions of a viewer. */
 const forViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });

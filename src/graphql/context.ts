@@ -1,21 +1,21 @@
 import type { Chat } from '../chat/chat.ts';
-import type { Room } from '../chat/live/feed.ts';
+import type { Backpressure } from '../chat/live/event-stream.ts';
 import { unauthenticated } from '../chat/rules/errors.ts';
 import type { Conversation, Viewer } from '../model.ts';
 import type { AuditEvent } from '../observability/audit.ts';
 
-/** Told of each decision about a caller. */
+/** Records an access decision. */
 export type Audit = (decision: AuditEvent) => void;
 
-/** What an operation runs with, whatever transport brought it; the room is that of the client's socket. */
-export interface Context extends Room {
+/** The context of an operation, over any transport; the backpressure is that of the client's socket. */
+export interface Context extends Backpressure {
   readonly chat: Chat;
   /** Null for requests without a credential. */
   readonly viewer: Viewer | null;
   readonly audit: Audit;
-  /** True where a mutation only reads what its answer would show, so that one too large is refused before the write. */
+  /** True if a mutation only reads its payload, so that a result that is too large is refused before the write. */
   readonly rehearsal?: true;
-  /** Told which conversation a root field is about that is marked `@oneConversation`. */
+  /** Called with the conversation of a root field that is marked `@oneConversation`. */
   readonly found?: (conversation: Conversation) => void;
 }
 

@@ -7,10 +7,10 @@ import { type ConversationKey, conversationId, parseId } from '../model.ts';
 import { StoreUnavailable } from '../store/store.ts';
 import { type Context, signedIn } from './context.ts';
 
-/** A refusal is told when a multiple of this has passed, in milliseconds: how long it took to be found out is not. */
+/** Refusals wait for the next multiple of this (ms), so timing does not reveal whether a conversation exists. */
 const REFUSAL_MS = 10;
 
-/** What root fields name a conversation with. */
+/** Arguments with which root fields name a conversation. */
 interface Naming {
   readonly id?: string;
   readonly conversationId?: string;
@@ -24,8 +24,8 @@ interface Naming {
 type Resolve = GraphQLFieldResolver<unknown, Context>;
 
 /**
- * Puts every root field behind the access table: without an identity nothing runs, and each decision is told to the
- * audit. What the table says of a conversation is asked where the conversation is read.
+ * Puts every root field behind the access table: without an identity nothing runs, and each decision is audited.
+ * Requirements on a conversation are checked where the conversation is read.
  * @throws Error for a root field that has no row
  */
 export function guard(schema: GraphQLSchema): void {
@@ -41,18 +41,18 @@ export function guard(schema: GraphQLSchema): void {
 function guarded(operation: string, resolve: Resolve): Resolve {
   return async (source, args: Naming, context, info) => {
     const started = performance.now();
-    const tell = (outcome: 'allowed' | ErrorCode) =>
+    const record = (outcome: 'allowed' | ErrorCode) =>
       context.audit({ action: operation, resource: nameIn(args), outcome });
     const refuse = async (code: ErrorCode) => {
       await nextMultiple(REFUSAL_MS, started);
-      tell(code);
+      record(code);
     };
     try {
       signedIn(context);
       if (context.rehearsal) return await payloadNow(args, context);
       const result: unknown = await resolve(source, args, context, info);
       if (result === null) await refuse('NOT_FOUND');
-      else tell('allowed');
+      else record('allowed');
       return result;
     } catch (error) {
       await refuse(codeOf(error));
@@ -61,7 +61,7 @@ function guarded(operation: string, resolve: Resolve): Resolve {
   };
 }
 
-/** What the payload of a mutation would show of its conversation now; null where it has none yet. */
+/** The payload of a mutation as of now; null if the conversation does not exist yet. */
 async function payloadNow(args: Naming, context: Context): Promise<object | null> {
   const id = nameIn(args);
   const conversation = id === undefined ? null : await context.chat.conversation(signedIn(context), { id });
@@ -71,7 +71,7 @@ async function payloadNow(args: Naming, context: Context): Promise<object | null
   return { conversation, message, messages, deduplicated: false };
 }
 
-/** Resolves at the next multiple of a time that is counted from `since`: counted from now, it would tell what has passed. */
+/** Resolves at the next multiple of a time counted from `since`; counted from now, it would reveal the time passed. */
 async function nextMultiple(milliseconds: number, since: number): Promise<void> {
   const passed = performance.now() - since;
   const end = since + (Math.floor(passed / milliseconds) + 1) * milliseconds;
@@ -84,7 +84,7 @@ function codeOf(error: unknown): ErrorCode {
   return error instanceof StoreUnavailable ? 'UNAVAILABLE' : 'INTERNAL_SERVER_ERROR';
 }
 
-/** The id of the conversation that is named, whether or not it exists; undefined where the name is none. */
+/** The id of the named conversation, which need not exist; undefined for an invalid name. */
 function nameIn({ id, conversationId, in: where, key, by, to, input }: Naming): string | undefined {
   const inner = by ?? to ?? input;
   if (inner) return nameIn(inner);

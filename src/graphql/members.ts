@@ -6,10 +6,7 @@ type Members = Conversation['members'];
 
 const loaded = new WeakMap<ListedConversation, Promise<Members>>();
 
-/**
- * What `use` makes of all members of a conversation. Those of a listed one are loaded once, when a field first needs
- * them.
- */
+/** Calls `use` with all members of a conversation. Those of a listed one are loaded once, when first needed. */
 export function withMembers<T>(
   conversation: ConversationView,
   context: Context,

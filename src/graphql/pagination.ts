@@ -11,21 +11,21 @@ import type {
   QuerySearchMessagesArgs,
 } from './generated/resolvers.ts';
 
-/** A page of messages, of a log or of what was found. */
+/** A page of a log or of search hits. */
 export interface MessagePage {
   readonly messages: readonly AnyMessageView[];
   readonly hasNextPage: boolean;
   readonly hasPreviousPage: boolean;
-  /** The position of one of the messages in the list that this is a page of. */
+  /** The cursor of a message of the page. */
   readonly cursorOf: (message: AnyMessageView) => string;
 }
 
-/** A page of the chat list and what it was asked with, for the fields that look at the whole list. */
+/** A page of the chat list with its filter, for fields that concern the whole list. */
 export interface ChatListPage extends Page {
   readonly filter: ChatListFilter;
 }
 
-/** Finds the page that `Conversation.messages` is asked for. Numbers are dense, so a page is a range of them. */
+/** The page for `Conversation.messages`. Numbers are dense, so a page is a range of them. */
 export async function messagePage(
   context: Context,
   conversation: ConversationView,
@@ -45,18 +45,18 @@ async function range(
   const { first, after, last, before, around } = args;
   const { lastSeq } = conversation;
   if (around != null) {
-    refuse({ after, last, before }, 'around');
+    refuseBeside({ after, last, before }, 'around');
     const size = pageSize('first', first ?? 50);
     const from = (await middle(context, conversation, around)) - Math.floor(size / 2);
     return [Math.max(1, from), Math.min(lastSeq, from + size - 1)];
   }
   if (first != null) {
-    refuse({ last, before }, 'first');
+    refuseBeside({ last, before }, 'first');
     const from = after == null ? 1 : seqOf('after', after, conversation) + 1;
     return [from, Math.min(lastSeq, from + pageSize('first', first) - 1)];
   }
-  refuse({ after }, 'last');
-  if (before != null && last == null) throw badInput('before goes with last.');
+  refuseBeside({ after }, 'last');
+  if (before != null && last == null) throw badInput('`before` requires `last`.');
   const to = before == null ? lastSeq : seqOf('before', before, conversation) - 1;
   return [Math.max(1, to - pageSize('last', last ?? 50) + 1), to];
 }
@@ -67,7 +67,7 @@ async function middle(
   { seq, time, firstUnread }: NonNullable<ConversationMessagesArgs['around']>,
 ): Promise<number> {
   if (seq != null) return Math.min(Math.max(seq, 1), conversation.lastSeq);
-  if (firstUnread === false) throw badInput('firstUnread is to be true.');
+  if (firstUnread === false) throw badInput('`firstUnread` must be true; got false.');
   const { chat } = context;
   const found = await (time != null
     ? chat.firstSince(conversation, time)
@@ -75,21 +75,21 @@ async function middle(
   return Math.min(found ?? conversation.lastSeq, conversation.lastSeq);
 }
 
-function refuse(args: Record<string, unknown>, beside: string): void {
+function refuseBeside(args: Record<string, unknown>, beside: string): void {
   for (const [name, value] of Object.entries(args)) {
-    if (value != null) throw badInput(`${name} does not go with ${beside}.`);
+    if (value != null) throw badInput(`\`${name}\` cannot be combined with \`${beside}\`.`);
   }
 }
 
 function pageSize(name: string, size: number): number {
-  if (size < 1 || size > 100) throw badInput(`${name} is to be 1 to 100; it is ${size}.`);
+  if (size < 1 || size > 100) throw badInput(`\`${name}\` must be between 1 and 100; got ${size}.`);
   return size;
 }
 
 function seqOf(name: string, cursor: string, conversation: ConversationView): number {
   const position = parseId(cursor);
   if (position?.conversationId !== conversation.id || position.seq === null || position.seq > conversation.lastSeq) {
-    throw badInput(`${name} is no cursor of this conversation.`);
+    throw badInput(`\`${name}\` must be a cursor of this conversation.`);
   }
   return position.seq;
 }
@@ -104,7 +104,7 @@ export function messagePageInfo({ messages, hasNextPage, hasPreviousPage, cursor
   };
 }
 
-/** Finds the page that `Query.searchMessages` is asked for. */
+/** The page for `Query.searchMessages`. */
 export async function searchPage(chat: Chat, viewer: Viewer, args: QuerySearchMessagesArgs): Promise<MessagePage> {
   const first = pageSize('first', args.first ?? 20);
   const after = args.after == null ? null : searchPositionOf(args.after);
@@ -117,16 +117,16 @@ export async function searchPage(chat: Chat, viewer: Viewer, args: QuerySearchMe
   return { messages: hits.map(({ message }) => message), ...page, cursorOf };
 }
 
-/** Where a cursor of a search points: a place in its order, which need not be taken. */
+/** The position of a search cursor; there need not be a hit at it. */
 function searchPositionOf(cursor: string): SearchPosition {
   const match = /^(\d{1,9}):(\d{1,16}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
   const message = match && parseId(match[3] ?? '');
-  if (!message || message.seq === null) throw badInput('after is no cursor of a search.');
+  if (!message || message.seq === null) throw badInput('`after` must be a cursor of a search.');
   const { conversationId, seq } = message;
   return { score: Number(match[1]), sentAt: Number(match[2]), conversationId, seq };
 }
 
-/** Finds the page that `Query.chatList` is asked for. */
+/** The page for `Query.chatList`. */
 export async function chatListPage(chat: Chat, viewer: Viewer, args: QueryChatListArgs): Promise<ChatListPage> {
   const first = pageSize('first', args.first ?? 20);
   const after = args.after == null ? null : positionOf(args.after);
@@ -149,10 +149,10 @@ export function chatListPageInfo({ conversations, hasNextPage, hasPreviousPage }
   };
 }
 
-/** Where a cursor of the chat list points: a place in its order, which need not be taken; the viewer may have left what stood there. */
+/** The position of a chat list cursor; there need not be a conversation at it, as the viewer may have left it. */
 function positionOf(cursor: string): ChatListPosition {
   const match = /^([01]):(\d{1,15}):(.+)$/.exec(Buffer.from(cursor, 'base64url').toString());
   const conversation = match && parseId(match[3] ?? '');
-  if (!conversation || conversation.seq !== null) throw badInput('after is no cursor of a chat list.');
+  if (!conversation || conversation.seq !== null) throw badInput('`after` must be a cursor of a chat list.');
   return { pinned: match[1] === '1', lastActivityAt: Number(match[2]), id: conversation.conversationId };
 }

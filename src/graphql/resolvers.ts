@@ -1,4 +1,4 @@
-import type { SendInput } from '../chat/chat.ts';
+import type { SendInput } from '../chat/commands.ts';
 import type { ConversationEvent } from '../chat/live/events.ts';
 import { type ConversationView, type MessageView, memberOf } from '../chat/message-view.ts';
 import { badInput, notFound } from '../chat/rules/errors.ts';
@@ -128,21 +128,21 @@ export const resolvers: Resolvers = {
   },
 };
 
-/** The input object as the union that GraphQL has made sure it is (`@oneOf`). */
+/** The input object as a union: GraphQL has checked that exactly one field is given (`@oneOf`). */
 function conversationRef({ id, key }: ConversationRef): SendInput['to'] {
   return key ? { key } : { id: id ?? '' };
 }
 
-/** The viewer's own record. @throws ChatError NOT_FOUND for a stranger, to whom no conversation is given */
+/** The viewer's own record. @throws ChatError NOT_FOUND if the viewer was never a member */
 function own(conversation: ConversationView, context: Context): Member {
   const member = memberOf(conversation, signedIn(context).email);
   if (!member) throw notFound();
   return member;
 }
 
-/** The members, or the first of them. @throws ChatError where that is less than one */
+/** The first `first` members, or all. @throws ChatError if `first` is less than 1 */
 function firstOf(conversation: ConversationView, first: number | null, context: Context): Member[] | Promise<Member[]> {
-  if (first !== null && first < 1) throw badInput(`first must be at least 1; got ${first}.`);
+  if (first !== null && first < 1) throw badInput(`\`first\` must be at least 1; got ${first}.`);
   const limit = first ?? Number.POSITIVE_INFINITY;
   if ('firstMembers' in conversation) {
     const { firstMembers, hasMoreMembers } = conversation;

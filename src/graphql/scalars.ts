@@ -9,7 +9,7 @@ function parseInstant(value: unknown): Instant {
   // Date.parse takes 31 February for 2 March.
   const day = match && new Date(Date.UTC(Number(match[1]), Number(match[2]) - 1, Number(match[3]))).getUTCDate();
   if (!match || Number.isNaN(time) || day !== Number(match[3])) {
-    throw new GraphQLError('DateTime is to be an RFC 3339 instant, for example 2024-02-05T18:58:32.921Z.');
+    throw new GraphQLError('`DateTime` must be an RFC 3339 instant, for example 2024-02-05T18:58:32.921Z.');
   }
   return time;
 }
@@ -17,10 +17,10 @@ function parseInstant(value: unknown): Instant {
 const DAY_MS = 86_400_000;
 const PADDED = [2, 3].map((digits) => Array.from({ length: 10 ** digits }, (_, n) => String(n).padStart(digits, '0')));
 const [TWO = [], THREE = []] = PADDED;
-/** The day of the instant that was written last: it is that of most others. */
+/** The day of the last instant: most instants share it. */
 let known = { day: Number.NaN, text: '' };
 
-/** As `toISOString`, which takes eight times as long: a fifth of the time of a page. */
+/** As `toISOString`, which takes eight times as long, a fifth of the time of a page. */
 function writeInstant(instant: Instant): string {
   const day = Math.floor(instant / DAY_MS);
   if (day !== known.day) known = { day, text: new Date(instant).toISOString().replace(/T.*/, 'T') };
@@ -32,7 +32,7 @@ function writeInstant(instant: Instant): string {
 
 function parseAddress(value: unknown): EmailAddress {
   const email = typeof value === 'string' ? parseEmail(value) : null;
-  if (!email) throw new GraphQLError('EmailAddress is to be an e-mail address of at most 254 ASCII characters.');
+  if (!email) throw new GraphQLError('`EmailAddress` must be an e-mail address of at most 254 ASCII characters.');
   return email;
 }
 

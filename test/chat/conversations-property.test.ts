@@ -18,7 +18,7 @@ interface Seen {
   readonly text: string;
 }
 
-/** Somebody who keeps a conversation up to date by its events alone. */
+/** A client that keeps a conversation up to date by its events alone. */
 function createSubscriber(line: GraphqlLine, id: string) {
   const messages = new Map<number, Seen>();
   const reads = new Map<string, number>();
@@ -219,7 +219,7 @@ test('any history of four members comes to what brute force comes to, for each o
           ]);
           expect(found.sort()).toEqual(expected.sort());
 
-          // Whoever was cut, and whoever begins at any position, comes to the same.
+          // A subscriber that was cut, and one that begins at any position, end in the same state.
           const begun = createSubscriber(lines.get(who) as GraphqlLine, id);
           const follower = followers.get(who) as ReturnType<typeof createSubscriber>;
           for (const one of [begun, follower]) {

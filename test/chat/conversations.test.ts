@@ -277,7 +277,7 @@ describe('an update', () => {
       searchMessages: { nodes: [] },
       chatList: { nodes: [] },
     });
-    // One may always go oneself; and whoever was in the key cannot begin it anew.
+    // A member may always leave; and a former member of the key cannot open it again.
     await update(bob, id, { removeMembers: [BOB] });
     expect(await say(bob, 'x')).toBe('NOT_FOUND');
     expect(await legacyOnce(ws, BOB, { type: 'RECEIVE', config_id: 'c', members: [ANN] })).toEqual({
@@ -409,7 +409,7 @@ test('typing is told to the others, once for many hints, and is over by itself',
   expect([await told(), await told()]).toEqual([begins, ends]);
   await type(ann, true);
   expect([await told(), await told()]).toEqual([begins, ends]);
-  // Whoever types is not told, and nothing of it is in the log.
+  // The typing member gets no hint, and the log holds none.
   await say(ann, 'done');
   expect((await mine.next())?.data.conversationEvents).toMatchObject({ __typename: 'MessageAdded', rev: 2 });
 });
@@ -528,6 +528,6 @@ test('an older client who was added later reads and answers what it sees, and op
   expect(await receive({ members: [ANN, BOB, CAT] })).toEqual([]);
   await send('we three', { members: [ANN, BOB, CAT] });
   expect((await receive())[0].message).toMatchObject([{ text: 'we three' }]);
-  // Nobody else comes by the list to a conversation they are not in.
+  // No other user gets a conversation by the list without being a member.
   expect((await legacyOnce(ws, DAN, { type: 'RECEIVE', config_id, members: [ANN, BOB] })).data).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** A set of natural numbers that takes a bit for each up to the greatest. */
+/** A set of natural numbers with one bit for each number up to the greatest. */
 export class BitSet {
   #bits = new Uint8Array(0);
 

@@ -9,51 +9,51 @@ import {
 import type { Store, Typing, WakeUp } from '../../store/store.ts';
 import type { KnownStates } from '../log/known-states.ts';
 import { may } from '../rules/access.ts';
-import type { Follower, Room } from './feed.ts';
+import type { Backpressure, EventStream } from './event-stream.ts';
 import { Notifier } from './notifier.ts';
 
-/** How many conversations of each viewer are told of again after wake-ups were lost. */
-const TOP = 100;
+/** Conversations of each viewer that are delivered again after wake-ups were lost. */
+const MAX_REDELIVERED = 100;
 const EVERYTHING = { configId: null, status: null, label: null, unreadOnly: false, archived: false };
 
-/** By so much the clocks of two processes may differ, in milliseconds. */
+/** How much the clocks of two processes may differ, in milliseconds. */
 const CLOCK_SKEW_MS = 300_000;
 
-/** What all followers need of their surroundings. */
-interface Lists {
+/** What all subscribers share. */
+interface ListContext {
   readonly knownStates: KnownStates;
-  readonly leave: (follower: ListFollower) => void;
-  /** A read failed: the follower is to be woken to try again. */
-  readonly failed: (follower: ListFollower, error: unknown) => void;
+  readonly onClose: (subscriber: ListSubscriber) => void;
+  /** Called when a read failed: the slow poll wakes the subscriber to try again. */
+  readonly onReadError: (subscriber: ListSubscriber, error: unknown) => void;
 }
 
 /** A subscriber to the changes of one viewer's chat list. A class, because there are many. */
-class ListFollower implements Follower<Conversation> {
-  /** Milliseconds since 1970. */
+class ListSubscriber implements EventStream<Conversation> {
+  /** When the subscription began. */
   readonly since: Instant;
   readonly viewer: Viewer;
-  readonly news = new Notifier();
-  readonly #lists: Lists;
-  readonly #room: Room;
+  readonly notifier = new Notifier();
+  readonly #context: ListContext;
+  readonly #backpressure: Backpressure;
   /**
-   * Changed and not yet told, so that what changes twice is told once. The state is one object for all followers; null
-   * where it is to be read when its turn comes.
+   * Changes not yet delivered, one for each conversation. The state is one object for all subscribers; null where it is
+   * read on delivery.
    */
   readonly #changed = new Map<ConversationId, Conversation | null>();
-  /** Conversations that the viewer left, as far as that is not told yet. */
+  /** Conversations that the viewer left, while that is not delivered. */
   readonly #left = new Set<ConversationId>();
 
-  constructor(lists: Lists, viewer: Viewer, room: Room, since: Instant) {
-    this.#lists = lists;
+  constructor(context: ListContext, viewer: Viewer, backpressure: Backpressure, since: Instant) {
+    this.#context = context;
     this.viewer = viewer;
-    this.#room = room;
+    this.#backpressure = backpressure;
     this.since = since;
   }
 
   mark(id: ConversationId, state: Conversation | null): void {
-    // What is to be read when its turn comes is never older.
+    // A state read on delivery is never older.
     if (this.#changed.get(id) !== null) this.#changed.set(id, state);
-    this.news.notify();
+    this.notifier.notify();
   }
 
   markLeft(id: ConversationId): void {
@@ -62,50 +62,50 @@ class ListFollower implements Follower<Conversation> {
   }
 
   poll(): Conversation | undefined {
-    while (!this.news.closed && this.#changed.size > 0 && this.#room.free()) {
+    while (!this.notifier.closed && this.#changed.size > 0 && this.#backpressure.free()) {
       const [[id, state] = []] = this.#changed;
       if (!id || !state) return undefined;
       this.#changed.delete(id);
-      const told = this.#toldOf(state);
-      if (told) return told;
+      const visible = this.#visibleState(state);
+      if (visible) return visible;
     }
     return undefined;
   }
 
   onReadable(listener: () => void): boolean {
-    if (this.news.closed || this.#changed.size > 0) return false;
-    this.news.once(listener);
+    if (this.notifier.closed || this.#changed.size > 0) return false;
+    this.notifier.once(listener);
     return true;
   }
 
   async next(): Promise<IteratorResult<Conversation>> {
-    while (!this.news.closed) {
-      if (this.#changed.size > 0) await this.#room.drained();
+    while (!this.notifier.closed) {
+      if (this.#changed.size > 0) await this.#backpressure.drained();
       const [first] = this.#changed;
-      if (first === undefined || this.news.closed) {
-        await this.news.wait();
+      if (first === undefined || this.notifier.closed) {
+        await this.notifier.wait();
         continue;
       }
       const [id, state] = first;
       this.#changed.delete(id);
       try {
-        const conversation = state ?? (await this.#lists.knownStates.read(id));
-        // Marked meanwhile, it is told of in its turn: what was read may be newer than that.
+        const conversation = state ?? (await this.#context.knownStates.read(id));
+        // Marked meanwhile: it is delivered when that mark's turn comes, as this state may be newer than the mark.
         if (!state && this.#changed.has(id)) continue;
-        const told = conversation && this.#toldOf(conversation);
-        if (told) return { done: false, value: told };
+        const visible = conversation && this.#visibleState(conversation);
+        if (visible) return { done: false, value: visible };
       } catch (error) {
         this.#changed.set(id, null);
-        this.#lists.failed(this, error);
-        await this.news.wait();
+        this.#context.onReadError(this, error);
+        await this.notifier.wait();
       }
     }
     return { done: true, value: undefined };
   }
 
   async return(): Promise<IteratorReturnResult<undefined>> {
-    this.#lists.leave(this);
-    this.news.close();
+    this.#context.onClose(this);
+    this.notifier.close();
     return { done: true, value: undefined };
   }
 
@@ -113,17 +113,17 @@ class ListFollower implements Follower<Conversation> {
     return this;
   }
 
-  #toldOf(conversation: Conversation): Conversation | null {
+  #visibleState(conversation: Conversation): Conversation | null {
     if (may('chatListChanged', this.viewer, conversation)) return conversation;
-    return this.#left.delete(conversation.id) ? goneFor(this.viewer, conversation) : null;
+    return this.#left.delete(conversation.id) ? tombstone(this.viewer, conversation) : null;
   }
 }
 
 /**
- * What is told of a conversation once its viewer has left: that it is gone, and nothing that was written in it. That
- * there are no messages distinguishes it from every conversation that exists.
+ * The state delivered to a viewer that has left the conversation: closed, without its content. `lastSeq` 0
+ * distinguishes it from every conversation that exists.
  */
-function goneFor({ email }: Viewer, { id, configId, members, createdAt }: Conversation): Conversation {
+function tombstone({ email }: Viewer, { id, configId, members, createdAt }: Conversation): Conversation {
   const own = members.get(email);
   return {
     ...{ id, configId, subject: null, party: null, status: 'CLOSED', labels: [], assignee: null, createdAt },
@@ -132,47 +132,47 @@ function goneFor({ email }: Viewer, { id, configId, members, createdAt }: Conver
   };
 }
 
-/** Tells viewers of changes anywhere in their chat lists, as present states. */
+/** Live delivery of chat lists: the present state of each conversation that changed. */
 export function createChatListFeeds(
   store: Store,
   knownStates: KnownStates,
   clock: () => Instant,
   onError: (error: unknown) => void,
 ) {
-  const followers = new Map<EmailAddress, Set<ListFollower>>();
-  /** Conversations that changed, of which it could not be read whom that concerns. */
+  const subscribers = new Map<EmailAddress, Set<ListSubscriber>>();
+  /** Changed conversations: reading their members failed. */
   const missed = new Set<ConversationId>();
-  /** Viewers who are to be told of the top of their list again, because wake-ups were lost. */
+  /** Viewers to redeliver the top of the list to, because wake-ups were lost. */
   const unsure = new Set<EmailAddress>();
-  /** Followers that wait to try again. */
-  const waiting = new Set<ListFollower>();
-  /** Conversations that are being read; true where one changed meanwhile, and is to be read again. */
+  /** Subscribers that wait to try a read again. */
+  const waiting = new Set<ListSubscriber>();
+  /** Conversations being read; true where one changed meanwhile, and must be read again. */
   const reading = new Map<ConversationId, boolean>();
 
-  const lists: Lists = {
+  const context: ListContext = {
     knownStates,
-    leave(follower) {
-      const { email } = follower.viewer;
-      const all = followers.get(email);
-      if (all?.delete(follower) && all.size === 0) followers.delete(email);
-      waiting.delete(follower);
+    onClose(subscriber) {
+      const { email } = subscriber.viewer;
+      const all = subscribers.get(email);
+      if (all?.delete(subscriber) && all.size === 0) subscribers.delete(email);
+      waiting.delete(subscriber);
     },
-    failed(follower, error) {
-      waiting.add(follower);
+    onReadError(subscriber, error) {
+      waiting.add(subscriber);
       onError(error);
     },
   };
 
   function mark(email: EmailAddress, id: ConversationId, state: Conversation | null): void {
-    for (const follower of followers.get(email) ?? []) follower.mark(id, state);
+    for (const subscriber of subscribers.get(email) ?? []) subscriber.mark(id, state);
   }
 
   function markLeft(email: EmailAddress, id: ConversationId): void {
-    for (const follower of followers.get(email) ?? []) follower.markLeft(id);
+    for (const subscriber of subscribers.get(email) ?? []) subscriber.markLeft(id);
   }
 
   async function wake(wakeUp: Exclude<WakeUp, Typing>, state: Conversation | null): Promise<void> {
-    if (followers.size === 0) return;
+    if (subscribers.size === 0) return;
     const { conversation: id } = wakeUp;
     if (reading.has(id)) reading.set(id, true);
     if (wakeUp.kind !== 'log') return mark(wakeUp.member, id, state);
@@ -182,7 +182,7 @@ export function createChatListFeeds(
     else await readAndMark(id);
   }
 
-  /** One reading at a time of each conversation: so no follower is given an older state after a newer one. */
+  /** Each conversation is read once at a time, so that no subscriber gets an older state after a newer one. */
   async function readAndMark(id: ConversationId): Promise<void> {
     try {
       do {
@@ -198,20 +198,20 @@ export function createChatListFeeds(
     }
   }
 
-  let telling = false;
-  async function tellTops(): Promise<void> {
-    if (telling) return;
-    telling = true;
+  let redelivering = false;
+  async function redeliverTops(): Promise<void> {
+    if (redelivering) return;
+    redelivering = true;
     for (const email of unsure) {
       unsure.delete(email);
-      const since = Math.min(...[...(followers.get(email) ?? [])].map((follower) => follower.since));
+      const since = Math.min(...[...(subscribers.get(email) ?? [])].map(({ since }) => since));
       if (since === Number.POSITIVE_INFINITY) continue;
       try {
         const { conversations } = await store.chatList(email, EVERYTHING, {
-          ...{ first: TOP, after: null, horizon: horizonOf(clock()) },
+          ...{ first: MAX_REDELIVERED, after: null, horizon: horizonOf(clock()) },
         });
         for (const { id } of conversations) mark(email, id, null);
-        for (const id of await store.leftSince(email, since - CLOCK_SKEW_MS, TOP)) markLeft(email, id);
+        for (const id of await store.leftSince(email, since - CLOCK_SKEW_MS, MAX_REDELIVERED)) markLeft(email, id);
       } catch (error) {
         // The slow poll tries again.
         unsure.add(email);
@@ -219,42 +219,45 @@ export function createChatListFeeds(
         break;
       }
     }
-    telling = false;
+    redelivering = false;
   }
 
   return {
-    /** Tells of a change; `state` is what it leaves, where that is known. */
+    /** Delivers a change; `state` is the conversation after it, where that is known. */
     wake,
-    /** Wake-ups were lost: tells everybody of the conversations at the top of their list, and of those they left. */
+    /** Wake-ups were lost: redelivers the top of each viewer's list, and the conversations that the viewer left. */
     wakeTops(): Promise<void> {
-      for (const email of followers.keys()) unsure.add(email);
-      return tellTops();
+      for (const email of subscribers.keys()) unsure.add(email);
+      return redeliverTops();
     },
-    /** A change may have been missed: the slow poll looks. */
+    /** A change may have been missed: the slow poll reads the conversation. */
     doubt: (id: ConversationId): void => void missed.add(id),
-    /** The slow poll: looks again at what could not be read before. */
+    /** The slow poll: tries failed reads again. */
     async poll(): Promise<void> {
       const ids = [...missed];
       missed.clear();
-      for (const { news } of waiting) news.notify();
+      for (const { notifier } of waiting) notifier.notify();
       waiting.clear();
-      await Promise.all([tellTops(), ...ids.map((id) => (reading.has(id) ? reading.set(id, true) : readAndMark(id)))]);
+      await Promise.all([
+        redeliverTops(),
+        ...ids.map((id) => (reading.has(id) ? reading.set(id, true) : readAndMark(id))),
+      ]);
     },
-    /** Followers now registered. */
+    /** Number of subscribers. */
     size(): number {
       let size = 0;
-      for (const set of followers.values()) size += set.size;
+      for (const set of subscribers.values()) size += set.size;
       return size;
     },
     /**
-     * The state of each conversation of the viewer after it changed, from now on; registered when this returns. Of one
-     * that the viewer left `goneFor`. Nothing is taken before the subscriber has room for it: until then the newest
-     * state counts.
+     * The state of each of the viewer's conversations after it changed, from now on; a `tombstone` of one that the
+     * viewer left. The subscriber is registered when this returns. A state is read when the socket takes more; until
+     * then newer states replace it.
      */
-    follow(viewer: Viewer, room: Room): Follower<Conversation> {
-      const follower = new ListFollower(lists, viewer, room, clock());
-      followers.set(viewer.email, (followers.get(viewer.email) ?? new Set()).add(follower));
-      return follower;
+    follow(viewer: Viewer, backpressure: Backpressure): EventStream<Conversation> {
+      const subscriber = new ListSubscriber(context, viewer, backpressure, clock());
+      subscribers.set(viewer.email, (subscribers.get(viewer.email) ?? new Set()).add(subscriber));
+      return subscriber;
     },
   };
 }

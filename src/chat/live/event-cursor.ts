@@ -1,55 +1,56 @@
 import type { Conversation, Viewer } from '../../model.ts';
 import { BitSet } from './bit-set.ts';
 import { Cursor } from './cursor.ts';
+import type { Backpressure } from './event-stream.ts';
 import { type ConversationEvent, messageEvent, readsMoved } from './events.ts';
-import type { Feed, Feeds, Room } from './feed.ts';
+import type { Feed } from './feed.ts';
 
-/** Where a replay is to come to before what is live goes on. */
+/** A running replay: read up to `head`, then switch to live events. */
 interface Replay {
   readonly head: Conversation;
-  /** How many events the feed had counted then. */
+  /** Number of the first live event after the replay. */
   readonly at: number;
-  /** The position the replay began at: what was added after it is new to the subscriber. */
+  /** The `rev` that the replay began at: messages added after it are new to the subscriber. */
   readonly base: number;
-  /** The messages that are new to the subscriber no more: one may be changed, and come again, before the replay is over. */
+  /** Numbers of the messages already delivered: one may change, and be read again, before the replay is over. */
   readonly delivered: BitSet;
 }
 
 /**
- * Somebody's place in everything that happens in a conversation. Messages are told of by `rev`; from what is at hand for all
- * who keep up, or, by who is behind that, from the store: each message once, in its present state, then where everybody
- * has read to.
+ * A subscriber's position among the events of a conversation, by `rev`. A cursor that keeps up reads the feed's recent
+ * events; one that is behind them replays from the store: each message once, in its present state, then all read
+ * positions.
  */
 export class EventCursor extends Cursor<ConversationEvent> {
-  /** The position up to which the subscriber has everything. */
+  /** The subscriber has every change up to this `rev`. */
   rev = 0;
-  /** Whether the read positions are told of at the first replay. */
+  /** Whether the first replay ends with the read positions. */
   resumes = false;
-  /** The next event of the feed; null while a replay is under way. */
+  /** Number of the next event of the feed; null during a replay. */
   #at: number | null = null;
-  #goal: Replay | null = null;
+  #replay: Replay | null = null;
   /** Whether the page is the last of the replay. */
-  #complete = false;
+  #isLastPage = false;
   #caughtUp = false;
-  /** The position that the last replay came to. */
+  /** The `rev` that the last replay ended at. */
   #base = 0;
   #seq = 0;
 
-  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, room: Room) {
-    super('conversationEvents', feeds, feed, viewer, room);
+  constructor(feed: Feed, viewer: Viewer, backpressure: Backpressure) {
+    super('conversationEvents', feed, viewer, backpressure);
   }
 
   poll(): ConversationEvent | undefined {
     const { head, events } = this.feed;
     if (this.notifier.closed || this.page.length > 0 || !head || !this.mayRead(head)) return undefined;
     while (this.#at !== null) {
-      // What it has not taken yet is not at hand any more.
+      // The feed no longer keeps the next event: replay.
       if (this.#at < events.before) this.#at = null;
       else {
         const next = events.at(this.#at - events.before);
         if (!next) return undefined;
         this.#at++;
-        const event = this.#toMe(next);
+        const event = this.#forViewer(next);
         if (event) return event;
       }
     }
@@ -58,8 +59,8 @@ export class EventCursor extends Cursor<ConversationEvent> {
 
   onReadable(listener: () => void): boolean {
     const { head } = this.feed;
-    const mayCome = this.current && this.page.length === 0;
-    if (this.notifier.closed || !mayCome || !head || !this.mayRead(head)) return false;
+    const hasEvents = !this.current || this.page.length > 0;
+    if (this.notifier.closed || hasEvents || !head || !this.mayRead(head)) return false;
     this.notifier.once(listener);
     return true;
   }
@@ -69,60 +70,59 @@ export class EventCursor extends Cursor<ConversationEvent> {
     return this.#at === before + length;
   }
 
-  protected fromPage(): ConversationEvent | undefined {
+  protected shiftPage(): ConversationEvent | undefined {
     const event = this.page.shift();
     if (event && 'message' in event) {
       this.rev = event.rev;
-      this.#goal?.delivered.add(event.message.seq);
+      this.#replay?.delivered.add(event.message.seq);
     }
     return event;
   }
 
-  /** What ends a replay tells of no message: that stays. */
+  /** The events that end a replay hold no message; they stay. */
   protected dropStale(): void {
-    if (!this.#goal || !this.stale) return;
+    if (!this.#replay || !this.stale) return;
     this.page = [];
-    this.#complete = false;
+    this.#isLastPage = false;
   }
 
-  /** Reads a part of what the subscriber does not have. */
-  protected async readOn(head: Conversation): Promise<boolean> {
+  protected async readPage(head: Conversation): Promise<boolean> {
     if (this.#at !== null) return false;
     const { before, length } = this.feed.events;
-    this.#goal ??= { head, at: before + length, base: this.rev, delivered: new BitSet() };
-    const goal = this.#goal;
-    if (!this.#complete) {
-      const read = await this.read(head, (size) => this.store.changes(head.id, this.rev, size));
-      if (!read) return false;
-      this.page = read.messages.map((message) =>
-        messageEvent(message, goal.delivered.has(message.seq) ? message.addedRev : goal.base),
+    this.#replay ??= { head, at: before + length, base: this.rev, delivered: new BitSet() };
+    const replay = this.#replay;
+    if (!this.#isLastPage) {
+      const page = await this.load(head, (size) => this.feed.store.changes(head.id, this.rev, size));
+      if (!page) return false;
+      this.page = page.messages.map((message) =>
+        messageEvent(message, replay.delivered.has(message.seq) ? message.addedRev : replay.base),
       );
-      this.#seq = Math.max(this.#seq, goal.head.lastSeq, ...read.messages.map(({ seq }) => seq));
-      this.#complete = !read.cut;
+      this.#seq = Math.max(this.#seq, replay.head.lastSeq, ...page.messages.map(({ seq }) => seq));
+      this.#isLastPage = !page.hasMore;
     }
-    if (this.#complete && this.page.length === 0) this.#finish(goal);
+    if (this.#isLastPage && this.page.length === 0) this.#finish(replay);
     return true;
   }
 
-  /** What an event of the feed is to this subscriber; undefined where it is nothing. */
-  #toMe(event: ConversationEvent): ConversationEvent | undefined {
+  /** An event of the feed as this subscriber gets it; undefined where it has it already, or is not to get it. */
+  #forViewer(event: ConversationEvent): ConversationEvent | undefined {
     if (event.__typename === 'Typing') return event.member === this.viewer.email ? undefined : event;
     if (!('message' in event)) return event;
     if (event.rev <= this.rev) return undefined;
     this.rev = event.rev;
-    // A replay may have brought the message in an earlier state that the feed never saw.
+    // A replay may have delivered the message in an earlier state that the feed never saw.
     const known = event.__typename === 'MessageAdded' && event.message.addedRev <= this.#base;
     return known ? messageEvent(event.message, this.#base) : event;
   }
 
-  #finish(goal: Replay): void {
-    this.rev = Math.max(this.rev, goal.head.lastRev);
-    if (this.resumes || this.#caughtUp) this.page.push(...readsMoved(null, goal.head));
+  #finish(replay: Replay): void {
+    this.rev = Math.max(this.rev, replay.head.lastRev);
+    if (this.resumes || this.#caughtUp) this.page.push(...readsMoved(null, replay.head));
     if (!this.#caughtUp) this.page.push({ __typename: 'CaughtUp', rev: this.rev, seq: this.#seq });
     this.#caughtUp = true;
-    this.#complete = false;
+    this.#isLastPage = false;
     this.#base = this.rev;
-    this.#at = goal.at;
-    this.#goal = null;
+    this.#at = replay.at;
+    this.#replay = null;
   }
 }

@@ -1,7 +1,7 @@
 import type { Conversation, EmailAddress } from '../../model.ts';
 import type { MessageView } from '../message-view.ts';
 
-/** A message, new to whoever gets it or changed. */
+/** A message that is new to the subscriber, or that changed. */
 export interface MessageEvent {
   readonly __typename: 'MessageAdded' | 'MessageChanged';
   readonly rev: number;
@@ -26,15 +26,15 @@ interface CaughtUp {
   readonly seq: number;
 }
 
-/** Something that happened in a conversation, as those who follow it are told. */
+/** An event of a conversation as subscribers get it. */
 export type ConversationEvent = MessageEvent | ReadMoved | TypingEvent | CaughtUp;
 
-/** What a message is to somebody who has everything up to `rev`. */
+/** The event of a message for a subscriber that has every change up to `rev`. */
 export function messageEvent(message: MessageView, rev: number): MessageEvent {
   return { __typename: message.addedRev > rev ? 'MessageAdded' : 'MessageChanged', rev: message.rev, message };
 }
 
-/** The read positions that are others than before; all of them where there is nothing before. */
+/** The read positions that differ from `before`; all of them where that is null. */
 export function readsMoved(before: Conversation | null, after: Conversation): ReadMoved[] {
   return [...after.members.values()]
     .filter(({ email, readSeq }) => before?.members.get(email)?.readSeq !== readSeq)

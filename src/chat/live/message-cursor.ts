@@ -1,15 +1,16 @@
 import type { Conversation, Viewer } from '../../model.ts';
 import type { MessageView } from '../message-view.ts';
 import { Cursor } from './cursor.ts';
-import type { Feed, Feeds, Room } from './feed.ts';
+import type { Backpressure } from './event-stream.ts';
+import type { Feed } from './feed.ts';
 
-/** Somebody's place among the messages of a conversation. */
+/** A subscriber's position among the messages of a conversation. */
 export class MessageCursor extends Cursor<MessageView> {
   /** The newest message the subscriber has. */
   seq = 0;
 
-  constructor(feeds: Feeds, feed: Feed, viewer: Viewer, room: Room) {
-    super('messageAdded', feeds, feed, viewer, room);
+  constructor(feed: Feed, viewer: Viewer, backpressure: Backpressure) {
+    super('messageAdded', feed, viewer, backpressure);
   }
 
   poll(): MessageView | undefined {
@@ -30,7 +31,7 @@ export class MessageCursor extends Cursor<MessageView> {
     return this.seq >= (this.feed.head?.lastSeq ?? 0);
   }
 
-  protected fromPage(): MessageView | undefined {
+  protected shiftPage(): MessageView | undefined {
     return this.#advance(this.page.shift());
   }
 
@@ -38,13 +39,12 @@ export class MessageCursor extends Cursor<MessageView> {
     if (this.stale) this.page = [];
   }
 
-  /** What the tail no longer holds. */
-  protected async readOn(head: Conversation): Promise<boolean> {
+  protected async readPage(head: Conversation): Promise<boolean> {
     if (head.lastSeq <= this.seq) return false;
-    const read = await this.read(head, (size) =>
-      this.store.messages(head.id, this.seq + 1, Math.min(this.seq + size, head.lastSeq)),
+    const page = await this.load(head, (size) =>
+      this.feed.store.messages(head.id, this.seq + 1, Math.min(this.seq + size, head.lastSeq)),
     );
-    this.page = [...(read?.messages ?? [])];
+    this.page = [...(page?.messages ?? [])];
     return this.page.length > 0;
   }
 

@@ -1,17 +1,17 @@
 import { type MessageView, textLength } from '../message-view.ts';
 import type { ConversationEvent } from './events.ts';
 
-/** Entries that are kept for those who keep up; whoever is further behind reads the store. */
-const MOST = 256;
-/** UTF-16 units of text that they hold at most, earlier texts of messages included, but for the newest. */
-const MOST_TEXT = 500_000;
+/** Entries kept for subscribers that keep up; one that is further behind reads the store. */
+const MAX_ENTRIES = 256;
+/** UTF-16 units of text that the entries hold at most, revisions included, but for the newest entry. */
+const MAX_TEXT = 500_000;
 
 /**
- * The newest of a sequence of messages or events: never more than twice what is to be kept, so that what is added costs
- * the same however many there are.
+ * The newest entries of a sequence of messages or events. It grows to twice the limit before it is cut back, so that
+ * the cost of adding an entry does not depend on their number.
  */
 export class RecentEntries<T extends MessageView | ConversationEvent> {
-  /** How many entries came before those that are kept. */
+  /** Number of entries before those kept. */
   before = 0;
   #entries: T[] = [];
   #text = 0;
@@ -20,7 +20,7 @@ export class RecentEntries<T extends MessageView | ConversationEvent> {
     return this.#entries.length;
   }
 
-  /** An entry by its place among those that are kept. */
+  /** An entry by its index among those kept. */
   at(index: number): T | undefined {
     return this.#entries[index];
   }
@@ -29,17 +29,17 @@ export class RecentEntries<T extends MessageView | ConversationEvent> {
     for (const entry of entries) {
       this.#entries.push(entry);
       this.#text += lengthOf(entry);
-      if (this.#entries.length > 2 * MOST || this.#text > 2 * MOST_TEXT) this.#shorten();
+      if (this.#entries.length > 2 * MAX_ENTRIES || this.#text > 2 * MAX_TEXT) this.#shorten();
     }
   }
 
-  /** Puts another entry in the place of each. */
+  /** Replaces each entry. */
   replace(by: (entry: T) => T): void {
     this.#entries = this.#entries.map(by);
     this.#text = this.#entries.reduce((text, entry) => text + lengthOf(entry), 0);
   }
 
-  /** Keeps none of them; `more` are counted that were never kept. */
+  /** Drops all entries, and counts `more` that were never kept. */
   clear(more = 0): void {
     this.before += this.#entries.length + more;
     this.#entries = [];
@@ -49,9 +49,9 @@ export class RecentEntries<T extends MessageView | ConversationEvent> {
   #shorten(): void {
     let from = this.#entries.length;
     let text = 0;
-    for (; from > Math.max(0, this.#entries.length - MOST); from--) {
+    for (; from > Math.max(0, this.#entries.length - MAX_ENTRIES); from--) {
       const more = lengthOf(this.#entries[from - 1]);
-      if (text + more > MOST_TEXT && from < this.#entries.length) break;
+      if (text + more > MAX_TEXT && from < this.#entries.length) break;
       text += more;
     }
     this.before += from;

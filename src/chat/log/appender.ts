@@ -8,47 +8,49 @@ import { type Command, decide, weightOf } from './command.ts';
 import type { KnownStates } from './known-states.ts';
 import { afterWrite } from './next-state.ts';
 
-/** Messages one store write holds at most; what waits beyond that goes into the next. */
+/** Messages that one store write holds at most; further ones wait for the next. */
 const MAX_BATCH = 500;
-/** UTF-16 units of text one store write holds at most: some stores bound what is written at once. One send always fits. */
+/** UTF-16 units of text that one store write holds at most, as stores have limits. One send always fits. */
 const MAX_BATCH_TEXT = 2_000_000;
-/** A send that has waited this long, in milliseconds, is not begun any more: its sender has been answered. */
+/** A command that waited this long, in milliseconds, is not started: the caller already got a timeout. */
 const EXPIRY_MS = 8000;
 
-/** The sends of one conversation that are not answered yet; there is one as long as there are any. */
+/** The unanswered commands of one conversation; it exists while there are any. */
 interface Queue {
   readonly waiting: Waiting[];
-  /** Whoever is named in the key, where the first of them is to open the conversation. */
+  /** The members of the key if the first command may open the conversation; otherwise empty. */
   readonly openers: readonly EmailAddress[];
-  /** Settles with the newest of them. */
+  /** Settles with the newest command. */
   last: Promise<unknown>;
 }
 
 interface Waiting {
   readonly command: Command;
-  /** When it was accepted, in milliseconds of the process's clock. */
+  /** When it was accepted, by `performance.now()`. */
   readonly since: number;
   readonly resolve: (decided: CommandResult) => void;
   readonly reject: (error: unknown) => void;
 }
 
+export type Appender = ReturnType<typeof createAppender>;
+
 /**
- * Appends to conversations, one batch at a time each: sends that arrive while a batch is being written join the next.
- * A batch is decided on the newest state known and written on condition that the state has not moved; when another
- * process was faster, it is decided again. `doubt` is told of a conversation that may have been written to, or not.
+ * Appends to conversations, one batch at a time each: commands that arrive during a write join the next batch.
+ * A batch is decided on the newest known state and written on condition that the state has not moved; when another
+ * process was faster, it is decided again. `onDoubt` is called when the outcome of a write is unknown.
  */
 export function createAppender(
   store: Store,
   knownStates: KnownStates,
   clock: () => Instant,
   metrics: Metrics,
-  doubt: (id: ConversationId) => void,
+  onDoubt: (id: ConversationId) => void,
 ) {
   const queues = new Map<ConversationId, Queue>();
 
   async function writeAll(id: ConversationId, queue: Queue): Promise<void> {
     const { waiting } = queue;
-    // Sends that came in the same turn of the event loop are one batch.
+    // Commands of the same turn of the event loop are one batch.
     await setImmediate();
     while (waiting.length > 0) {
       const taken = waiting.splice(0, batchLength(waiting));
@@ -58,7 +60,7 @@ export function createAppender(
       try {
         for (const settle of await write(id, batch)) settle();
       } catch (error) {
-        doubt(id);
+        onDoubt(id);
         for (const { reject } of batch) reject(unavailable(error));
       }
     }
@@ -84,7 +86,7 @@ export function createAppender(
         }
       });
       const write = writeOf(changeSet, id, before);
-      // Only what is written has the store's word that the state was the newest.
+      // A decision on a cached head counts only if its write succeeds; otherwise decide again on a fresh read.
       if (!known || allWritten) {
         if (!write) return settlements;
         if (await store.write(write)) {
@@ -98,7 +100,7 @@ export function createAppender(
     }
   }
 
-  /** As of the state: what is newer than that makes the write fail, and is decided on again. */
+  /** Read as of `before`: a newer message makes the write fail, and the batch is decided again. */
   async function knownByClientId(
     before: Conversation | null,
     batch: readonly Waiting[],
@@ -114,7 +116,7 @@ export function createAppender(
     return new Map(found.map((message) => [clientKey(message.sender, message.clientId ?? ''), message]));
   }
 
-  /** Read after the state: what is newer than that makes the write fail, and is decided on again. */
+  /** Read after `before`: a newer change makes the write fail, and the batch is decided again. */
   async function knownBySeq(id: ConversationId, batch: readonly Waiting[]): Promise<Map<number, Message>> {
     const seqs = new Set(batch.flatMap(({ command }) => ('seq' in command ? [command.seq] : [])));
     const found = await Promise.all([...seqs].map((seq) => store.messages(id, seq, seq)));
@@ -122,7 +124,7 @@ export function createAppender(
   }
 
   return {
-    /** Resolves once it is durable. @throws ChatError, and nothing of this was stored unless it is UNAVAILABLE and says so */
+    /** Resolves once the command is durable. @throws ChatError; nothing was stored, unless the outcome is unknown */
     write(command: Command): Promise<CommandResult> {
       const { conversation: id } = command;
       const openers = command.kind === 'send' ? (command.opening?.members ?? []) : [];
@@ -137,7 +139,7 @@ export function createAppender(
       }
       return done;
     },
-    /** The sends under way for this conversation, settled when those accepted so far are answered; undefined when there are none. */
+    /** The commands under way for a conversation; `last` settles when those accepted so far are answered. */
     underWay(
       id: ConversationId,
     ): { readonly openers: readonly EmailAddress[]; readonly last: Promise<unknown> } | undefined {
@@ -146,7 +148,7 @@ export function createAppender(
   };
 }
 
-/** How many of those that wait fit into one write; at least one. */
+/** How many of the waiting commands fit into one write; at least one. */
 function batchLength(waiting: readonly Waiting[]): number {
   let messages = 0;
   let text = 0;
@@ -167,5 +169,5 @@ function unavailable(error: unknown): unknown {
 }
 
 function notStored(): ChatError {
-  return new ChatError('UNAVAILABLE', 'The store did not answer in time: not stored.');
+  return new ChatError('UNAVAILABLE', 'The store did not answer in time; nothing was stored.');
 }

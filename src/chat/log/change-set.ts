@@ -13,37 +13,37 @@ import {
 import type { MemberChange, Opening, Write } from '../../store/store.ts';
 import { countsOf } from '../../store/unread-counters.ts';
 
-/** Somebody who joins or leaves; what of the log they have seen is counted when the plan is complete. */
+/** A member that joins or leaves; `seen` is counted when the change set is complete. */
 interface Change extends Omit<MemberChange, 'joined'> {
   readonly joined: Pick<NonNullable<MemberChange['joined']>, 'at' | 'readSeq'> | null;
 }
 
-/** The decided part of a batch: what the conversation is going to be. */
+/** The changes decided so far in a batch, and the conversation after them. */
 export interface ChangeSet {
   /**
-   * As it is after what was decided, as far as decisions depend on it: views and counters are as before, see `afterWrite`.
-   * Null while there is none.
+   * The conversation after the decided changes, as far as decisions depend on it: views and counters are as before, see
+   * `afterWrite`. Null while there is none.
    */
   head: Conversation | null;
   opening: Opening | null;
   readonly messages: Message[];
-  /** Messages of the log that are changed, by number. */
+  /** Changed messages of the log, by `seq`. */
   readonly changed: Map<number, Message>;
   state: ConversationState | null;
   readonly members: Map<EmailAddress, Change>;
   readonly roles: Map<EmailAddress, Role>;
-  /** The messages that the batch is about, as they are stored: those with its client ids, and those it names by number. */
+  /** The stored messages that the batch refers to: by `clientKey`, and by `seq`. */
   readonly byClientId: Map<string, Message>;
   readonly bySeq: ReadonlyMap<number, Message>;
 }
 
-/** What came of an intent, once it is durable. */
+/** The result of a durable command. */
 export interface CommandResult {
-  /** The messages it was about, as they are after it. */
+  /** The messages of the command, as of `conversation`. */
   readonly messages: readonly Message[];
   /** The conversation after the write. */
   readonly conversation: Conversation;
-  /** True when it changed nothing: all of it had been done before. */
+  /** True if the command changed nothing, as a repeat. */
   readonly deduplicated: boolean;
 }
 
@@ -56,13 +56,13 @@ export function startChangeSet(
   return { head, ...empty, byClientId, bySeq };
 }
 
-/** The plan, begun on `before`, as the store is given it; null where it changes nothing. */
+/** The write for a change set started on `before`; null where it changes nothing. */
 export function writeOf(changeSet: ChangeSet, conversation: ConversationId, before: Conversation | null): Write | null {
   const { opening, messages, state, members, roles } = changeSet;
   const changed = [...changeSet.changed.values()];
   if (messages.length === 0 && changed.length === 0) return null;
   const { counted, sent } = countsOf({ messages, changed });
-  /** All that count by others, but for those that were sent after the joining. */
+  /** The counted messages of others, less those after `readSeq`. */
   const seenBy = (email: EmailAddress, readSeq: number) => {
     const own = (before?.members.get(email)?.sent ?? 0) + (sent.get(email) ?? 0);
     const later = messages.filter((one) => one.seq > readSeq && one.sender !== email && countsAsUnread(one));
@@ -77,12 +77,12 @@ export function writeOf(changeSet: ChangeSet, conversation: ConversationId, befo
   };
 }
 
-/** A message of the log as the plan has it so far; undefined where there is none. */
+/** A message of the log after the decided changes; undefined for none. */
 export function messageIn({ messages, changed, bySeq }: ChangeSet, seq: number): Message | undefined {
   return messages[seq - (messages[0]?.seq ?? Number.POSITIVE_INFINITY)] ?? changed.get(seq) ?? bySeq.get(seq);
 }
 
-/** Puts a changed message in its place, be it stored or yet to be, and gives the conversation after it. */
+/** Replaces a message, stored or added by the change set, and returns the conversation after it. */
 export function replaceIn(changeSet: ChangeSet, head: Conversation, message: Message): Conversation {
   const index = message.seq - (changeSet.messages[0]?.seq ?? Number.POSITIVE_INFINITY);
   if (index >= 0) changeSet.messages[index] = message;
@@ -92,7 +92,7 @@ export function replaceIn(changeSet: ChangeSet, head: Conversation, message: Mes
   return changeSet.head;
 }
 
-/** Adds new messages, and gives the conversation after them. */
+/** Adds new messages, and returns the conversation after them. */
 export function append(changeSet: ChangeSet, head: Conversation, messages: readonly Message[]): Conversation {
   const newest = messages.at(-1);
   if (!newest) return head;
@@ -105,7 +105,7 @@ export function append(changeSet: ChangeSet, head: Conversation, messages: reado
   return changeSet.head;
 }
 
-/** Remembers the role that the viewer's credential names. */
+/** Records the role that the viewer's credential names. */
 export function recordRole(changeSet: ChangeSet, head: Conversation, { email, role }: Viewer): Conversation {
   const member = head.members.get(email);
   if (!member || !role || member.role === role) return head;
@@ -114,17 +114,17 @@ export function recordRole(changeSet: ChangeSet, head: Conversation, { email, ro
   return changeSet.head;
 }
 
-/** When what is decided now happens. The clock may step back; what people read as the order of events must not. */
+/** The time of a change decided now. The clock may step back; times within a log must not. */
 export function monotonicTime(head: Conversation, now: Instant): Instant {
   return notBefore(head.lastActivityAt, now);
 }
 
-/** Now, but not before an earlier event; unless the clock was wrong when it gave the moment of that. */
+/** Now, but not before an earlier event, unless the time of that is past the horizon. */
 export function notBefore(earlier: Instant, now: Instant): Instant {
   return earlier > horizonOf(now) ? now : Math.max(now, earlier);
 }
 
-/** A new message that goes on from the conversation as it is; `ahead` others go before it. */
+/** A new message of the conversation; `ahead` others go before it. */
 export function newMessage(
   { id, lastSeq, lastRev }: Conversation,
   ahead: number,
@@ -147,7 +147,7 @@ export function newMessage(
   };
 }
 
-/** What a message is known by to its sender, within a conversation. */
+/** Key of a client id within a conversation. */
 export function clientKey(sender: EmailAddress, clientId: string): string {
   return `${sender}\n${clientId}`;
 }

@@ -4,10 +4,10 @@ import { decideEdit, decideRedaction, type Edit, MAX_REVISIONS_TEXT, type Redact
 import { decideSend, type Send } from './send.ts';
 import { decideUpdate, type Update } from './update.ts';
 
-/** What somebody wants to do to a conversation. */
+/** A requested change of the log of a conversation. */
 export type Command = Send | Edit | Redact | Update;
 
-/** Decides an intent on top of the plan so far, and adds what comes of it to the plan. @throws ChatError, and adds nothing */
+/** Decides a command on top of the change set, and adds its changes. @throws ChatError, and adds nothing */
 export function decide(changeSet: ChangeSet, command: Command, now: Instant): CommandResult {
   switch (command.kind) {
     case 'send':
@@ -21,7 +21,7 @@ export function decide(changeSet: ChangeSet, command: Command, now: Instant): Co
   }
 }
 
-/** What an intent adds to a write at most: messages, and UTF-16 units of text. A message that is edited comes with its earlier texts. */
+/** Messages, and UTF-16 units of text, that a command adds to a write at most. An edit writes the revisions again. */
 export function weightOf(command: Command): { readonly messages: number; readonly text: number } {
   if (command.kind !== 'send')
     return { messages: 1, text: command.kind === 'edit' ? command.text.length + MAX_REVISIONS_TEXT : 0 };

@@ -4,31 +4,34 @@ import { revAfter, type Store, type WakeUp } from '../../store/store.ts';
 import { textLength } from '../message-view.ts';
 import { afterRead, afterWrite } from './next-state.ts';
 
-/** Members of kept conversations, all together; each conversation counts as a few more, as does so much text. */
-const KEPT_MEMBERS = 100_000;
-const BESIDE_MEMBERS = 8;
-const TEXT_OF_MEMBER = 100;
-/** How often a conversation is read again because it changed meanwhile, before what was read is not kept. */
+/** Capacity, in members of the cached conversations; a conversation itself counts as some members, as does its text. */
+const MAX_MEMBERS = 100_000;
+const MEMBERS_PER_CONVERSATION = 8;
+/** UTF-16 units. */
+const TEXT_PER_MEMBER = 100;
+/** Reads of a conversation that changes meanwhile, before the state is returned without being cached. */
 const MAX_ATTEMPTS = 5;
 
 export type KnownStates = ReturnType<typeof createKnownStates>;
 
 /**
- * The newest states of conversations that this process knows. They are read once, and go on from there by what wake-ups
- * say was written: so what is written here or elsewhere is known without asking the store. A state is only kept where
- * nothing is missing between it and the wake-up, and it is never older than one that was given before.
+ * A cache of the newest states of conversations. A state is read once, and advanced by the writes that wake-ups carry:
+ * so writes of this and other processes are known without asking the store. A state is kept only if nothing is missing
+ * between it and the wake-up, and is never older than one returned before.
  */
 export function createKnownStates(store: Store) {
-  const kept = new LRUCache<ConversationId, Conversation>({
-    maxSize: KEPT_MEMBERS,
+  const cache = new LRUCache<ConversationId, Conversation>({
+    maxSize: MAX_MEMBERS,
     sizeCalculation: ({ members, lastMessage }) =>
-      members.size + BESIDE_MEMBERS + Math.ceil((lastMessage ? textLength(lastMessage) : 0) / TEXT_OF_MEMBER),
+      members.size +
+      MEMBERS_PER_CONVERSATION +
+      Math.ceil((lastMessage ? textLength(lastMessage) : 0) / TEXT_PER_MEMBER),
   });
-  /** Conversations that are being read, with how many wake-ups came since any of them was. */
+  /** Conversations being read, with the number of wake-ups since the first of these reads began. */
   const reading = new Map<ConversationId, { readers: number; wakeUps: number }>();
 
   function after(wakeUp: Exclude<WakeUp, { kind: 'typing' }>): Conversation | null {
-    const before = kept.get(wakeUp.conversation);
+    const before = cache.get(wakeUp.conversation);
     if (wakeUp.kind === 'read') return before ? afterRead(before, wakeUp) : null;
     if (wakeUp.kind === 'view' || !wakeUp.write) return null;
     const { write } = wakeUp;
@@ -38,65 +41,65 @@ export function createKnownStates(store: Store) {
   }
 
   return {
-    /** The newest state, if it is known; a wake-up that is still to come may tell of a newer one. */
-    known: (id: ConversationId): Conversation | null => kept.get(id) ?? null,
+    /** The newest state, if known; the wake-up of a newer one may still be on its way. */
+    known: (id: ConversationId): Conversation | null => cache.get(id) ?? null,
 
-    /** Reads a state, as the port has it, and keeps it. */
+    /** Reads the state from the store, and caches it. */
     async read(id: ConversationId, reader?: EmailAddress): Promise<Conversation | null> {
-      const mine = reading.get(id) ?? { readers: 0, wakeUps: 0 };
-      reading.set(id, mine);
-      mine.readers++;
+      const current = reading.get(id) ?? { readers: 0, wakeUps: 0 };
+      reading.set(id, current);
+      current.readers++;
       try {
-        for (let look = 1; ; look++) {
-          const { wakeUps } = mine;
+        for (let attempt = 1; ; attempt++) {
+          const { wakeUps } = current;
           const conversation = await store.conversation(id, reader);
           if (!conversation) return null;
-          // What a wake-up told of meanwhile may be in it or not.
-          const whole = mine.wakeUps === wakeUps;
-          if (!whole && look < MAX_ATTEMPTS) continue;
-          // Another reading that was under way may have brought a newer one.
-          const before = kept.get(id);
+          // The change of a wake-up that came meanwhile may be included or not.
+          const isCurrent = current.wakeUps === wakeUps;
+          if (!isCurrent && attempt < MAX_ATTEMPTS) continue;
+          // A concurrent read may have returned a newer state.
+          const before = cache.get(id);
           const newest = before && isOlder(conversation, before) ? before : conversation;
-          if (whole) kept.set(id, newest);
+          if (isCurrent) cache.set(id, newest);
           return newest;
         }
       } finally {
-        if (--mine.readers === 0) reading.delete(id);
+        if (--current.readers === 0) reading.delete(id);
       }
     },
 
-    /** Takes up what a wake-up says, and gives the state after it; null where it is to be read. */
+    /** Applies a wake-up, and returns the state after it; null where it must be read. */
     wake(wakeUp: Exclude<WakeUp, { kind: 'typing' }>): Conversation | null {
       const { conversation: id } = wakeUp;
       const current = reading.get(id);
       if (current) current.wakeUps++;
       const state = after(wakeUp);
-      if (state) kept.set(id, state);
-      else kept.delete(id);
+      if (state) cache.set(id, state);
+      else cache.delete(id);
       return state;
     },
 
-    /** What is kept may not be the newest, or not be true: it is to be read. */
+    /** The cached state may be wrong or outdated: the next read asks the store. */
     forget(id: ConversationId): void {
-      kept.delete(id);
+      cache.delete(id);
       const current = reading.get(id);
       if (current) current.wakeUps++;
     },
-    /** Wake-ups were lost: nothing that is kept is relied on. */
+    /** Wake-ups were lost: drops all states. */
     forgetAll(): void {
-      kept.clear();
+      cache.clear();
       for (const current of reading.values()) current.wakeUps++;
     },
   };
 }
 
-/** Whether the first is a state before the second: between changes of the log read positions move, and only forward. */
+/** Whether the first state is older: at the same `lastRev` only read positions move, and only forward. */
 function isOlder(first: Conversation, second: Conversation): boolean {
   if (first.lastRev !== second.lastRev) return first.lastRev < second.lastRev;
-  return readBy(first) < readBy(second);
+  return readTotal(first) < readTotal(second);
 }
 
-function readBy({ members }: Conversation): number {
+function readTotal({ members }: Conversation): number {
   let sum = 0;
   for (const { readSeq } of members.values()) sum += readSeq;
   return sum;

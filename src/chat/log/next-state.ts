@@ -11,7 +11,7 @@ import {
 import { type Opening, type ReadMoved, revAfter, type Write } from '../../store/store.ts';
 import { changesOf, countsOf } from '../../store/unread-counters.ts';
 
-/** The state that a store is left with by a write on `before`, which is null where the write opens the conversation. */
+/** The state after a write on `before`, which is null where the write opens the conversation. */
 export function afterWrite(before: Conversation | null, write: Write): Conversation {
   const { conversation, opening, messages, changed, state } = write;
   const head = before ?? (opening && opened(conversation, opening, messages[0]?.sentAt ?? 0));
@@ -28,7 +28,7 @@ export function afterWrite(before: Conversation | null, write: Write): Conversat
   };
 }
 
-/** The state after a read position moved; null where it cannot be told from `before`, and is to be read. */
+/** The state after a read position moved; null where it does not follow from `before`, and must be read. */
 export function afterRead(
   before: Conversation,
   { member, readSeq, seen, changes, role }: ReadMoved,

@@ -22,12 +22,12 @@ import {
 import { opened } from './next-state.ts';
 import { setStatus } from './update.ts';
 
-/** Messages of one sender for one conversation, to be stored contiguously, all or none. Their values are checked. */
+/** Messages of one sender, to be stored contiguously, all or none. Their values are checked. */
 export interface Send {
   readonly kind: 'send';
   readonly conversation: ConversationId;
   readonly viewer: Viewer;
-  /** What to open the conversation with where it does not exist; null where it must. */
+  /** How to open the conversation if it does not exist; null where it must exist. */
   readonly opening: Opening | null;
   /** At least one. */
   readonly drafts: readonly Draft[];
@@ -39,7 +39,7 @@ export interface Draft {
   readonly replyToSeq: number | null;
 }
 
-/** Decides a send on top of the plan so far, and adds it to the plan. A text reopens what is pending or resolved. */
+/** Decides a send on top of the change set, and adds it. It reopens a pending or resolved conversation. */
 export function decideSend(
   changeSet: ChangeSet,
   { viewer, opening, drafts, conversation: id }: Send,
@@ -56,13 +56,15 @@ export function decideSend(
   const { lastSeq } = changeSet.head ?? { lastSeq: 0 };
   for (const { replyToSeq } of drafts) {
     if (replyToSeq !== null && (replyToSeq < 1 || replyToSeq > lastSeq))
-      throw badInput('replyToSeq names no message of this conversation.');
+      throw badInput(
+        `\`replyToSeq\` must be the \`seq\` of an earlier message of the conversation; got ${replyToSeq}.`,
+      );
   }
   let head = changeSet.head ?? (opening && opened(id, opening, now));
   if (!head) throw notFound();
   if (!changeSet.head) changeSet.opening = opening;
   head = recordRole(changeSet, head, viewer);
-  // Said before the texts, so that the newest message is what somebody said.
+  // The system message comes first, so that the newest message is a text.
   if (head.status !== 'OPEN') head = setStatus(changeSet, head, viewer, 'OPEN', now);
   const base = head;
   const sentAt = monotonicTime(base, now);
@@ -72,22 +74,23 @@ export function decideSend(
   return { messages, conversation: append(changeSet, base, messages), deduplicated: false };
 }
 
-/** The stored messages where all of the drafts are a repeat; null where none is. @throws ChatError CONFLICT in between */
+/** The stored messages if all drafts are repeats; null if none is. @throws ChatError CONFLICT if only some are */
 function repeats(changeSet: ChangeSet, sender: EmailAddress, drafts: readonly Draft[]): Message[] | null {
   const stored = drafts.map(({ clientId }) =>
     clientId === null ? undefined : changeSet.byClientId.get(clientKey(sender, clientId)),
   );
   if (stored.every((message) => message === undefined)) return null;
   return stored.map((message, index) => {
-    if (!message) throw conflict('A part of this batch was stored before.');
+    if (!message) throw conflict('The messages of a repeated batch must all be stored; only some are.');
     if (!isFirstText(message, drafts[index]?.text ?? ''))
-      throw conflict('The clientId was used before, with another text.');
-    if (message.seq !== (stored[0]?.seq ?? 0) + index) throw conflict('The messages of this batch were stored apart.');
+      throw conflict('A repeated `clientId` must have the text that it was first sent with.');
+    if (message.seq !== (stored[0]?.seq ?? 0) + index)
+      throw conflict('The messages of a repeated batch must be stored in this order, without others between.');
     return message;
   });
 }
 
-/** Whether the message was sent with this text, whatever became of it. */
+/** Whether this is the text that the message was sent with, before edits and redaction. */
 function isFirstText(message: Message, text: string): boolean {
   if (message.firstTextHash !== null) return message.firstTextHash === hashText(message, text);
   return text === (message.revisions[0]?.text ?? message.text);

@@ -15,21 +15,21 @@ import { escapeInvisible } from '../rules/validation.ts';
 import { append, type ChangeSet, type CommandResult, monotonicTime, newMessage, recordRole } from './change-set.ts';
 
 const MAX_LABELS = 20;
-/** Members at one time. */
+/** Present members. */
 const MAX_MEMBERS = 1024;
-/** Everybody who was ever a member: all of them are kept with the conversation. */
+/** Present and former members: all of them are stored with the conversation. */
 const MAX_EVER = 4096;
-/** Names that a message lists of those who come and go, and of labels; the others are counted. */
+/** Members or labels that a system message names; further ones are counted. */
 const MAX_NAMED = 20;
 
-/** A change of a conversation for everybody. Its values are checked. */
+/** A change of a conversation for all members. Its values are checked. */
 export interface Update {
   readonly kind: 'update';
   readonly conversation: ConversationId;
   readonly viewer: Viewer;
-  /** Null where it stays. */
+  /** Null for no change. */
   readonly status: ConversationStatus | null;
-  /** Undefined where it stays, null for nobody. */
+  /** Undefined for no change, null for no assignee. */
   readonly assignee: EmailAddress | null | undefined;
   readonly addLabels: readonly string[];
   readonly removeLabels: readonly string[];
@@ -37,7 +37,7 @@ export interface Update {
   readonly removeMembers: readonly EmailAddress[];
 }
 
-/** Decides an update on top of the plan so far, and adds it, with the one message that tells of it, to the plan. */
+/** Decides an update on top of the change set, and adds it with one system message. */
 export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant): CommandResult {
   const { viewer } = update;
   const before = requireAccess('updateConversation', viewer, changeSet.head);
@@ -48,21 +48,22 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
   for (const email of leaving) requireRight('remove', viewer, email);
   const joining = update.addMembers.filter((email) => !isPresent(before.members.get(email)));
   const labels = [...new Set([...without(before.labels, update.removeLabels), ...update.addLabels])].sort();
-  if (labels.length > MAX_LABELS) throw badInput(`A conversation has at most ${MAX_LABELS} labels.`);
+  if (labels.length > MAX_LABELS)
+    throw badInput(`A conversation may have at most ${MAX_LABELS} labels; this makes ${labels.length}.`);
   const members = membersAfter(before, joining, leaving, monotonicTime(before, now));
   const assignee = assigneeAfter(before, members, update.assignee);
 
-  const told = [
+  const changes = [
     status !== before.status && `status: ${before.status} → ${status}`,
     assignee !== before.assignee && `assignee: ${before.assignee ?? 'nobody'} → ${assignee ?? 'nobody'}`,
     listed('labels', quoted(without(labels, before.labels)), quoted(without(before.labels, labels))),
     listed('members', joining, leaving),
   ].filter((text) => text !== false);
-  if (told.length === 0) return { messages: [], conversation: before, deduplicated: true };
+  if (changes.length === 0) return { messages: [], conversation: before, deduplicated: true };
   const relabelled = JSON.stringify(labels) !== JSON.stringify(before.labels);
   const restated = status !== before.status || relabelled || assignee !== before.assignee;
   const onlyLeaves = joining.length === 0 && status === before.status && !relabelled && update.assignee === undefined;
-  // Nobody has to stay in one that is closed.
+  // Members may leave a closed conversation.
   if (before.status === 'CLOSED' && !reopens && !onlyLeaves) throw closed();
 
   for (const email of [...joining, ...leaving]) {
@@ -72,10 +73,16 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
   }
   const state = { status, labels, assignee };
   if (restated) changeSet.state = state;
-  return say(changeSet, recordRole(changeSet, { ...before, ...state, members }, viewer), viewer, told.join('; '), now);
+  return addSystemMessage(
+    changeSet,
+    recordRole(changeSet, { ...before, ...state, members }, viewer),
+    viewer,
+    changes.join('; '),
+    now,
+  );
 }
 
-/** Sets the status with the message that tells of it, and gives the conversation after both. */
+/** Sets the status, adds the system message about it, and returns the conversation after both. */
 export function setStatus(
   changeSet: ChangeSet,
   head: Conversation,
@@ -84,10 +91,17 @@ export function setStatus(
   now: Instant,
 ): Conversation {
   changeSet.state = { status, labels: head.labels, assignee: head.assignee };
-  return say(changeSet, { ...head, status }, viewer, `status: ${head.status} → ${status}`, now).conversation;
+  return addSystemMessage(changeSet, { ...head, status }, viewer, `status: ${head.status} → ${status}`, now)
+    .conversation;
 }
 
-function say(changeSet: ChangeSet, head: Conversation, viewer: Viewer, text: string, now: Instant): CommandResult {
+function addSystemMessage(
+  changeSet: ChangeSet,
+  head: Conversation,
+  viewer: Viewer,
+  text: string,
+  now: Instant,
+): CommandResult {
   const message = newMessage(head, 0, { kind: 'SYSTEM', sender: viewer.email, text, sentAt: monotonicTime(head, now) });
   return { messages: [message], conversation: append(changeSet, head, [message]), deduplicated: false };
 }
@@ -96,7 +110,7 @@ function isPresent(member: Member | undefined): boolean {
   return member?.leftAt === null;
 }
 
-/** Who comes has read everything, the message that tells of it included, and keeps the place of an earlier stay. */
+/** A new member has read everything, the system message included; a returning one keeps its place in the order. */
 function membersAfter(
   { members, createdAt, lastSeq }: Conversation,
   joining: readonly EmailAddress[],
@@ -107,7 +121,7 @@ function membersAfter(
   const after = new Map(members);
   for (const email of joining) {
     const { role = null, joinedAt } = members.get(email) ?? {};
-    // Those who came later are told by that from those who are named in the key.
+    // Only members named in the key have `joinedAt` equal to `createdAt`.
     const place = joinedAt ?? (at === createdAt ? at + 1 : at);
     after.set(email, { ...newMember(email, place), role, readSeq: lastSeq + 1 });
   }
@@ -116,18 +130,19 @@ function membersAfter(
     if (member) after.set(email, { ...member, leftAt: at });
   }
   if (after.size > MAX_EVER || [...after.values()].filter(isPresent).length > MAX_MEMBERS)
-    throw badInput(`A conversation has at most ${MAX_MEMBERS} members.`);
+    throw badInput(`A conversation may have at most ${MAX_MEMBERS} members, and ${MAX_EVER} with former ones.`);
   return new Map(inOrder(after.values()).map((member) => [member.email, member]));
 }
 
-/** Whoever leaves has no next step any more. */
+/** A member that leaves is no longer the assignee. */
 function assigneeAfter(
   before: Conversation,
   members: ReadonlyMap<EmailAddress, Member>,
   wanted: EmailAddress | null | undefined,
 ): EmailAddress | null {
   if (wanted === undefined) return before.assignee && isPresent(members.get(before.assignee)) ? before.assignee : null;
-  if (wanted !== null && !isPresent(members.get(wanted))) throw badInput('assignee is no member of this conversation.');
+  if (wanted !== null && !isPresent(members.get(wanted)))
+    throw badInput('`assignee` must be a present member of the conversation.');
   return wanted;
 }
 
@@ -139,7 +154,7 @@ function without(all: readonly string[], others: readonly string[]): string[] {
 /** The blocks of Unicode for scripts that are written from right to left (Unicode Standard Annex 9, table 4). */
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-/** Labels hold any text: quoted, none of it can pass for what the server says, or change the direction of that. */
+/** Labels may hold any text: quoted, it can neither pass for the server's words nor change their direction. */
 function quoted(labels: readonly string[]): string[] {
   return labels.map((label) => {
     const text = escapeInvisible(JSON.stringify(label));

@@ -3,26 +3,26 @@ import { type ConversationView, memberOf } from '../message-view.ts';
 import { forbidden, notFound } from './errors.ts';
 import { mayClose, mayEdit, mayRedact, mayRemove } from './rights.ts';
 
-/** What has to hold of a viewer and a conversation. */
+/** A condition on a viewer and a conversation. */
 type Requirement = (viewer: Viewer, conversation: ConversationView) => boolean;
 
-/** Present members see everything; for everybody else the conversation does not exist. */
+/** Present members see everything; for other viewers the conversation does not exist. */
 const member: Requirement = ({ email }, conversation) => memberOf(conversation, email)?.leftAt === null;
 
 /**
- * Who may do what: a row for each operation, with what has to hold of the conversation it is about. All of them need an
- * identity, and what has no row is not served. One without requirements is about the viewer alone.
+ * The access table: a row for each operation, with the requirements on its conversation. All operations need an
+ * identity, and a root field without a row is not served. A row without requirements concerns the viewer alone.
  *
- * What is below a root field is reached only through what its row let through, and never leads out of that
- * conversation. A stream asks again whenever the conversation has changed.
+ * Nested fields are reached only through a root field that passed its row, and never lead out of that conversation. A
+ * stream checks its row again whenever the conversation has changed.
  */
 export const ACCESS = {
   viewer: [],
   node: [member],
   conversation: [member],
-  /** Of each conversation that is listed: the store lists no others. */
+  /** Of each listed conversation: the store lists no others. */
   chatList: [member],
-  /** Where there is no conversation yet: whoever is named in its key may open it. */
+  /** A conversation that does not exist may be opened by the members that its key names. */
   sendMessage: [member],
   sendMessages: [member],
   markRead: [member],
@@ -31,45 +31,45 @@ export const ACCESS = {
   updateConversation: [member],
   updateView: [member],
   setTyping: [member],
-  /** Of each conversation that is searched, and of the one that is named. */
+  /** Of each conversation searched, and of the one named. */
   searchMessages: [member],
   messageAdded: [member],
   conversationEvents: [member],
-  /** Of each conversation that is told of; to a viewer who left one only that is told. */
+  /** Of each conversation delivered; a viewer that left gets a tombstone alone. */
   chatListChanged: [member],
 } satisfies Record<string, readonly Requirement[]>;
 
 export type Operation = keyof typeof ACCESS;
 
-/** Whether the viewer may do this to the conversation. */
+/** Whether the viewer may run the operation on the conversation. */
 export function may(operation: Operation, viewer: Viewer, conversation: ConversationView): boolean {
   return ACCESS[operation].every((holds: Requirement) => holds(viewer, conversation));
 }
 
-/** The conversation, if the viewer may do this to it. @throws ChatError NOT_FOUND */
+/** The conversation, if the viewer may run the operation on it. @throws ChatError NOT_FOUND */
 export function requireAccess(operation: Operation, viewer: Viewer, conversation: Conversation | null): Conversation {
   if (!conversation || !may(operation, viewer, conversation)) throw notFound();
   return conversation;
 }
 
-/** What an operation that a viewer may run does to something in particular. */
+/** Actions that need a right beside access, with the type of their subject. */
 interface Rights {
   readonly edit: Message;
   readonly redact: Message;
-  /** To close a conversation, and to open one that is closed. */
+  /** To close a conversation, or to reopen a closed one. */
   readonly close: Conversation;
-  /** To remove somebody from a conversation. */
+  /** To remove a member from a conversation. */
   readonly remove: EmailAddress;
 }
 
-const RIGHTS: { readonly [D in keyof Rights]: (viewer: Viewer, subject: Rights[D]) => boolean } = {
+const RIGHTS: { readonly [A in keyof Rights]: (viewer: Viewer, subject: Rights[A]) => boolean } = {
   edit: mayEdit,
   redact: mayRedact,
   close: (viewer, { members }) => mayClose(viewer, members.values()),
   remove: mayRemove,
 };
 
-/** Makes sure that the viewer may do this. @throws ChatError FORBIDDEN */
-export function requireRight<D extends keyof Rights>(deed: D, viewer: Viewer, subject: Rights[D]): void {
-  if (!RIGHTS[deed](viewer, subject)) throw forbidden(deed);
+/** Checks a right of the viewer. @throws ChatError FORBIDDEN */
+export function requireRight<A extends keyof Rights>(action: A, viewer: Viewer, subject: Rights[A]): void {
+  if (!RIGHTS[action](viewer, subject)) throw forbidden(action);
 }

@@ -1,4 +1,4 @@
-/** Every code an error may carry to a client, with the HTTP status of a request that as a whole ends in it. */
+/** Every error code, with the HTTP status of a request that fails as a whole with it. */
 export const ERROR_CODES = {
   BAD_USER_INPUT: 400,
   UNAUTHENTICATED: 401,
@@ -14,10 +14,10 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
-/** A refusal the client is told about: its message is written for the client and safe to show. */
+/** An error for the client: its message is safe to show. */
 export class ChatError extends Error {
   readonly code: ErrorCode;
-  /** How long to wait before trying again, in milliseconds; with RATE_LIMITED only. */
+  /** Time to wait before a retry, in milliseconds; for RATE_LIMITED only. */
   readonly retryAfterMs: number | null;
 
   constructor(code: ErrorCode, message: string, retryAfterMs: number | null = null) {
@@ -31,38 +31,38 @@ export function badInput(message: string): ChatError {
   return new ChatError('BAD_USER_INPUT', message);
 }
 
-/** The one answer for what is missing, foreign or malformed, so that they cannot be told apart. */
+/** The one error for missing, foreign and malformed ids, so that they are indistinguishable. */
 export function notFound(): ChatError {
-  return new ChatError('NOT_FOUND', 'No such conversation, or you are not a member of it.');
+  return new ChatError('NOT_FOUND', 'There is no such conversation, or you are not a member of it.');
 }
 
-/** The answer to a caller without an identity. */
+/** The error for a caller without an identity. */
 export function unauthenticated(): ChatError {
   return new ChatError(
     'UNAUTHENTICATED',
-    'This needs an identity: send an Authorization header or connection parameter.',
+    'An identity is required: send an `Authorization` header or connection parameter.',
   );
 }
 
-/** What contradicts what is stored. */
+/** The request contradicts the stored state. */
 export function conflict(message: string): ChatError {
   return new ChatError('CONFLICT', message);
 }
 
-/** A conversation that is read and no longer written. */
+/** The conversation is read-only. */
 export function closed(): ChatError {
-  return new ChatError('CONVERSATION_CLOSED', 'The conversation is closed.');
+  return new ChatError('CONVERSATION_CLOSED', 'The conversation is closed; it can only be reopened or left.');
 }
 
-/** What a member may see, but not do. */
-export function forbidden(deed: string): ChatError {
-  return new ChatError('FORBIDDEN', `You may not ${deed} this.`);
+/** The member lacks the right to an action. */
+export function forbidden(action: string): ChatError {
+  return new ChatError('FORBIDDEN', `You lack the right to ${action} this.`);
 }
 
-/** A write of which nobody knows what became of it. */
+/** A write may have happened or not. */
 export function outcomeUnknown(): ChatError {
   return new ChatError(
     'UNAVAILABLE',
-    'The store did not answer in time: outcome unknown, repeat with the same clientId.',
+    'The store did not answer in time; the outcome is unknown: repeat with the same `clientId`.',
   );
 }

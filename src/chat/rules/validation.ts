@@ -1,8 +1,13 @@
-import { type ConversationId, type ConversationKey, type EmailAddress, parseId } from '../../model.ts';
+import { type ConversationId, type ConversationKey, type EmailAddress, parseId, type Viewer } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
 import { badInput, notFound } from './errors.ts';
 
-/** The number of code points, cheap where it can be. */
+/** A conversation as a client names it, not yet checked: exactly one of the two. */
+export type ConversationRef =
+  | { readonly id: string; readonly key?: null | undefined }
+  | { readonly id?: null | undefined; readonly key: ConversationKey };
+
+/** The number of code points, without allocating. */
 export function codePoints(text: string): number {
   let length = text.length;
   for (let i = 0; i < text.length - 1; i++) {
@@ -17,41 +22,41 @@ export function codePoints(text: string): number {
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 export function checkText(name: string, text: string, min: number, max: number): string {
-  if (!text.isWellFormed()) throw badInput(`${name} is not well-formed Unicode: it holds a lone surrogate.`);
-  if (text.includes('\0')) throw badInput(`${name} holds the character U+0000.`);
+  if (!text.isWellFormed()) throw badInput(`\`${name}\` must be well-formed Unicode; it holds a lone surrogate.`);
+  if (text.includes('\0')) throw badInput(`\`${name}\` must not hold the character U+0000.`);
   const length = codePoints(text);
   if (length < min || length > max)
-    throw badInput(`${name} is to be ${min} to ${max} code points long; it is ${length}.`);
+    throw badInput(`\`${name}\` must be ${min} to ${max} code points long; got ${length}.`);
   return text;
 }
 
-/** As `checkText`; null and undefined are both absent. */
+/** As `checkText`; null and undefined both mean absent. */
 export function checkOptional(name: string, text: string | null | undefined, min: number, max: number): string | null {
   return text == null ? null : checkText(name, text, min, max);
 }
 
-/** Characters that are shown as nothing wherever they stand: all that Unicode lists as ignorable, and a few more. */
+/** Characters that are invisible in any place: those that Unicode lists as ignorable, and a few more. */
 const IGNORABLE = String.raw`\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u{16fe4}\u{1d159}`;
-/** Also a text of these alone shows nothing. U+2800 is the space of Braille. */
-const SHOWS_NOTHING = new RegExp(`^[\\p{White_Space}\\u2800${IGNORABLE}]+$`, 'u');
+/** A text of these alone is invisible. U+2800 is the space of Braille. */
+const INVISIBLE_TEXT = new RegExp(`^[\\p{White_Space}\\u2800${IGNORABLE}]+$`, 'u');
 
 export function checkMessageText(text: string): string {
   checkText('text', text, 1, 10_000);
-  if (SHOWS_NOTHING.test(text)) throw badInput('text shows nothing: it is only white space and invisible characters.');
+  if (INVISIBLE_TEXT.test(text)) throw badInput('`text` must hold more than white space and invisible characters.');
   return text;
 }
 
 const ARABIC = String.raw`[\p{Script=Arabic}\p{Script=Syriac}]`;
 const UNSPACED = String.raw`[\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Thai}]`;
-/** How emoji name a flag after U+1F3F4: England, Scotland and Wales have one. */
+/** The tag characters that follow U+1F3F4 in the flags of England, Scotland and Wales. */
 const asTags = (code: string) => code.replace(/./g, (letter) => `\\u{e00${letter.charCodeAt(0).toString(16)}}`);
-/** The Indic signs that make conjuncts, where a joiner chooses between two spellings. */
+/** The Indic signs that form conjuncts, where a joiner selects one of two spellings. */
 const VIRAMA = String.raw`[\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d\u0dca]`;
 /**
- * Invisible characters in places where they change what is shown: joiners and break points in words, joiners, variants
+ * Invisible characters in places where they change the rendering: joiners and break points in words; joiners, variants
  * and flags of emoji.
  */
-const MEANT = [
+const MEANINGFUL = [
   String.raw`(?<=${VIRAMA})[\u200c\u200d]`,
   // Bengali ya-phalaa, and a reph with it.
   String.raw`(?<=\u09b0)\u200d(?=\u09cd\u09af)`,
@@ -64,27 +69,30 @@ const MEANT = [
   String.raw`(?<=\p{Script=Han})[\ufe00-\ufe02\u{e0100}-\u{e01ef}]`,
   String.raw`(?<=\p{Script=Mongolian})[\u180b-\u180f]`,
 ].join('|');
-/** Invisible characters; those in a place where they change what is shown are its group. */
-const INVISIBLE = new RegExp(`(${MEANT})|[\\p{Bidi_Control}${IGNORABLE}]`, 'gu');
+/** Invisible characters; its group matches the meaningful ones. */
+const INVISIBLE = new RegExp(`(${MEANINGFUL})|[\\p{Bidi_Control}${IGNORABLE}]`, 'gu');
 const UNPRINTABLE = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 
 /**
  * A name, which is shown in one line beside other text: it can neither change the direction of that text nor differ
- * from another name by nothing that is visible. Its length is checked already.
+ * invisibly from another name. Its length is checked already.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 export function checkName(name: string, value: string): string {
-  if (UNPRINTABLE.test(value)) throw badInput(`${name} holds a control character or a line break.`);
-  if (SHOWS_NOTHING.test(value))
-    throw badInput(`${name} shows nothing: it is only white space and invisible characters.`);
-  if ([...value.matchAll(INVISIBLE)].some(([, meant]) => meant === undefined))
-    throw badInput(`${name} holds a character that is invisible or changes the direction of text.`);
+  if (UNPRINTABLE.test(value)) throw badInput(`\`${name}\` must not hold control characters or line breaks.`);
+  if (INVISIBLE_TEXT.test(value))
+    throw badInput(`\`${name}\` must hold more than white space and invisible characters.`);
+  if ([...value.matchAll(INVISIBLE)].some(([, meaningful]) => meaningful === undefined))
+    throw badInput(`\`${name}\` must not hold characters that are invisible or change the direction of text.`);
   return value;
 }
 
-/** The text with its invisible characters as JSON can write them, but for those that change what is shown. */
+/** The text with its invisible characters as JSON escapes, but for the meaningful ones. */
 export function escapeInvisible(text: string): string {
-  return text.replace(INVISIBLE, (character: string, meant: string | undefined) => meant ?? escaped(character));
+  return text.replace(
+    INVISIBLE,
+    (character: string, meaningful: string | undefined) => meaningful ?? escaped(character),
+  );
 }
 
 function escaped(character: string): string {
@@ -92,22 +100,24 @@ function escaped(character: string): string {
   return units.map((unit) => `\\u${unit}`).join('');
 }
 
-/** White space that is not one space between two other characters, or looks like one or like nothing. */
+/** White space other than single spaces between words, and characters that look like a space or are invisible. */
 const STRAY_SPACE = /^ | $| {2}|[^\S ]|[\u200b\u2800]/u;
 
 /**
- * A name that things are told apart by: one that differs from another in its encoding or its white space alone is refused.
+ * An identifying name: it has one spelling, so that no two differ in encoding or white space alone.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 function checkIdentifier(name: string, value: string): string {
   checkName(name, value);
   if (value !== value.normalize('NFC') || STRAY_SPACE.test(value))
-    throw badInput(`${name} is not in Unicode normalization form C, or holds white space that is not a single space.`);
+    throw badInput(
+      `\`${name}\` must be in Unicode normalization form C, with single spaces between words as its only white space.`,
+    );
   return value;
 }
 
 /**
- * Checks what a new conversation is named by. A conversation that exists is reached by its key, whatever the key holds.
+ * Checks the names of a new conversation. An existing one is reached by its key without this check.
  * @throws ChatError BAD_USER_INPUT naming the value, never quoting it
  */
 export function checkOpening({ configId, subject, party }: Omit<Opening, 'members'>): void {
@@ -116,24 +126,36 @@ export function checkOpening({ configId, subject, party }: Omit<Opening, 'member
   if (party !== null) checkName('party', party);
 }
 
-/** The key in its one spelling: members without repeats, sorted. */
+/** The key in canonical form: members sorted, without repeats. */
 export function checkKey(configId: string, members: readonly EmailAddress[]): ConversationKey {
   checkText('configId', configId, 1, 128);
   const distinct = [...new Set(members)].sort();
   if (distinct.length < 2 || distinct.length > 1024) {
-    throw badInput(`members are to be 2 to 1024 different addresses; they are ${distinct.length}.`);
+    throw badInput(`\`members\` must hold 2 to 1024 different addresses; got ${distinct.length}.`);
   }
   return { configId, members: distinct };
 }
 
-/** Labels to be added, without repeats. */
-export function checkLabels(labels: readonly string[] | null | undefined): string[] {
-  return checkLabelLengths(labels).map((label) => checkIdentifier('A label', label));
+/** As `checkKey`, of a conversation that has the viewer as a member. */
+export function checkOwnKey(viewer: Viewer, { configId, members }: ConversationKey): ConversationKey {
+  const key = checkKey(configId, members);
+  if (!key.members.includes(viewer.email)) throw badInput('`members` must include your own address.');
+  return key;
 }
 
-/** Labels to be taken away, without repeats: of those that are stored some may be older than the rules for new ones. */
+export function checkPosition(name: string, position: number, last: number): number {
+  if (position < 0 || position > last) throw badInput(`\`${name}\` must be between 0 and ${last}; got ${position}.`);
+  return position;
+}
+
+/** Labels to add, without repeats. */
+export function checkLabels(labels: readonly string[] | null | undefined): string[] {
+  return checkLabelLengths(labels).map((label) => checkIdentifier('label', label));
+}
+
+/** Labels to remove, without repeats: stored ones may be older than the rules for new ones. */
 export function checkLabelLengths(labels: readonly string[] | null | undefined): string[] {
-  return [...new Set(labels ?? [])].map((label) => checkText('A label', label, 1, 40));
+  return [...new Set(labels ?? [])].map((label) => checkText('label', label, 1, 40));
 }
 
 /** Reads the id of a conversation; null for anything else. */
@@ -142,7 +164,7 @@ export function conversationOf(id: string): ConversationId | null {
   return parsed && parsed.seq === null ? parsed.conversationId : null;
 }
 
-/** The id of a conversation, whether or not there is one. @throws ChatError NOT_FOUND for anything else */
+/** The id of a conversation, which need not exist. @throws ChatError NOT_FOUND for anything else */
 export function requireId(id: string): ConversationId {
   const parsed = conversationOf(id);
   if (!parsed) throw notFound();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createChatListFeeds } from '../../../src/chat/live/chat-list-feed.ts';
-import type { Room } from '../../../src/chat/live/feed.ts';
+import type { Backpressure } from '../../../src/chat/live/event-stream.ts';
 import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import type { Conversation, EmailAddress } from '../../../src/model.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
@@ -24,7 +24,7 @@ async function followed(store: Store, readsBack = false) {
   });
   return lists;
 }
-const ROOM: Room = { free: () => true, drained: async () => {} };
+const UNBOUNDED: Backpressure = { free: () => true, drained: async () => {} };
 
 describe('changes of the chat list', () => {
   test.each([
@@ -39,7 +39,7 @@ describe('changes of the chat list', () => {
       return found && { ...found };
     };
     const lists = await followed({ ...store, conversation }, how === 'read once');
-    const followers = [ANN, BOB, BOB].map((email) => lists.follow(viewer(email), ROOM));
+    const followers = [ANN, BOB, BOB].map((email) => lists.follow(viewer(email), UNBOUNDED));
     await store.write(writeOf('c', [ANN, BOB], 0));
     const told = await Promise.all(followers.map(async (follower) => (await follower.next()).value as Conversation));
     expect(reads).toBe(times);

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
+import type { Backpressure } from '../../../src/chat/live/event-stream.ts';
 import type { ConversationEvent } from '../../../src/chat/live/events.ts';
-import { createFeeds, type Room } from '../../../src/chat/live/feed.ts';
+import { createFeeds } from '../../../src/chat/live/feeds.ts';
 import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../../store/writes.ts';
 
-const ROOM: Room = { free: () => true, drained: async () => {} };
+const UNBOUNDED: Backpressure = { free: () => true, drained: async () => {} };
 
 /** Feeds of a conversation with 10 messages, and what a follower has been told. */
 async function started(how: 'by what was written' | 'by reading back') {
@@ -27,7 +28,7 @@ async function started(how: 'by what was written' | 'by reading back') {
     if (!found) throw new Error('it was just written');
     return found;
   };
-  const follow = (afterRev: number, room = ROOM) =>
+  const follow = (afterRev: number, room = UNBOUNDED) =>
     feeds.followEvents(id, { email: BOB, role: null }, room, true, async () => ({
       position: afterRev,
       lastRev: afterRev,
@@ -46,8 +47,8 @@ async function started(how: 'by what was written' | 'by reading back') {
     await store.write(writeOn({ id, lastRev }, { messages: [message(id, lastSeq + 1, { rev: lastRev + 1 })] }));
     await wake();
   };
-  /** Somebody who goes by number. */
-  const followMessages = (position: number, room: Room) =>
+  /** A subscriber by `seq`. */
+  const followMessages = (position: number, room: Backpressure) =>
     feeds.follow(id, { email: BOB, role: null }, room, async () => ({ position, lastRev: position }));
   const removeBob = async () => {
     const { lastRev, lastSeq } = await head();
@@ -115,7 +116,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     await send();
     await change(11, edited, 'changed');
     const viewer = { email: CAT, role: null };
-    const resumed = await feeds.follow(id, viewer, ROOM, async () => ({ position: 10, lastRev: 10 }));
+    const resumed = await feeds.follow(id, viewer, UNBOUNDED, async () => ({ position: 10, lastRev: 10 }));
     expect((await resumed.next()).value.text).toBe('changed');
   });
 
@@ -143,7 +144,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
 
   test('whoever is removed is told nothing more, and the stream ends, while the socket is full', async () => {
     const { feeds, follow, followMessages, removeBob } = await started(how);
-    const never: Room = { free: () => false, drained: () => new Promise<void>(() => {}) };
+    const never: Backpressure = { free: () => false, drained: () => new Promise<void>(() => {}) };
     const ends = [(await follow(0, never)).next(), (await followMessages(0, never)).next()];
     await new Promise(setImmediate);
     await removeBob();

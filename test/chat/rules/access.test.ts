@@ -11,7 +11,7 @@ const EVE = 'eve@example.com';
 const MEMBERS = [ANN, BOB, REX];
 const CONFIG = 'c1';
 
-/** Everybody who may come: what they show, and what they are to the conversation. */
+/** All kinds of callers: the credential, and the relation to the conversation. */
 const PEOPLE = {
   nobody: { credential: null, is: 'nobody' },
   member: { credential: ANN, is: 'member' },
@@ -30,9 +30,9 @@ const NESTED = `configId subject memberCount membership { email } members { emai
 type Refusal = 'NOT_FOUND' | 'null' | 'nothing';
 interface Row {
   readonly query: string;
-  /** How it refuses those who may not; `nothing` where it is about the viewer alone and shows them nothing of the conversation. */
+  /** How it refuses; `nothing` where it concerns the viewer alone and shows nothing of the conversation. */
   readonly refusal: Refusal;
-  /** Those of the members who may, where not all may; the others hear FORBIDDEN. */
+  /** The members with the right, where not all have it; the others get FORBIDDEN. */
   readonly entitled?: readonly string[];
   /** False where the answer shows nothing of the conversation. */
   readonly tells?: boolean;
@@ -193,7 +193,7 @@ describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
         ? []
         : [await post(url, credential, query, variables), await line.run(query, variables)];
       if (operation === 'chatListChanged' && is !== 'nobody') {
-        // Something happens; who may not know is told of their own conversation alone.
+        // A change happens; a viewer without access gets only its own conversation.
         await line.run('{ viewer { email } }');
         await post(
           url,
