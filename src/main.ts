@@ -1,90 +1,89 @@
-import cluster from 'node:cluster';
-import { parseArgs } from 'node:util';
-import { exit, exposeWorkers, startWorkers } from './cluster.ts';
-import { type Config, readConfig } from './config.ts';
-import { createLogger, openOutput } from './observability/logger.ts';
-import { createMetrics } from './observability/metrics.ts';
-import { createServer } from './server.ts';
-import { openMongo } from './store/mongo/mongo.ts';
-import { createOutages } from './store/outages.ts';
-import { openSqlite } from './store/sqlite/sqlite.ts';
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError } from 'commander';
+import { readConfig, type StoreConfig } from './config.ts';
 
-/** What a stop may take, in milliseconds; what is not done by then is cut. */
-const STOP_MS = 9000;
-/** How often a process that npm started looks whether npm is still there, in milliseconds. */
-const PARENT_MS = 500;
-const parent = process.ppid;
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 
-/** Reads `--workers N`, 1 to 64: how many processes serve the port. */
-function readWorkers(): number {
-  const { values } = parseArgs({ options: { workers: { type: 'string', default: '1' } } });
-  const workers = Number(values.workers);
-  if (!Number.isInteger(workers) || workers < 1 || workers > 64) throw new Error('--workers is to be 1 to 64');
-  return workers;
+type SqliteConfig = Extract<StoreConfig, { kind: 'sqlite' }>;
+
+function workers(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > 64) throw new InvalidArgumentError('--workers must be 1 to 64.');
+  return count;
 }
 
-/** Puts the variable in front that an error comes from. */
-function naming(variable: string): (error: Error) => never {
-  return ({ message }) => {
-    throw new Error(`${variable}: ${message}`);
-  };
+/** The store that STORE_URL or an option names. @throws Error when it is not one with a file */
+function sqlite(url: string | undefined): SqliteConfig {
+  const { store } = readConfig({ STORE_URL: url });
+  if (store.kind === 'sqlite' && store.path !== ':memory:') return store;
+  throw new Error(
+    store.kind === 'mongodb'
+      ? `use MongoDB's own tools:\n${['dump', 'restore'].map((tool) => `  mongo${tool} --uri="$STORE_URL" --oplog${tool === 'restore' ? 'Replay' : ''} --gzip --archive=kredichat.archive`).join('\n')}`
+      : 'STORE_URL is memory: there is no file',
+  );
 }
 
-/**
- * Calls `stop` once, at the first signal to stop. Later ones change nothing: a process group, its terminal and npm may
- * each pass on the same one.
- */
-function onStop(stop: (signal: NodeJS.Signals) => void): void {
-  let stopping = false;
-  const once = (signal: NodeJS.Signals) => {
-    if (!stopping) stop(signal);
-    stopping = true;
-  };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, once);
-  // npm does not pass on SIGHUP, nor anything when it is killed: then the process gets another parent.
-  if (process.env.npm_lifecycle_event === undefined || cluster.isWorker) return;
-  setInterval(() => process.ppid !== parent && once('SIGHUP'), PARENT_MS).unref();
+/** Writes a result for programs or for people. */
+function print(json: boolean | undefined, result: object, text: string): void {
+  process.stdout.write(`${json ? JSON.stringify(result) : text}\n`);
 }
 
-async function serve(config: Config): Promise<void> {
-  const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
-  const output = openOutput(metrics.droppedLogLine);
-  const logger = createLogger(config.logLevel, output);
-  const outages = createOutages(logger);
-  const opening =
-    config.store.kind === 'mongodb'
-      ? openMongo(config.store.url, outages.report)
-      : openSqlite(config.store.path, outages.report);
-  const store = outages.watch(await opening.catch(naming('STORE_URL')));
-  const server = createServer({ config, store, logger, metrics });
-  const url = await server.listen().catch(naming('HOST, PORT'));
-  onStop(async (signal) => {
-    logger.info({ signal }, 'draining');
-    setTimeout(exit, STOP_MS, 1).unref();
-    await server.close();
-    await store.close();
-    await output.close();
-    exit(0);
+const program = new Command('kredichat')
+  .description('The chat server. Settings are environment variables: see docs/CONFIGURATION.md.')
+  .version(version)
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kredichat: ')) });
+
+program
+  .command('serve', { isDefault: true })
+  .description('run the server; what `npm start` does')
+  .option('--workers <n>', 'processes that serve the port, 1 to 64; more than one need MongoDB', workers, 1)
+  .action(async (options: { workers: number }) => {
+    const { serve } = await import('./commands/serve.ts');
+    await serve(readConfig(process.env), options.workers);
   });
-  // A fault that nobody waited for is one operation's: the others go on.
-  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'nobody waited for a failure'));
-  // Whatever the log level: tools that start the server wait for this line, and may stop it at once.
-  output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
-}
 
-async function supervise(config: Config, workers: number): Promise<void> {
-  const output = openOutput(() => {});
-  await startWorkers(workers, createLogger(config.logLevel, output), onStop);
-}
+program
+  .command('backup')
+  .description('copy the store of STORE_URL into a new folder, beside a running server, and check the copy')
+  .argument('<folder>')
+  .option('--json', 'print the manifest as JSON')
+  .action(async (folder: string, { json }: { json?: boolean }) => {
+    const { backup } = await import('./commands/backup.ts');
+    const manifest = await backup(sqlite(process.env.STORE_URL), folder, version);
+    print(json, manifest, `${folder}: ${manifest.conversations} conversations, ${manifest.messages} messages`);
+  });
+
+program
+  .command('restore')
+  .description('put a backup where there is no store yet')
+  .argument('<folder>')
+  .requiredOption('--to <url>', 'STORE_URL of the new store')
+  .option('--json', 'print the manifest as JSON')
+  .action(async (folder: string, { to, json }: { to: string; json?: boolean }) => {
+    const { restore } = await import('./commands/backup.ts');
+    const manifest = await restore(folder, sqlite(to));
+    print(json, manifest, `${to}: ${manifest.conversations} conversations, ${manifest.messages} messages`);
+  });
+
+program
+  .command('check')
+  .description('check the file of STORE_URL and the laws of the log, beside a running server; exit code 1 for faults')
+  .option('--json', 'print the result as JSON')
+  .action(async ({ json }: { json?: boolean }) => {
+    const { checkSqlite } = await import('./store/sqlite/backup.ts');
+    const { contents, faults } = checkSqlite(sqlite(process.env.STORE_URL).path);
+    print(json, { ...contents, faults }, faults.join('\n') || `${contents.messages} messages: no faults`);
+    process.exitCode = faults.length > 0 ? 1 : 0;
+  });
 
 try {
-  const config = readConfig(process.env);
-  const workers = readWorkers();
-  if (workers > 1 && config.store.kind === 'sqlite') {
-    throw new Error('--workers needs a mongodb:// STORE_URL: a SQLite file serves one process');
-  }
-  await (workers > 1 && cluster.isPrimary ? supervise(config, workers) : serve(config));
+  await program.parseAsync();
 } catch (error) {
+  // Commander has printed its own messages.
+  const own = error as { code?: string; exitCode?: number; message: string };
+  if (own.code?.startsWith('commander.')) process.exit(own.exitCode === 0 ? 0 : 2);
   process.stderr.write(`kredichat: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
 }

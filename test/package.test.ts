@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -12,9 +13,12 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { buildSchema, lexicographicSortSchema, printSchema } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createSchema } from '../src/graphql/schema.ts';
 import { listening, processes } from './support/process.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -85,6 +89,26 @@ describe('the package', () => {
     });
     const state = execFileSync(process.execPath, ['main.js'], { cwd: consumer, encoding: 'utf8' });
     expect(state).toMatch(/^\w+\n$/);
+  });
+
+  test('gives the schema as one file', () => {
+    const file = createRequire(join(root, 'consumer/main.js')).resolve('kredichat/schema.graphql');
+    const given = buildSchema(readFileSync(file, 'utf8'));
+    expect(printSchema(lexicographicSortSchema(given))).toBe(printSchema(lexicographicSortSchema(createSchema())));
+  });
+
+  test('gives the program', async () => {
+    const program = join(installed, 'dist/main.js');
+    // As npm does with what `bin` names.
+    chmodSync(program, 0o755);
+    mkdirSync(join(modules, '.bin'));
+    symlinkSync(program, join(modules, '.bin/kredichat'));
+    const consumer = join(root, 'consumer');
+    const npx = (...args: string[]) => ['npx', '--no-install', 'kredichat', ...args];
+    expect(await ended(runAs(npx('--version'), {}, consumer))).toEqual({ code: 0, output: '0.1.0\n' });
+    const { child, url } = await listening(runAs(npx('serve'), { STORE_URL: 'memory:' }, consumer));
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    child.kill();
   });
 
   test('holds no sources and no state of the build', () => {

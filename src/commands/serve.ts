@@ -1,0 +1,79 @@
+import cluster from 'node:cluster';
+import { exit, exposeWorkers, startWorkers } from '../cluster.ts';
+import type { Config } from '../config.ts';
+import { createLogger, openOutput } from '../observability/logger.ts';
+import { createMetrics } from '../observability/metrics.ts';
+import { createServer } from '../server.ts';
+import { openMongo } from '../store/mongo/mongo.ts';
+import { createOutages } from '../store/outages.ts';
+import { openSqlite } from '../store/sqlite/sqlite.ts';
+
+/** What a stop may take, in milliseconds; what is not done by then is cut. */
+const STOP_MS = 9000;
+/** How often a process that npm started looks whether npm is still there, in milliseconds. */
+const PARENT_MS = 500;
+const parent = process.ppid;
+
+/** Puts the variable in front that an error comes from. */
+function naming(variable: string): (error: Error) => never {
+  return ({ message }) => {
+    throw new Error(`${variable}: ${message}`);
+  };
+}
+
+/**
+ * Calls `stop` once, at the first signal to stop. Later ones change nothing: a process group, its terminal and npm may
+ * each pass on the same one.
+ */
+function onStop(stop: (signal: NodeJS.Signals) => void): void {
+  let stopping = false;
+  const once = (signal: NodeJS.Signals) => {
+    if (!stopping) stop(signal);
+    stopping = true;
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, once);
+  // npm does not pass on SIGHUP, nor anything when it is killed: then the process gets another parent.
+  if (process.env.npm_lifecycle_event === undefined || cluster.isWorker) return;
+  setInterval(() => process.ppid !== parent && once('SIGHUP'), PARENT_MS).unref();
+}
+
+async function serveAlone(config: Config): Promise<void> {
+  const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
+  const output = openOutput(metrics.droppedLogLine);
+  const logger = createLogger(config.logLevel, output);
+  const outages = createOutages(logger);
+  const opening =
+    config.store.kind === 'mongodb'
+      ? openMongo(config.store.url, outages.report)
+      : openSqlite(config.store.path, outages.report);
+  const store = outages.watch(await opening.catch(naming('STORE_URL')));
+  const server = createServer({ config, store, logger, metrics });
+  const url = await server.listen().catch(naming('HOST, PORT'));
+  onStop(async (signal) => {
+    logger.info({ signal }, 'draining');
+    setTimeout(exit, STOP_MS, 1).unref();
+    await server.close();
+    await store.close();
+    await output.close();
+    exit(0);
+  });
+  // A fault that nobody waited for is one operation's: the others go on.
+  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'nobody waited for a failure'));
+  // Whatever the log level: tools that start the server wait for this line, and may stop it at once.
+  output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
+}
+
+async function supervise(config: Config, workers: number): Promise<void> {
+  const output = openOutput(() => {});
+  await startWorkers(workers, createLogger(config.logLevel, output), onStop);
+}
+
+/**
+ * Runs the server until a signal stops it.
+ * @param workers processes that serve the port, 1 to 64; more than one need a MongoDB store
+ */
+export async function serve(config: Config, workers: number): Promise<void> {
+  if (workers > 1 && config.store.kind === 'sqlite')
+    throw new Error('--workers needs a mongodb:// STORE_URL: a SQLite file serves one process');
+  await (workers > 1 && cluster.isPrimary ? supervise(config, workers) : serveAlone(config));
+}
