@@ -31,7 +31,7 @@ export interface Config {
 }
 
 /** Where conversations are kept: a file of the embedded store or `:memory:`, or the connection string of a replica set. */
-type StoreConfig =
+export type StoreConfig =
   | { readonly kind: 'sqlite'; readonly path: string }
   | { readonly kind: 'mongodb'; readonly url: string };
 
