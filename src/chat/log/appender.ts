@@ -169,5 +169,5 @@ function unavailable(error: unknown): unknown {
 }
 
 function notStored(): ChatError {
-  return new ChatError('UNAVAILABLE', 'The store did not answer in time; nothing was stored.');
+  return new ChatError('UNAVAILABLE', 'The store did not answer in time: not stored.');
 }

@@ -63,6 +63,6 @@ export function forbidden(action: string): ChatError {
 export function outcomeUnknown(): ChatError {
   return new ChatError(
     'UNAVAILABLE',
-    'The store did not answer in time; the outcome is unknown: repeat with the same `clientId`.',
+    'The store did not answer in time: outcome unknown, repeat with the same clientId.',
   );
 }
