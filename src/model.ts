@@ -9,6 +9,17 @@ export type EmailAddress = Branded<string, 'EmailAddress'>;
 /** `c_` and 43 characters of base64url: the hash of the natural key. */
 export type ConversationId = Branded<string, 'ConversationId'>;
 
+/**
+ * A kind of number: plain numbers may be given for it, numbers of another kind may not. Arithmetic gives plain numbers.
+ */
+type Kind<Name> = number & { readonly [brand]?: Name };
+
+/** Number of a message in its conversation: 1, 2, 3 … in commit order; 0 is before the first. */
+export type Seq = Kind<'Seq'>;
+
+/** Position of a durable change of a conversation: 1, 2, 3 …; 0 is before the first. */
+export type Rev = Kind<'Rev'>;
+
 /** Milliseconds since 1970 in UTC. For display; never for order within a conversation. */
 export type Instant = number;
 
@@ -53,7 +64,7 @@ export interface Member extends View {
   /** The role last seen in a credential of this member; null while unknown. */
   readonly role: Role | null;
   /** Number of the newest message read; 0 for none. Only moves forward. */
-  readonly readSeq: number;
+  readonly readSeq: Seq;
   /** Number of the member's own messages that count as unread for the other members. */
   readonly sent: number;
   /** Number of the counted messages of other members up to `readSeq`. */
@@ -81,9 +92,9 @@ interface ConversationHead extends ConversationState {
   readonly createdAt: Instant;
   readonly lastActivityAt: Instant;
   /** Number of the newest message, at least 1: a conversation without messages does not exist. */
-  readonly lastSeq: number;
+  readonly lastSeq: Seq;
   /** Position of the newest durable change; dense. */
-  readonly lastRev: number;
+  readonly lastRev: Rev;
   /** Number of messages for which `countsAsUnread` holds. */
   readonly counted: number;
   /** The message numbered `lastSeq`, as of this state; undefined if it was not read together with the state. */
@@ -117,16 +128,16 @@ interface Revision {
 export interface Message {
   readonly conversationId: ConversationId;
   /** 1, 2, 3 … per conversation, in commit order. */
-  readonly seq: number;
+  readonly seq: Seq;
   /** The conversation's `lastRev` when this message last changed. */
-  readonly rev: number;
+  readonly rev: Rev;
   /** The `rev` it was added at: grows with `seq`, and differs from `rev` once the message was changed. */
-  readonly addedRev: number;
+  readonly addedRev: Rev;
   readonly kind: MessageKind;
   readonly sender: EmailAddress;
   readonly text: string;
   readonly clientId: string | null;
-  readonly replyToSeq: number | null;
+  readonly replyToSeq: Seq | null;
   readonly sentAt: Instant;
   readonly editedAt: Instant | null;
   readonly redactedAt: Instant | null;
@@ -178,12 +189,12 @@ export function conversationId(key: ConversationKey): ConversationId {
 }
 
 /** The id of a message, which is also its cursor: the conversation's id, a colon, the number. */
-export function messageId(message: { conversationId: ConversationId; seq: number }): string {
+export function messageId(message: { conversationId: ConversationId; seq: Seq }): string {
   return `${message.conversationId}:${message.seq}`;
 }
 
 /** Hash of the first text of a redacted message: it identifies a repeat, and is bound to the one message. */
-export function hashText(message: { conversationId: ConversationId; seq: number }, text: string): string {
+export function hashText(message: { conversationId: ConversationId; seq: Seq }, text: string): string {
   return createHash('sha256')
     .update(`${messageId(message)}\n${text}`)
     .digest('base64url');
@@ -192,7 +203,7 @@ export function hashText(message: { conversationId: ConversationId; seq: number 
 const ID = /^(c_[A-Za-z0-9_-]{43})(?::([1-9]\d{0,9}))?$/;
 
 /** Reads the id of a conversation (`seq` null) or a message; null where the text is neither. */
-export function parseId(text: string): { conversationId: ConversationId; seq: number | null } | null {
+export function parseId(text: string): { conversationId: ConversationId; seq: Seq | null } | null {
   const match = ID.exec(text);
   if (!match) return null;
   return { conversationId: match[1] as ConversationId, seq: match[2] === undefined ? null : Number(match[2]) };

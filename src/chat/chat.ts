@@ -1,4 +1,4 @@
-import type { ConversationId, Instant, Viewer } from '../model.ts';
+import type { ConversationId, Instant, Rev, Seq, Viewer } from '../model.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { Store } from '../store/store.ts';
 import { createCommands } from './commands.ts';
@@ -78,7 +78,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     async follow(
       viewer: Viewer,
       conversation: string,
-      afterSeq: number | null,
+      afterSeq: Seq | null,
       backpressure: Backpressure,
     ): Promise<EventStream<MessageView>> {
       const id = requireId(conversation);
@@ -100,7 +100,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     async followEvents(
       viewer: Viewer,
       conversation: string,
-      afterRev: number | null,
+      afterRev: Rev | null,
       backpressure: Backpressure,
     ): Promise<EventStream<ConversationEvent>> {
       const id = requireId(conversation);

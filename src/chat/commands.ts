@@ -3,6 +3,8 @@ import {
   type ConversationStatus,
   conversationId,
   type EmailAddress,
+  type Rev,
+  type Seq,
   type Viewer,
 } from '../model.ts';
 import type { Metrics } from '../observability/metrics.ts';
@@ -35,7 +37,7 @@ export interface SendInput {
   readonly messages: readonly {
     readonly text: string;
     readonly clientId?: string | null | undefined;
-    readonly replyToSeq?: number | null | undefined;
+    readonly replyToSeq?: Seq | null | undefined;
   }[];
   readonly subject?: string | null | undefined;
   readonly party?: string | null | undefined;
@@ -69,7 +71,7 @@ export function createCommands(visibility: Visibility, appender: Appender, limit
   async function changeMessage(
     operation: Operation,
     viewer: Viewer,
-    command: Extract<Command, { seq: number }>,
+    command: Extract<Command, { seq: Seq }>,
   ): Promise<MessageView> {
     const { messages, conversation } = await change(operation, viewer, command);
     const [message] = messages;
@@ -111,7 +113,7 @@ export function createCommands(visibility: Visibility, appender: Appender, limit
     async editMessage(
       viewer: Viewer,
       conversation: string,
-      { seq, text, expectedRev }: { seq: number; text: string; expectedRev?: number | null | undefined },
+      { seq, text, expectedRev }: { seq: Seq; text: string; expectedRev?: Rev | null | undefined },
     ): Promise<MessageView> {
       const target = { conversation: requireId(conversation), viewer, seq, expectedRev: expectedRev ?? null };
       return changeMessage('editMessage', viewer, { kind: 'edit', ...target, text: checkMessageText(text) });
@@ -121,7 +123,7 @@ export function createCommands(visibility: Visibility, appender: Appender, limit
     async redactMessage(
       viewer: Viewer,
       conversation: string,
-      { seq, reason }: { seq: number; reason: string },
+      { seq, reason }: { seq: Seq; reason: string },
     ): Promise<MessageView> {
       checkName('reason', checkText('reason', reason, 1, 500));
       const target = { conversation: requireId(conversation), viewer, seq, reason };

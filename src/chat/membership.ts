@@ -1,4 +1,4 @@
-import type { Conversation, ConversationId, View, Viewer } from '../model.ts';
+import type { Conversation, ConversationId, Seq, View, Viewer } from '../model.ts';
 import type { Store } from '../store/store.ts';
 import type { KnownStates } from './log/known-states.ts';
 import type { RateLimits } from './rate-limit.ts';
@@ -33,7 +33,7 @@ export function createMembership({
 
   return {
     /** Moves the viewer's read position forward to `seq`, and records the role that the credential names. */
-    async markRead(viewer: Viewer, conversation: string, seq: number): Promise<Conversation> {
+    async markRead(viewer: Viewer, conversation: string, seq: Seq): Promise<Conversation> {
       const id = conversationOf(conversation);
       const known = () => {
         const state = id && knownStates.known(id);

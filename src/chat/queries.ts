@@ -9,6 +9,7 @@ import {
   type Member,
   type Message,
   parseId,
+  type Seq,
   unreadOf,
   type Viewer,
 } from '../model.ts';
@@ -21,17 +22,13 @@ import type { Visibility } from './visibility.ts';
 /** Reads of conversations, their messages and members, and of chat lists. */
 export function createQueries(store: Store, visibility: Visibility, clock: () => Instant) {
   /** The messages `from` to `to` of a conversation that the viewer may see. */
-  async function messages<C extends ConversationView>(
-    conversation: C,
-    from: number,
-    to: number,
-  ): Promise<MessageView<C>[]> {
+  async function messages<C extends ConversationView>(conversation: C, from: Seq, to: Seq): Promise<MessageView<C>[]> {
     if (from > to) return [];
     return (await store.messages(conversation.id, from, to)).map(viewIn(conversation));
   }
 
   /** The first message of a range with a time not past the horizon. */
-  async function firstPlausible(id: ConversationId, from: number, to: number): Promise<Message | undefined> {
+  async function firstPlausible(id: ConversationId, from: Seq, to: Seq): Promise<Message | undefined> {
     const horizon = horizonOf(clock());
     for (let [next, size] = [from, 1]; next <= to; next += size, size = Math.min(size * 2, 100)) {
       const page = await store.messages(id, next, Math.min(to, next + size - 1));

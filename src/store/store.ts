@@ -8,7 +8,9 @@ import {
   type ListedConversation,
   type Member,
   type Message,
+  type Rev,
   type Role,
+  type Seq,
   type View,
 } from '../model.ts';
 import type { Term } from './tokenizer.ts';
@@ -40,7 +42,7 @@ export interface Store {
   memberCount(id: ConversationId): Promise<number>;
 
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are skipped. */
-  messages(id: ConversationId, from: number, to: number): Promise<Message[]>;
+  messages(id: ConversationId, from: Seq, to: Seq): Promise<Message[]>;
 
   /**
    * The messages with these client ids that exist, in any order, however old. With a `lastRev`, messages written after
@@ -49,7 +51,7 @@ export interface Store {
   messagesByClientId(
     id: ConversationId,
     keys: readonly { readonly sender: EmailAddress; readonly clientId: string }[],
-    lastRev?: number,
+    lastRev?: Rev,
   ): Promise<Message[]>;
 
   /**
@@ -57,7 +59,7 @@ export interface Store {
    * Complete up to the last of them; where they are fewer than `limit`, complete up to the `lastRev` of a state of the
    * conversation that is at least as new as any state read before.
    */
-  changes(id: ConversationId, afterRev: number, limit: number): Promise<Message[]>;
+  changes(id: ConversationId, afterRev: Rev, limit: number): Promise<Message[]>;
 
   /**
    * Number of the first message after the member's `readSeq` that is by another sender and counts as unread; null when
@@ -110,7 +112,7 @@ export interface Store {
   advanceReadPosition(
     id: ConversationId,
     reader: EmailAddress,
-    seq: number,
+    seq: Seq,
     role: Role | null,
     known?: Conversation,
   ): Promise<boolean>;
@@ -191,7 +193,7 @@ export interface SearchPosition {
   readonly score: number;
   readonly sentAt: Instant;
   readonly conversationId: ConversationId;
-  readonly seq: number;
+  readonly seq: Seq;
 }
 
 export interface SearchSlice {

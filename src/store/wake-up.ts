@@ -1,4 +1,4 @@
-import type { ConversationId, EmailAddress, Role } from '../model.ts';
+import type { ConversationId, EmailAddress, Role, Seq } from '../model.ts';
 import type { MemberChange, Write } from './write.ts';
 
 /** The log of the conversation grew or changed. */
@@ -16,7 +16,7 @@ export interface ReadMoved {
   readonly kind: 'read';
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
-  readonly readSeq: number;
+  readonly readSeq: Seq;
   /** `Member.seen` in states with the same number of `changes`. */
   readonly seen: number;
   /** `changesOf` the state. */

@@ -1,4 +1,4 @@
-import type { ConversationId, ConversationState, EmailAddress, Instant, Message, Role } from '../model.ts';
+import type { ConversationId, ConversationState, EmailAddress, Instant, Message, Rev, Role, Seq } from '../model.ts';
 
 /**
  * A change of one conversation, decided on the state at `afterRev`. The changes are numbered on from there in their
@@ -7,7 +7,7 @@ import type { ConversationId, ConversationState, EmailAddress, Instant, Message,
 export interface Write {
   readonly conversation: ConversationId;
   /** The `lastRev` the decision was made on; 0 when the write opens the conversation. */
-  readonly afterRev: number;
+  readonly afterRev: Rev;
   /** Given exactly when `afterRev` is 0. */
   readonly opening: Opening | null;
   /** New messages, `seq` without gaps. There is at least one in `messages` or `changed`. */
@@ -32,7 +32,7 @@ export interface MemberChange {
    * Set when the member joins, for the first time or again: everything up to `readSeq` is read, `seen` is the value
    * after the write, and the view is the default. Null when the member only leaves.
    */
-  readonly joined: { readonly at: Instant; readonly readSeq: number; readonly seen: number } | null;
+  readonly joined: { readonly at: Instant; readonly readSeq: Seq; readonly seen: number } | null;
   readonly leftAt: Instant | null;
 }
 

@@ -1,4 +1,4 @@
-import type { Conversation, Viewer } from '../../model.ts';
+import type { Conversation, Rev, Seq, Viewer } from '../../model.ts';
 import { BitSet } from './bit-set.ts';
 import { Cursor } from './cursor.ts';
 import type { Backpressure } from './event-stream.ts';
@@ -23,7 +23,7 @@ interface Replay {
  */
 export class EventCursor extends Cursor<ConversationEvent> {
   /** The subscriber has every change up to this `rev`. */
-  rev = 0;
+  rev: Rev = 0;
   /** Whether the first replay ends with the read positions. */
   resumes = false;
   /** Number of the next event of the feed; null during a replay. */
@@ -33,8 +33,8 @@ export class EventCursor extends Cursor<ConversationEvent> {
   #isLastPage = false;
   #caughtUp = false;
   /** The `rev` that the last replay ended at. */
-  #base = 0;
-  #seq = 0;
+  #base: Rev = 0;
+  #seq: Seq = 0;
 
   constructor(feed: Feed, viewer: Viewer, backpressure: Backpressure) {
     super('conversationEvents', feed, viewer, backpressure);

@@ -1,17 +1,17 @@
-import type { Conversation, EmailAddress } from '../../model.ts';
+import type { Conversation, EmailAddress, Rev, Seq } from '../../model.ts';
 import type { MessageView } from '../message-view.ts';
 
 /** A message that is new to the subscriber, or that changed. */
 export interface MessageEvent {
   readonly __typename: 'MessageAdded' | 'MessageChanged';
-  readonly rev: number;
+  readonly rev: Rev;
   readonly message: MessageView;
 }
 
 interface ReadMoved {
   readonly __typename: 'ReadMoved';
   readonly member: EmailAddress;
-  readonly readSeq: number;
+  readonly readSeq: Seq;
 }
 
 interface TypingEvent {
@@ -22,15 +22,15 @@ interface TypingEvent {
 
 interface CaughtUp {
   readonly __typename: 'CaughtUp';
-  readonly rev: number;
-  readonly seq: number;
+  readonly rev: Rev;
+  readonly seq: Seq;
 }
 
 /** An event of a conversation as subscribers get it. */
 export type ConversationEvent = MessageEvent | ReadMoved | TypingEvent | CaughtUp;
 
 /** The event of a message for a subscriber that has every change up to `rev`. */
-export function messageEvent(message: MessageView, rev: number): MessageEvent {
+export function messageEvent(message: MessageView, rev: Rev): MessageEvent {
   return { __typename: message.addedRev > rev ? 'MessageAdded' : 'MessageChanged', rev: message.rev, message };
 }
 

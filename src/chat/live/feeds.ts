@@ -1,4 +1,4 @@
-import type { Conversation, ConversationId, Viewer } from '../../model.ts';
+import type { Conversation, ConversationId, Rev, Viewer } from '../../model.ts';
 import type { Store, Typing, WakeUp } from '../../store/store.ts';
 import type { KnownStates } from '../log/known-states.ts';
 import type { MessageView } from '../message-view.ts';
@@ -15,7 +15,7 @@ const POLLED_IN_TURN = 4;
 /** Where a subscription starts, and the state in which the viewer was found to be a member. */
 export interface Start {
   readonly position: number;
-  readonly lastRev: number;
+  readonly lastRev: Rev;
 }
 
 /**

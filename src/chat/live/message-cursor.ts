@@ -1,4 +1,4 @@
-import type { Conversation, Viewer } from '../../model.ts';
+import type { Conversation, Seq, Viewer } from '../../model.ts';
 import type { MessageView } from '../message-view.ts';
 import { Cursor } from './cursor.ts';
 import type { Backpressure } from './event-stream.ts';
@@ -7,7 +7,7 @@ import type { Feed } from './feed.ts';
 /** A subscriber's position among the messages of a conversation. */
 export class MessageCursor extends Cursor<MessageView> {
   /** The newest message the subscriber has. */
-  seq = 0;
+  seq: Seq = 0;
 
   constructor(feed: Feed, viewer: Viewer, backpressure: Backpressure) {
     super('messageAdded', feed, viewer, backpressure);

@@ -8,6 +8,7 @@ import {
   type Instant,
   type Message,
   type Role,
+  type Seq,
   type Viewer,
 } from '../../model.ts';
 import type { MemberChange, Opening, Write } from '../../store/store.ts';
@@ -63,7 +64,7 @@ export function writeOf(changeSet: ChangeSet, conversation: ConversationId, befo
   if (messages.length === 0 && changed.length === 0) return null;
   const { counted, sent } = countsOf({ messages, changed });
   /** The counted messages of others, less those after `readSeq`. */
-  const seenBy = (email: EmailAddress, readSeq: number) => {
+  const seenBy = (email: EmailAddress, readSeq: Seq) => {
     const own = (before?.members.get(email)?.sent ?? 0) + (sent.get(email) ?? 0);
     const later = messages.filter((one) => one.seq > readSeq && one.sender !== email && countsAsUnread(one));
     return (before?.counted ?? 0) + counted - own - later.length;
@@ -78,7 +79,7 @@ export function writeOf(changeSet: ChangeSet, conversation: ConversationId, befo
 }
 
 /** A message of the log after the decided changes; undefined for none. */
-export function messageIn({ messages, changed, bySeq }: ChangeSet, seq: number): Message | undefined {
+export function messageIn({ messages, changed, bySeq }: ChangeSet, seq: Seq): Message | undefined {
   return messages[seq - (messages[0]?.seq ?? Number.POSITIVE_INFINITY)] ?? changed.get(seq) ?? bySeq.get(seq);
 }
 

@@ -1,4 +1,12 @@
-import { type ConversationId, hashText, type Instant, type Message, type Viewer } from '../../model.ts';
+import {
+  type ConversationId,
+  hashText,
+  type Instant,
+  type Message,
+  type Rev,
+  type Seq,
+  type Viewer,
+} from '../../model.ts';
 import { revisionsLength } from '../message-view.ts';
 import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed, conflict, notFound } from '../rules/errors.ts';
@@ -20,10 +28,10 @@ export interface Edit {
   readonly kind: 'edit';
   readonly conversation: ConversationId;
   readonly viewer: Viewer;
-  readonly seq: number;
+  readonly seq: Seq;
   readonly text: string;
   /** The `rev` that the message must have; null for any. */
-  readonly expectedRev: number | null;
+  readonly expectedRev: Rev | null;
 }
 
 /** The erasure of a message's texts. Its values are checked. */
@@ -31,7 +39,7 @@ export interface Redact {
   readonly kind: 'redact';
   readonly conversation: ConversationId;
   readonly viewer: Viewer;
-  readonly seq: number;
+  readonly seq: Seq;
   readonly reason: string;
 }
 
@@ -69,7 +77,7 @@ export function decideRedaction(changeSet: ChangeSet, { viewer, seq, reason }: R
   return replace(changeSet, viewer, { ...message, ...erased, firstTextHash });
 }
 
-function requireMessage(changeSet: ChangeSet, seq: number): Message {
+function requireMessage(changeSet: ChangeSet, seq: Seq): Message {
   const message = messageIn(changeSet, seq);
   if (!message) throw notFound();
   return message;

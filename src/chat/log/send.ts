@@ -4,6 +4,7 @@ import {
   hashText,
   type Instant,
   type Message,
+  type Seq,
   type Viewer,
 } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
@@ -36,7 +37,7 @@ export interface Send {
 export interface Draft {
   readonly text: string;
   readonly clientId: string | null;
-  readonly replyToSeq: number | null;
+  readonly replyToSeq: Seq | null;
 }
 
 /** Decides a send on top of the change set, and adds it. It reopens a pending or resolved conversation. */

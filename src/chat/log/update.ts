@@ -49,7 +49,7 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
   const joining = update.addMembers.filter((email) => !isPresent(before.members.get(email)));
   const labels = [...new Set([...without(before.labels, update.removeLabels), ...update.addLabels])].sort();
   if (labels.length > MAX_LABELS)
-    throw badInput(`A conversation may have at most ${MAX_LABELS} labels; this makes ${labels.length}.`);
+    throw badInput(`A conversation has at most ${MAX_LABELS} labels; this makes ${labels.length}.`);
   const members = membersAfter(before, joining, leaving, monotonicTime(before, now));
   const assignee = assigneeAfter(before, members, update.assignee);
 
@@ -130,7 +130,7 @@ function membersAfter(
     if (member) after.set(email, { ...member, leftAt: at });
   }
   if (after.size > MAX_EVER || [...after.values()].filter(isPresent).length > MAX_MEMBERS)
-    throw badInput(`A conversation may have at most ${MAX_MEMBERS} members, and ${MAX_EVER} with former ones.`);
+    throw badInput(`A conversation has at most ${MAX_MEMBERS} members, and ${MAX_EVER} with former ones.`);
   return new Map(inOrder(after.values()).map((member) => [member.email, member]));
 }
 

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { ClientSession } from 'mongodb';
-import type { ConversationId, EmailAddress, Message } from '../../model.ts';
+import type { ConversationId, EmailAddress, Message, Rev } from '../../model.ts';
 import type { Store } from '../store.ts';
 import { type Collections, type MessageDocument, toMessage } from './documents.ts';
 import type { createWriter } from './writer.ts';
@@ -14,7 +14,7 @@ interface Call {
   readonly id: ConversationId;
   readonly keys: Keys;
   /** `lastRev` of the state to search; undefined for the newest. */
-  readonly lastRev: number | undefined;
+  readonly lastRev: Rev | undefined;
   readonly resolve: (found: Message[]) => void;
   readonly reject: (error: unknown) => void;
 }

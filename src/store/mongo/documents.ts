@@ -10,7 +10,9 @@ import {
   type Member,
   type Message,
   messageId,
+  type Rev,
   type Role,
+  type Seq,
 } from '../../model.ts';
 import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../tokenizer.ts';
@@ -46,9 +48,9 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
 
 /** The last write without its messages, which are the last of `tail` and `changed`. */
 export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
-  readonly afterRev: number;
+  readonly afterRev: Rev;
   /** The `lastRev` that it left. */
-  readonly rev: number;
+  readonly rev: Rev;
   /** True where the update was a pipeline: newer servers then report the lists by their differences. */
   readonly computed?: true;
   readonly roles?: readonly (readonly [EmailAddress, Role])[];
@@ -69,7 +71,7 @@ export interface MessageDocument
   readonly _id: string;
   readonly conversation: ConversationId;
   /** Absent where it equals `rev`. */
-  readonly addedRev?: number;
+  readonly addedRev?: Rev;
   readonly revisions: Message['revisions'][number][];
   /** The write that added it: a writer without an acknowledgement finds its write by this. */
   readonly append: ObjectId;
@@ -208,7 +210,7 @@ export function toConversation(document: ConversationDocument): Conversation {
 }
 
 /** The last message, if it is in the tail: a message leaves the tail before it is changed. */
-function lastOf(tail: readonly MessageDocument[], lastSeq: number): Message | undefined {
+function lastOf(tail: readonly MessageDocument[], lastSeq: Seq): Message | undefined {
   const last = tail.at(-1);
   return last?.seq === lastSeq ? toMessage(last) : undefined;
 }

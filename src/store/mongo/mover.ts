@@ -1,6 +1,6 @@
 import type { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoBulkWriteError, MongoError } from 'mongodb';
-import type { ConversationId } from '../../model.ts';
+import type { ConversationId, Rev } from '../../model.ts';
 import { type Collections, type MessageDocument, searchable } from './documents.ts';
 
 /** Messages that are moved with one command, except that those of one conversation go together. */
@@ -19,12 +19,12 @@ type Carried = Pick<Log, 'tail' | 'changed'>;
 /** What this process knows of a log. */
 export interface Log {
   /** The newest `lastRev` that this process wrote, or was told of by the change stream. */
-  rev: number;
+  rev: Rev;
   /** The tail and the changed messages as of `rev`, without those that this process has moved since. */
   tail: readonly MessageDocument[];
   changed: readonly MessageDocument[];
   /** A majority has in `messages` everything that was written up to this `rev`. */
-  movedRev: number;
+  movedRev: Rev;
   /** True where another process wrote last, and moves what it wrote. */
   readonly theirs?: true;
 }
@@ -137,7 +137,7 @@ export function createMover(
 }
 
 /** The messages that were written after a `rev`. */
-export function laterThan(rev: number, { tail, changed }: Carried): Carried {
+export function laterThan(rev: Rev, { tail, changed }: Carried): Carried {
   const later = (message: MessageDocument) => message.rev > rev;
   return { tail: tail.filter(later), changed: changed.filter(later) };
 }

@@ -1,5 +1,5 @@
 import type { ClientSession, Filter } from 'mongodb';
-import type { ConversationId, EmailAddress, Member } from '../../model.ts';
+import type { ConversationId, EmailAddress, Member, Seq } from '../../model.ts';
 import { MAX_SEARCHED } from '../ranking.ts';
 import type { Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
@@ -67,7 +67,7 @@ export function createReader(
     return { tail: [], lastSeq: 0, lastRev: 0, ...found, changed: found?.changed ?? [] };
   }
 
-  async function documents(id: ConversationId, from: number, to: number): Promise<MessageDocument[]> {
+  async function documents(id: ConversationId, from: Seq, to: Seq): Promise<MessageDocument[]> {
     for (let attempt = 1; ; attempt++) {
       const found = await messages
         .find({ conversation: id, seq: { $gte: from, $lte: to } }, { session })
@@ -95,7 +95,7 @@ export function createReader(
    * null for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed
    * ones, and in the pending messages.
    */
-  async function seenAt(id: ConversationId, reader: EmailAddress, seq: number): Promise<SeenAt | null> {
+  async function seenAt(id: ConversationId, reader: EmailAddress, seq: Seq): Promise<SeenAt | null> {
     const document = await counted(id, reader);
     const own = document?.own[0];
     if (!document || !own) return null;
@@ -225,7 +225,7 @@ function present(reader: EmailAddress): Filter<ConversationDocument> {
 
 function isUnread(
   reader: EmailAddress,
-  readSeq: number,
+  readSeq: Seq,
 ): (message: Pick<MessageDocument, 'seq' | 'sender' | 'counts'>) => boolean {
   return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
 }

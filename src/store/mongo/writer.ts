@@ -1,7 +1,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoError, ObjectId } from 'mongodb';
-import type { ConversationId } from '../../model.ts';
+import type { ConversationId, Rev } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
 import { commitOperation } from './commit-operation.ts';
 import {
@@ -181,7 +181,7 @@ export function createWriter(
       });
     },
     /** The pending messages of a conversation in this state; null where they are not known. */
-    pendingAt(id: ConversationId, lastRev: number): Pick<Log, 'tail' | 'changed'> | null {
+    pendingAt(id: ConversationId, lastRev: Rev): Pick<Log, 'tail' | 'changed'> | null {
       const log = logs.get(id);
       return log?.rev === lastRev ? log : null;
     },

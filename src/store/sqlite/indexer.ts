@@ -1,4 +1,5 @@
 import type Database from 'libsql';
+import type { Seq } from '../../model.ts';
 import type { IndexRow, SearchIndex } from './search-index.ts';
 
 /**
@@ -107,7 +108,7 @@ export function createIndexer(db: Database.Database, index: SearchIndex): Indexe
 
   return {
     lag: () => lag,
-    indexedSeq: (pk) => (indexed.get([pk]) as { seq: number }).seq,
+    indexedSeq: (pk) => (indexed.get([pk]) as { seq: Seq }).seq,
     note(pk, count) {
       set(pk, (behind.get(pk) ?? 0) + count);
       added += count;

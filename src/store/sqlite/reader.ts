@@ -1,6 +1,6 @@
 import type Database from 'libsql';
 import { LRUCache } from 'lru-cache';
-import type { Conversation, ConversationId, EmailAddress, ListedConversation, Message } from '../../model.ts';
+import type { Conversation, ConversationId, EmailAddress, ListedConversation, Message, Rev, Seq } from '../../model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice, Store } from '../store.ts';
 import {
   CONVERSATION,
@@ -98,9 +98,9 @@ export function createReader(db: Database.Database): Reader {
   const memberCount = get<{ count: number }>(SQL.memberCount);
   const messages = get<{ json: string }>(SQL.messages);
   const messageByClientId = get<{ json: string }>(SQL.messageByClientId);
-  const added = get<{ lastSeq: number; lastRev: number; addedRev: number | null }>(SQL.added);
+  const added = get<{ lastSeq: Seq; lastRev: Rev; addedRev: Rev | null }>(SQL.added);
   const changes = get<{ json: string }>(SQL.changes);
-  const firstUnread = get<{ seq: number }>(SQL.firstUnread);
+  const firstUnread = get<{ seq: Seq }>(SQL.firstUnread);
   const unreadTotal = get<{ total: number }>(SQL.unreadTotal);
   const chatList = get<{ json: string }>(SQL.chatList);
   const chatListHasBefore = get<{ found: 0 | 1 }>(SQL.chatListHasBefore);
@@ -122,7 +122,7 @@ export function createReader(db: Database.Database): Reader {
   });
 
   /** `seq` of the first message added after `afterRev`. Each earlier change moves it down by one at most. */
-  function firstAddedAfter(id: ConversationId, afterRev: number): number {
+  function firstAddedAfter(id: ConversationId, afterRev: Rev): number {
     const { lastSeq = 0, lastRev = 0 } = added({ id, seq: 0 }) ?? {};
     let [from, to] = [Math.max(1, afterRev + 1 - (lastRev - lastSeq)), Math.min(afterRev, lastSeq) + 1];
     while (from < to) {

@@ -1,4 +1,5 @@
 import type Database from 'libsql';
+import type { Seq } from '../../model.ts';
 import { keysOf, type Term, wordsOf } from '../tokenizer.ts';
 
 /**
@@ -13,7 +14,7 @@ export const SEARCH_TABLE = `
   `;
 
 /** Primary key of the conversation, `seq` of the message, and its text. */
-export type IndexRow = readonly [pk: number, seq: number, text: string];
+export type IndexRow = readonly [pk: number, seq: Seq, text: string];
 
 const ROW_ID = '(value ->> 0) << 32 | (value ->> 1)';
 

@@ -1,5 +1,5 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress } from '../../model.ts';
+import type { ConversationId, EmailAddress, Seq } from '../../model.ts';
 import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../store.ts';
 import type { Term } from '../tokenizer.ts';
@@ -35,12 +35,12 @@ export const SEARCH_SQL = {
 } as const;
 
 /** Primary key of the conversation, and `seq` of the message. */
-type Place = readonly [pk: number, seq: number];
+type Place = readonly [pk: number, seq: Seq];
 
 /** A row of the index. */
 interface Match {
   readonly pk: number;
-  readonly seq: number;
+  readonly seq: Seq;
 }
 
 /** After every row of the index. */
@@ -50,8 +50,8 @@ const END = 2n ** 63n - 1n;
 interface Searched {
   readonly pk: number;
   readonly id: ConversationId;
-  readonly indexedSeq: number;
-  readonly lastSeq: number;
+  readonly indexedSeq: Seq;
+  readonly lastSeq: Seq;
 }
 
 interface Candidate extends Ranked {

@@ -4,7 +4,9 @@ import {
   countsAsUnread,
   type EmailAddress,
   type Message,
+  type Rev,
   type Role,
+  type Seq,
   type View,
 } from '../../model.ts';
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
@@ -21,7 +23,7 @@ export type Command =
       readonly kind: 'advanceReadPosition';
       readonly id: ConversationId;
       readonly reader: EmailAddress;
-      readonly seq: number;
+      readonly seq: Seq;
       readonly role: Role | null;
     }
   | {
@@ -57,8 +59,8 @@ export function createMaintenance(db: Database.Database): Chores {
 /** Position and counter of a conversation. */
 interface Head {
   readonly pk: number;
-  readonly lastSeq: number;
-  readonly lastRev: number;
+  readonly lastSeq: Seq;
+  readonly lastRev: Rev;
   readonly counted: number;
 }
 

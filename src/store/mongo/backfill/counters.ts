@@ -1,4 +1,4 @@
-import type { EmailAddress } from '../../../model.ts';
+import type { EmailAddress, Seq } from '../../../model.ts';
 import type { Collections, ConversationDocument } from '../documents.ts';
 
 /** Id of the progress document: done when every conversation has its counters. */
@@ -51,7 +51,7 @@ function createTally({ members, tail, changed = [] }: Found) {
 
   const of = (counts: Map<EmailAddress, number>, email: EmailAddress) => counts.get(email) ?? 0;
   /** Members that have read no further than `seq` have seen the messages counted so far. */
-  function readTo(seq: number): void {
+  function readTo(seq: Seq): void {
     for (let next = readers[read]; next && next.readSeq < seq; next = readers[++read])
       seen.set(next.email, counted - of(sent, next.email));
   }
@@ -61,7 +61,7 @@ function createTally({ members, tail, changed = [] }: Found) {
   }
 
   return {
-    add(seq: number, sender: EmailAddress): void {
+    add(seq: Seq, sender: EmailAddress): void {
       if (pending.has(seq)) return;
       readTo(seq);
       count(sender);
