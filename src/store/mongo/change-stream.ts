@@ -14,8 +14,9 @@ const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
  * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token. Each time it opens `lost` is called, and listeners that need the state read it by
- * position. `position` names the change: the new `lastRev`, or a mark that is its own. `learn` is told what a document
+ * now, without a resume token. Each time it opens again `lost` is called, and listeners that need the state read it by
+ * position. `opened` resolves when it is open for the first time, or could not be opened: nothing is to be read before.
+ * `position` names the change: the new `lastRev`, or a mark that is its own. `learn` is told what a document
  * holds of its log, as far as the stream says, and since when.
  */
 export function openChangeStream(
@@ -27,6 +28,11 @@ export function openChangeStream(
 ) {
   let closed = false;
   let stream: ChangeStream<ConversationDocument> | null = null;
+  let reopens = false;
+  let isOpen = (): void => {};
+  const opened = new Promise<void>((resolve) => {
+    isOpen = resolve;
+  });
 
   function tell(change: ChangeStreamDocument<ConversationDocument>): void {
     if (change.operationType === 'insert' || change.operationType === 'replace') {
@@ -75,9 +81,11 @@ export function openChangeStream(
           ],
           { maxAwaitTimeMS: AWAIT_MS },
         );
-        // Resolves once the stream is open: later changes are not lost. State read before may be outdated.
+        // The answer to the opening holds the first token; later changes are not lost.
+        stream.once('resumeTokenChanged', isOpen);
         const first = await stream.tryNext();
-        lost();
+        // State read before may be outdated.
+        if (reopens) lost();
         if (first) tell(first);
         for await (const change of stream) tell(change);
       } catch (error) {
@@ -85,11 +93,14 @@ export function openChangeStream(
       } finally {
         await stream?.close().catch(() => {});
       }
+      reopens = true;
+      isOpen();
       if (!closed) await setTimeout(REOPEN_MS);
     }
   })();
 
   return {
+    opened,
     async close(): Promise<void> {
       closed = true;
       await stream?.close().catch(() => {});

@@ -42,14 +42,14 @@ export async function openMongo(url: string, onError: (error: unknown) => void =
     const all = collections(db);
     await createIndexes(all);
     await backfillCounters(all);
-    return createStore(client, all, onError);
+    return await createStore(client, all, onError);
   } catch (error) {
     await client.close();
     throw error;
   }
 }
 
-function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Store {
+async function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Promise<Store> {
   const { conversations, messages, probes } = all;
   const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   /** Positions already delivered to listeners: by the write itself or by the change stream, whichever came first. */
@@ -81,6 +81,7 @@ function createStore(client: MongoClient, all: Collections, onError: (error: unk
     writer.learn(id, document);
   };
   const stream = openChangeStream(conversations, wake, learn, lost, onError);
+  await stream.opened;
 
   let closing = false;
   const filling = backfillWords(all, () => closing).catch(onError);
