@@ -8,11 +8,11 @@ import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../../chat/rul
 import type { Limits } from '../../config.ts';
 import { relabel } from '../../execution/error-masking.ts';
 import type { Executor } from '../../execution/executor.ts';
+import { NOT_PERSISTED } from '../../execution/prepared-operation.ts';
 import type { Answer } from '../../execution/response-writer.ts';
 import type { Viewer } from '../../model.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Authenticate } from '../admission/authenticate.ts';
-import { NOT_PERSISTED } from '../persisted-query.ts';
 import { graphiqlPage } from './graphiql.ts';
 
 export interface YogaOptions {
