@@ -13,7 +13,8 @@ import { connectedAddress, networkOf, type Peers } from './admission/remote-addr
 import { lingeringClose } from './http/http-connection.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
-import type { createSockets, Socket } from './websocket/sockets.ts';
+import type { Socket } from './websocket/socket.ts';
+import type { createSockets } from './websocket/sockets.ts';
 
 /** What a gateway says who a legacy client is with. */
 const GATEWAY_HEADER = 'x-kredichat-email';

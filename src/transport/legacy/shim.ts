@@ -12,7 +12,7 @@ import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Quotas } from '../admission/quota.ts';
 import { Backlog } from '../websocket/receive-queue.ts';
-import type { Socket } from '../websocket/sockets.ts';
+import type { Socket } from '../websocket/socket.ts';
 import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
 import type { LegacyParams } from './params.ts';
 
