@@ -125,7 +125,7 @@ export function createUpgrade(options: UpgradeOptions) {
     return email && { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
   }
 
-  /** The session of a legacy client; in development `email_id` suffices. @throws ChatError with the code of the refusal */
+  /** The session of a legacy client; in development `email_id` suffices. @throws ChatError if the client is refused */
   async function authenticateLegacy({ email, credential }: LegacyParams): Promise<Session> {
     if (config.auth.mode === 'dev') return { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
     const session = await authenticate(credential);

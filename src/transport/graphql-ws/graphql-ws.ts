@@ -16,7 +16,7 @@ import type { Quotas } from '../admission/quota.ts';
 import type { Socket } from '../websocket/socket.ts';
 import { idOf, Operations, ResultStream, withId } from './operations.ts';
 
-/** Maximum bytes of the frame that starts a subscription: its id, document and variables stay in memory until it ends. */
+/** Maximum bytes of the frame that starts a subscription, which keeps its id, document and variables in memory. */
 const MAX_SUBSCRIPTION_BYTES = 16_384;
 
 /** State of a connection, beside that of graphql-ws. */

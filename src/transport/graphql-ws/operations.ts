@@ -32,7 +32,7 @@ interface ActiveOperation {
  * class, because there are many.
  */
 export class Operations {
-  /** The address of the user, whose subscriptions are counted; empty until the client is authenticated. */
+  /** The address of the user, for the quota; empty until the client is authenticated. */
   user = '';
   /** Bytes of the frame being read. */
   frameBytes = 0;

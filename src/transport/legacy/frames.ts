@@ -99,7 +99,7 @@ export interface ChatData extends ConversationData {
   lastActivityAt: string;
 }
 
-/** The frame of a new message in a conversation whose live messages the client receives. */
+/** The frame of a new message. */
 export function liveFrame(client: Client, conversation: object, message: MessageData): object {
   return { type: 'MESSAGE', ...conversation, message: [messageOf(client, message)] };
 }

@@ -65,9 +65,9 @@ const SEND = parse(`mutation Send($input: SendMessagesInput!) {
     conversation { configId createdAt members { email joinedAt } }
   }
 }`);
-const LOOK = parse(
-  `query Look($by: ConversationRef!) { conversation(by: $by) { id lastSeq configId createdAt members { email joinedAt } } }`,
-);
+const LOOK = parse(`query Look($by: ConversationRef!) {
+  conversation(by: $by) { id lastSeq configId createdAt members { email joinedAt } }
+}`);
 const EXISTS = parse('query Exists($by: ConversationRef!) { conversation(by: $by) { id } }');
 const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $after: String) {
   markRead(input: $read) {

@@ -4,7 +4,7 @@ function lengthOf(parts: readonly Buffer[]): number {
   return length;
 }
 
-/** Bytes of a frame whose payload is given in parts (RFC 6455, section 5.2). */
+/** Bytes of a frame with this payload, given in parts (RFC 6455, section 5.2). */
 export function frameLength(parts: readonly Buffer[]): number {
   const payload = lengthOf(parts);
   return payload + (payload < 126 ? 2 : payload < 65_536 ? 4 : 10);

@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws';
 
-/** Frames delivered from one socket per turn of the event loop, so that one flooding client does not delay the others. */
+/** Frames delivered from one socket per turn of the event loop, so that a flooding client does not delay others. */
 const FRAMES_A_TURN = 8;
 
 /** Bytes of unanswered frames on one socket at which reading from it pauses. */

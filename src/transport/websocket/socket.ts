@@ -212,7 +212,7 @@ export class OpenSocket implements Socket {
   }
 }
 
-/** Truncates a reason to what fits into a close frame; ws throws if it is longer. */
+/** Truncates a reason to what fits into a close frame; ws rejects a longer one. */
 function truncate(reason: string): Buffer {
   const bytes = Buffer.alloc(REASON_BYTES);
   return bytes.subarray(0, new TextEncoder().encodeInto(reason, bytes).written);

@@ -526,7 +526,7 @@ test('a list in a frame is read no further than its first mistake: to tell of al
   };
   for (const [frame, message] of [
     [receive({ members: list(1) }), /^members\.0: /],
-    [receive({ members: list('nobody') }), /^members\.0: is no e-mail address$/],
+    [receive({ members: list('nobody') }), /^members\.0: must be an email address$/],
     [send('', { message: list({ text: 1 }) }), /^message\.0\.text: /],
     [send('', { message: {} }), /^message: must be a list$/],
   ] as const) {
