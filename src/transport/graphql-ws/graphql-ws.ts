@@ -99,12 +99,12 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   /** A fresh credential of the same user prolongs the connection; its operations continue. */
   async function renew(extra: Extra, payload: Credentials | undefined): Promise<void> {
     if ((payload?.authorization ?? payload?.Authorization) === undefined) return;
-    if (!extra.context.viewer) return forbid(extra, 'nobody');
+    if (!extra.context.viewer) return forbid(extra, 'not connected');
     // No other message is read meanwhile, so renewals run one at a time.
     extra.socket.pause(true);
     const session = await verify(extra, 'renew', payload).finally(() => extra.socket.pause(false));
     if (!session || extra.socket.ended) return;
-    if (session.viewer.email !== extra.context.viewer?.email) return forbid(extra, 'somebody else');
+    if (session.viewer.email !== extra.context.viewer?.email) return forbid(extra, 'another user');
     allow(extra, 'renew', session);
   }
 

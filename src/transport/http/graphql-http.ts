@@ -44,7 +44,7 @@ interface RequestContext {
   readonly type: string | undefined;
 }
 
-/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga for the protocol, the executor for operations. */
+/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga does the protocol, the executor operations. */
 export function createHttp({ executor, chat, authenticate, audit, limits, graphiql }: YogaOptions) {
   async function authenticateRequest(authorization: string | null, address: string): Promise<Viewer | null> {
     try {

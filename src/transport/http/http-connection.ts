@@ -5,8 +5,9 @@ import type { Socket } from 'node:net';
 const LINGER_MS = 1000;
 
 /**
- * Adds `Connection: close` to an answer whose connection cannot be reused: the server is `closing()`, or the request body
- * is incomplete when the answer begins, and of unknown length or longer than `maxBytes`. Node discards a shorter one.
+ * Adds `Connection: close` to an answer if its connection cannot be reused: the server is `closing()`, or the request
+ * body is incomplete when the answer begins, and of unknown length or longer than `maxBytes`. Node discards a shorter
+ * one.
  */
 export function announceClose(
   request: IncomingMessage,
