@@ -11,8 +11,9 @@ import type { Logger } from './observability/logger.ts';
 import { createMetrics, type Metrics } from './observability/metrics.ts';
 import type { Store } from './store/store.ts';
 import { createAuthenticate } from './transport/admission/authenticate.ts';
+import { createOriginCheck } from './transport/admission/origin.ts';
 import { createQuotas } from './transport/admission/quota.ts';
-import { connectedAddress, createPeers, networkOf } from './transport/admission/remote-address.ts';
+import { connectedAddress, createRemoteAddresses, networkOf } from './transport/admission/remote-address.ts';
 import { createGraphqlWs } from './transport/graphql-ws/graphql-ws.ts';
 import { createHttp } from './transport/http/graphql-http.ts';
 import { announceClose, answered, closeInSteps, serveWithoutUpgrade } from './transport/http/http-connection.ts';
@@ -90,7 +91,8 @@ export function createServer(options: ServerOptions): Server {
   });
   const sockets = createSockets(limits, metrics);
   const audit = createAudit(logger);
-  const peers = createPeers(config);
+  const remoteAddresses = createRemoteAddresses(config);
+  const isAllowedOrigin = createOriginCheck(config);
   const authenticate = createAuthenticate(config.auth, limits.authenticationMs);
   const quotas = createQuotas(limits);
   const shared = { executor, chat, authenticate, quotas, limits, audit, logger, metrics };
@@ -98,7 +100,17 @@ export function createServer(options: ServerOptions): Server {
   const openGraphqlWs = createGraphqlWs(shared);
   const openShim = createShim({ ...shared, pageSize: config.legacyPageSize, idleMs: config.legacyIdleMs });
   const serveStaticFile = createStaticFiles(config.auth.mode);
-  const upgrade = createUpgrade({ config, peers, authenticate, quotas, sockets, audit, openGraphqlWs, openShim });
+  const upgrade = createUpgrade({
+    config,
+    remoteAddresses,
+    isAllowedOrigin,
+    authenticate,
+    quotas,
+    sockets,
+    audit,
+    openGraphqlWs,
+    openShim,
+  });
 
   let draining = false;
   let closed: Promise<void> | null = null;
@@ -127,7 +139,7 @@ export function createServer(options: ServerOptions): Server {
     known.add(socket);
     closeInSteps(socket);
     const address = connectedAddress(socket);
-    if (peers.isShared(address)) return;
+    if (remoteAddresses.isShared(address)) return;
     const network = networkOf(address);
     if (!quotas.addresses.take(network)) return socket.destroy();
     socket.once('close', () => quotas.addresses.give(network));
@@ -181,8 +193,8 @@ export function createServer(options: ServerOptions): Server {
     if (allow && !allow.split(', ').includes(request.method ?? '')) return refuseMethod(response, allow);
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
     if (pathname === '/readyz') return end(response, ...(await readiness()));
-    const from = peers.addressOf(request);
-    if (!peers.mayConnect(request)) {
+    const from = remoteAddresses.addressOf(request);
+    if (!isAllowedOrigin(request)) {
       const why = `origin ${request.headers.origin?.slice(0, 200)}`;
       audit({ user: null, address: from, transport: 'http' }, { action: 'connect', outcome: 'FORBIDDEN', reason: why });
       response.setHeader('vary', 'Origin');

@@ -48,6 +48,9 @@ export interface PrepareOptions {
   readonly mask: MaskError;
 }
 
+/** Tells clients with automatic persisted queries to send the text of the query. */
+export const NOT_PERSISTED = 'PersistedQueryNotSupported';
+
 /** Errors of a document that are reported. */
 const MAX_ERRORS = 10;
 /** Characters of operation text whose prepared operations are kept. */

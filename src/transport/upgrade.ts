@@ -8,14 +8,16 @@ import { parseEmail } from '../model.ts';
 import type { Audit, AuditActor } from '../observability/audit.ts';
 import type { Transport } from '../observability/metrics.ts';
 import { type Authenticate, type Session, TOKEN_ENDED } from './admission/authenticate.ts';
+import type { OriginCheck } from './admission/origin.ts';
 import type { Quotas } from './admission/quota.ts';
-import { connectedAddress, networkOf, type Peers } from './admission/remote-address.ts';
+import { connectedAddress, networkOf, type RemoteAddresses } from './admission/remote-address.ts';
 import { lingeringClose } from './http/http-connection.ts';
 import { type LegacyParams, readParams } from './legacy/params.ts';
 import type { LegacyConnection } from './legacy/shim.ts';
-import type { createSockets, Socket } from './websocket/sockets.ts';
+import type { Socket } from './websocket/socket.ts';
+import type { createSockets } from './websocket/sockets.ts';
 
-/** What a gateway says who a legacy client is with. */
+/** Header in which a trusted gateway asserts the email address of a legacy client. */
 const GATEWAY_HEADER = 'x-kredichat-email';
 
 const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
@@ -25,12 +27,13 @@ const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([
 
 export interface UpgradeOptions {
   readonly config: Pick<Config, 'auth' | 'limits'>;
-  readonly peers: Peers;
+  readonly remoteAddresses: RemoteAddresses;
+  readonly isAllowedOrigin: OriginCheck;
   readonly authenticate: Authenticate;
   readonly quotas: Quotas;
   readonly sockets: ReturnType<typeof createSockets>;
   readonly audit: Audit;
-  readonly openGraphqlWs: (ws: WebSocket, socket: Socket, from: string) => void;
+  readonly openGraphqlWs: (ws: WebSocket, socket: Socket, address: string) => void;
   readonly openShim: (socket: Socket, connection: LegacyConnection) => void;
 }
 
@@ -40,12 +43,13 @@ export interface Target {
   readonly search: string;
 }
 
-/** Lets WebSockets in, or refuses them before anything is spoken on them. */
+/** Admits or refuses upgrades to WebSocket. */
 export function createUpgrade(options: UpgradeOptions) {
-  const { config, peers, authenticate, quotas, sockets, audit, openGraphqlWs, openShim } = options;
+  const { config, remoteAddresses, isAllowedOrigin, authenticate, quotas, sockets, audit, openGraphqlWs, openShim } =
+    options;
   const shared = { noServer: true, maxPayload: config.limits.frameBytes, perMessageDeflate: false };
   const graphqlWss = new WebSocketServer({ ...shared, handleProtocols: (protocols) => handleProtocols(protocols) });
-  // The shim answers invalid UTF-8 with an error frame, so it looks for it itself.
+  // The shim validates UTF-8 itself, as it answers invalid UTF-8 with an error frame.
   const shimWss = new WebSocketServer({ ...shared, skipUTF8Validation: true });
 
   return async function upgrade(
@@ -54,76 +58,78 @@ export function createUpgrade(options: UpgradeOptions) {
     head: Buffer,
     target: Target,
   ): Promise<void> {
-    // ws takes no list of protocols.
+    // ws does not accept a list of protocols.
     request.headers.upgrade = 'websocket';
-    const from = peers.addressOf(request);
-    const over = TRANSPORTS.get(target.pathname);
-    if (!over) return refuse(stream, 404);
-    const asker: AuditActor = { user: null, address: from, transport: over };
-    if (!peers.mayConnect(request)) {
-      audit(asker, {
+    const address = remoteAddresses.addressOf(request);
+    const transport = TRANSPORTS.get(target.pathname);
+    if (!transport) return refuse(stream, 404);
+    const anonymous: AuditActor = { user: null, address, transport };
+    if (!isAllowedOrigin(request)) {
+      audit(anonymous, {
         action: 'connect',
         outcome: 'FORBIDDEN',
         reason: `origin ${request.headers.origin?.slice(0, 200)}`,
       });
       return refuse(stream, 403);
     }
-    const network = networkOf(from);
-    // What is connected itself was counted when it was.
-    if (from !== connectedAddress(request.socket) && !peers.isShared(from)) {
+    const network = networkOf(address);
+    // The address of the connected peer was counted when it connected.
+    if (address !== connectedAddress(request.socket) && !remoteAddresses.isShared(address)) {
       if (!quotas.addresses.take(network)) {
-        audit(asker, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets of the address' });
+        audit(anonymous, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets of the address' });
         return refuse(stream, 429);
       }
       stream.once('close', () => quotas.addresses.give(network));
     }
     const opened = (open: (ws: WebSocket, socket: Socket) => void) => (ws: WebSocket) =>
-      open(ws, sockets.add(ws, stream, over));
-    if (over === 'graphql-ws') {
+      open(ws, sockets.add(ws, stream, transport));
+    if (transport === 'graphql-ws') {
       return graphqlWss.handleUpgrade(
         request,
         stream,
         head,
-        opened((ws, socket) => openGraphqlWs(ws, socket, from)),
+        opened((ws, socket) => openGraphqlWs(ws, socket, address)),
       );
     }
     const params = readParams(target.search, request.headers);
     if (!params) return refuse(stream, 400);
-    let known = asker;
+    let actor = anonymous;
     try {
-      const said = saidByGateway(request);
-      const { viewer, endsAt } = said ?? (await identifyLegacy(params));
-      known = { ...asker, user: viewer.email };
-      if (viewer.email !== params.email) throw new ChatError('FORBIDDEN', 'email_id is another address.');
-      // Whoever has gone meanwhile takes nothing.
+      const asserted = assertedByGateway(request);
+      const { viewer, endsAt } = asserted ?? (await authenticateLegacy(params));
+      actor = { ...anonymous, user: viewer.email };
+      if (viewer.email !== params.email)
+        throw new ChatError('FORBIDDEN', '`email_id` must be the address of the credential.');
+      // A client that has disconnected meanwhile uses no quota.
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
       const open = opened((_, socket) => {
-        audit(known, { action: 'connect', outcome: 'allowed', ...(said && { reason: 'said by a gateway' }) });
-        socket.endAt(endsAt, () => audit(known, TOKEN_ENDED));
-        openShim(socket, { ...params, viewer, from });
+        audit(actor, { action: 'connect', outcome: 'allowed', ...(asserted && { reason: 'said by a gateway' }) });
+        socket.endAt(endsAt, () => audit(actor, TOKEN_ENDED));
+        openShim(socket, { ...params, viewer, address });
       });
       shimWss.handleUpgrade(request, stream, head, open);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
-      audit(known, { action: 'connect', outcome: error.code, reason: error.message });
+      audit(actor, { action: 'connect', outcome: error.code, reason: error.message });
       refuse(stream, ERROR_CODES[error.code]);
     }
   };
 
-  /** Who a gateway says a legacy client is; null where none says anything. */
-  function saidByGateway(request: IncomingMessage): Session | null {
-    const said = config.auth.mode === 'jwt' && peers.isGateway(request) ? request.headers[GATEWAY_HEADER] : undefined;
-    const email = typeof said === 'string' ? parseEmail(said) : null;
+  /** The session of a legacy client that a gateway asserts, if any. */
+  function assertedByGateway(request: IncomingMessage): Session | null {
+    const trusted = config.auth.mode === 'jwt' && remoteAddresses.isGateway(request);
+    const header = trusted ? request.headers[GATEWAY_HEADER] : undefined;
+    const email = typeof header === 'string' ? parseEmail(header) : null;
     return email && { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
   }
 
-  /** Who a legacy client says it is: in development by its address alone. @throws ChatError with the code of the refusal */
-  async function identifyLegacy({ email, credential }: LegacyParams): Promise<Session> {
+  /** The session of a legacy client; in development `email_id` suffices. @throws ChatError if the client is refused */
+  async function authenticateLegacy({ email, credential }: LegacyParams): Promise<Session> {
     if (config.auth.mode === 'dev') return { viewer: { email, role: null }, endsAt: Number.POSITIVE_INFINITY };
     const session = await authenticate(credential);
-    if (!session) throw new ChatError('UNAUTHENTICATED', 'There is no credential.');
+    if (!session) throw new ChatError('UNAUTHENTICATED', 'The credential is missing.');
     return session;
   }
 }
@@ -140,7 +146,7 @@ export function isWebSocketUpgrade(
   return method === 'GET' && httpVersion === '1.1' && protocols.includes('websocket') && TRANSPORTS.has(pathname);
 }
 
-/** Answers an upgrade with a status instead. */
+/** Answers an upgrade with an HTTP status. */
 export function refuse(stream: Connection, status: number): void {
   const bearer = status === 401 ? 'WWW-Authenticate: Bearer\r\n' : '';
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${bearer}Connection: close\r\nContent-Length: 0\r\n\r\n`;

@@ -16,25 +16,25 @@ import type { AuditEvent } from '../../observability/audit.ts';
 
 type JwtConfig = Extract<AuthConfig, { mode: 'jwt' }>;
 
-/** Somebody who was let in, and for how long. */
+/** An authenticated viewer, until the credential expires. */
 export interface Session {
   readonly viewer: Viewer;
-  /** When the credential ends, in milliseconds since 1970; infinite where it does not. */
+  /** When the credential expires, in milliseconds since 1970; infinite if it does not. */
   readonly endsAt: number;
 }
 
-/** What is decided about somebody who stays on when the credential has ended. */
+/** The audit event when a connection outlives its credential. */
 export const TOKEN_ENDED: AuditEvent = { action: 'end', outcome: 'UNAUTHENTICATED', reason: 'token ended' };
 
 /**
- * Who a credential stands for, the same on every transport; null where there is none. The credential is
+ * The session of a credential, the same on every transport; null without a credential. The credential is
  * `Bearer TOKEN` (RFC 6750, section 2.1).
- * @throws ChatError UNAUTHENTICATED when it is not valid, whatever is wrong with it; UNAVAILABLE when it cannot be checked now
+ * @throws ChatError UNAUTHENTICATED if it is not valid, for any reason; UNAVAILABLE if it cannot be verified now
  */
 export type Authenticate = (authorization: unknown) => Promise<Session | null>;
 
 const ROLES: readonly Role[] = ['CUSTOMER', 'SELLER', 'BANK'];
-/** Signatures by private keys (RFC 7518, section 3.1, and RFC 8037): what a published key can check. */
+/** Asymmetric signature algorithms (RFC 7518, section 3.1, and RFC 8037), which a published key can verify. */
 const PUBLIC_KEY_ALGORITHMS = [
   'RS256',
   'RS384',
@@ -47,22 +47,22 @@ const PUBLIC_KEY_ALGORITHMS = [
   'ES512',
   'EdDSA',
 ];
-/** After a key set was fetched, or could not be, in milliseconds: it is asked for again only then. */
+/** Minimum time between two fetches of a key set, successful or not, in milliseconds. */
 const KEY_SET_COOLDOWN_MS = 1000;
-/** The longest token that is looked at, in characters. */
-const LONGEST_TOKEN = 8192;
-/** A key that was taken out of a set that answers is believed this much longer at most, in milliseconds. */
+/** Maximum characters of a token. */
+const MAX_TOKEN = 8192;
+/** Maximum age of a fetched key set, in milliseconds: a key removed from the set is accepted this much longer. */
 const KEY_SET_AGE_MS = 300_000;
-/** Bytes of a key set, decompressed. */
+/** Maximum bytes of a key set, decompressed. */
 const MAX_KEY_SET = 1_048_576;
 
-/** @param withinMs how long a key set may take to be fetched, in milliseconds */
-export function createAuthenticate(auth: AuthConfig, withinMs: number): Authenticate {
-  const verify = auth.mode === 'dev' ? verifyAddress : createVerifyJwt(auth, withinMs);
+/** @param timeoutMs of fetching a key set, in milliseconds */
+export function createAuthenticate(auth: AuthConfig, timeoutMs: number): Authenticate {
+  const verify = auth.mode === 'dev' ? verifyAddress : createVerifyJwt(auth, timeoutMs);
   return async (authorization) => {
     if (authorization === undefined || authorization === null) return null;
     const token = typeof authorization === 'string' ? /^Bearer +(\S+)$/i.exec(authorization.trim())?.[1] : undefined;
-    const session = token && token.length <= LONGEST_TOKEN ? await verify(token) : null;
+    const session = token && token.length <= MAX_TOKEN ? await verify(token) : null;
     if (!session) throw new ChatError('UNAUTHENTICATED', 'The credential is not valid.');
     return session;
   };
@@ -74,15 +74,18 @@ async function verifyAddress(token: string): Promise<Session | null> {
   return rest.length === 0 ? session(address, role, Number.POSITIVE_INFINITY) : null;
 }
 
-/** Checks JSON Web Tokens (RFC 7519, with the advice of RFC 8725): the kind of key fixes the algorithms. */
-function createVerifyJwt({ key, issuer, audience, emailClaim, roleClaim, leewaySeconds }: JwtConfig, withinMs: number) {
+/** Verifies JSON Web Tokens (RFC 7519) as RFC 8725 advises: the kind of key determines the algorithms. */
+function createVerifyJwt(
+  { key, issuer, audience, emailClaim, roleClaim, leewaySeconds }: JwtConfig,
+  timeoutMs: number,
+) {
   const options = {
     algorithms: 'secret' in key ? ['HS256'] : PUBLIC_KEY_ALGORITHMS,
     ...(issuer !== null && { issuer }),
     ...(audience !== null && { audience }),
     clockTolerance: leewaySeconds,
   };
-  const keyOf: JWTVerifyGetKey = 'secret' in key ? async () => key.secret : keySet(key.jwks, withinMs);
+  const keyOf: JWTVerifyGetKey = 'secret' in key ? async () => key.secret : keySet(key.jwks, timeoutMs);
 
   return async (token: string): Promise<Session | null> => {
     let claims: JWTPayload;
@@ -92,17 +95,17 @@ function createVerifyJwt({ key, issuer, audience, emailClaim, roleClaim, leewayS
       if (error instanceof ChatError) throw error;
       return null;
     }
-    // An address that the issuer does not vouch for identifies nobody. Some issuers write the boolean as a string.
+    // An address that the issuer has not verified is not accepted. Some issuers write the boolean as a string.
     const { email_verified: verified = true } = claims;
     if (verified !== true && verified !== 'true') return null;
     const exp = claims.exp === undefined ? Number.POSITIVE_INFINITY : claims.exp * 1000;
-    // The leeway is for letting in: who was in time is not let stay longer.
+    // The leeway applies to admission only: a token that is valid at admission ends at its `exp`.
     const endsAt = exp > Date.now() ? exp : exp + leewaySeconds * 1000;
     return session(claims[emailClaim], claims[roleClaim], endsAt);
   };
 }
 
-/** The claims of a token that one of the keys has signed: without a key id, more than one may have. */
+/** The claims of a token, verified by any of the matching keys: without a key id, several may match. */
 async function verifyByAny(token: string, keyOf: JWTVerifyGetKey, options: JWTVerifyOptions): Promise<JWTPayload> {
   try {
     return (await jwtVerify(token, keyOf, options)).payload;
@@ -119,21 +122,21 @@ async function verifyByAny(token: string, keyOf: JWTVerifyGetKey, options: JWTVe
 }
 
 /**
- * Keys by their id (RFC 7517), fetched when needed: at first, when the set is old, and when a key is not in it. Keys
- * that are known stay good while the set cannot be fetched, and only tokens with other keys depend on it then.
+ * Keys by id (RFC 7517). The set is fetched on first use, when it is older than `KEY_SET_AGE_MS`, and when it lacks a
+ * key. While the set cannot be fetched, known keys stay valid, and tokens with other keys cannot be verified.
  */
 function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
-  // When it is fetched is decided here.
+  // The functions below decide when to fetch.
   const never = { cacheMaxAge: Number.POSITIVE_INFINITY, cooldownDuration: Number.POSITIVE_INFINITY };
   const keys = createRemoteJWKSet(url, { timeoutDuration, ...never, [customFetch]: boundedFetch });
   let fetchedAt = Number.NEGATIVE_INFINITY;
-  let triedAt = Number.NEGATIVE_INFINITY;
-  let away = false;
+  let attemptedAt = Number.NEGATIVE_INFINITY;
+  let unreachable = false;
   let fetching: Promise<void> | null = null;
 
-  /** Fetches the set, unless that was tried just now; resolves when it is fetched, or cannot be. */
+  /** Fetches the set, unless the last attempt is within the cooldown; resolves when the attempt is over. */
   async function refresh(): Promise<void> {
-    if (performance.now() - triedAt >= KEY_SET_COOLDOWN_MS) fetching ??= fetchKeys();
+    if (performance.now() - attemptedAt >= KEY_SET_COOLDOWN_MS) fetching ??= fetchKeys();
     await fetching;
   }
 
@@ -141,11 +144,11 @@ function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
     try {
       await keys.reload();
       fetchedAt = performance.now();
-      away = false;
+      unreachable = false;
     } catch {
-      away = true;
+      unreachable = true;
     } finally {
-      triedAt = performance.now();
+      attemptedAt = performance.now();
       fetching = null;
     }
   }
@@ -154,8 +157,8 @@ function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
     if (performance.now() - fetchedAt > KEY_SET_AGE_MS) {
       const refreshed = refresh();
       if (fetchedAt === Number.NEGATIVE_INFINITY) await refreshed;
-      else if (!away) await Promise.race([refreshed, setTimeout(timeoutDuration / 2)]);
-      if (fetchedAt === Number.NEGATIVE_INFINITY) throw unchecked();
+      else if (!unreachable) await Promise.race([refreshed, setTimeout(timeoutDuration / 2)]);
+      if (fetchedAt === Number.NEGATIVE_INFINITY) throw unverifiable();
     }
     try {
       return await keys(header, token);
@@ -164,16 +167,16 @@ function keySet(url: URL, timeoutDuration: number): JWTVerifyGetKey {
     }
     await refresh();
     return keys(header, token).catch((error: unknown) => {
-      throw away && error instanceof errors.JWKSNoMatchingKey ? unchecked() : error;
+      throw unreachable && error instanceof errors.JWKSNoMatchingKey ? unverifiable() : error;
     });
   };
 }
 
-function unchecked(): ChatError {
-  return new ChatError('UNAVAILABLE', 'The credential cannot be checked now: the key set does not answer.');
+function unverifiable(): ChatError {
+  return new ChatError('UNAVAILABLE', 'The credential cannot be verified now: the key set cannot be fetched.');
 }
 
-/** Fetches a key set, and breaks off when it is longer than `MAX_KEY_SET`. */
+/** Fetches a key set; fails if it is longer than `MAX_KEY_SET`. */
 const boundedFetch: FetchImplementation = async (url, options) => {
   const { status, body } = await fetch(url, options);
   if (status !== 200 || !body) {
@@ -181,14 +184,14 @@ const boundedFetch: FetchImplementation = async (url, options) => {
     return new Response(null, { status });
   }
   let size = 0;
-  const bound = new TransformStream<Uint8Array, Uint8Array>({
+  const limiter = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
       size += chunk.byteLength;
-      if (size > MAX_KEY_SET) controller.error(new Error(`The key set is longer than ${MAX_KEY_SET} bytes.`));
+      if (size > MAX_KEY_SET) controller.error(new Error(`The key set must have at most ${MAX_KEY_SET} bytes.`));
       else controller.enqueue(chunk);
     },
   });
-  return new Response(body.pipeThrough(bound));
+  return new Response(body.pipeThrough(limiter));
 };
 
 function session(address: unknown, role: unknown, endsAt: number): Session | null {

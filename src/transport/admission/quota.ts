@@ -1,14 +1,14 @@
 import type { Limits } from '../../config.ts';
 
-/** How many of something each key holds at once. */
+/** A limit on the units that each key may hold at once. */
 interface Quota {
-  /** Takes one more; false, and nothing is taken, where the key holds as many as it may. */
+  /** Takes one unit; false, and none is taken, if the key is at its limit. */
   take(key: string): boolean;
-  /** Gives back what was taken. */
+  /** Returns one unit. */
   give(key: string): void;
 }
 
-/** @param limit what one key may hold */
+/** @param limit units per key */
 function createQuota(limit: number): Quota {
   const held = new Map<string, number>();
   return {
@@ -28,7 +28,7 @@ function createQuota(limit: number): Quota {
 
 export type Quotas = ReturnType<typeof createQuotas>;
 
-/** What is counted of each user, by address, and of each network address. */
+/** Quotas of sockets and subscriptions per user (by email address), and of connections per network address. */
 export function createQuotas(limits: Pick<Limits, 'socketsPerUser' | 'socketsPerAddress' | 'subscriptionsPerUser'>) {
   return {
     sockets: createQuota(limits.socketsPerUser),

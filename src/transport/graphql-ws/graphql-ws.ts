@@ -5,6 +5,7 @@ import type { Chat } from '../../chat/chat.ts';
 import { badInput, ChatError } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
 import type { Executor, OperationResult } from '../../execution/executor.ts';
+import { NOT_PERSISTED } from '../../execution/prepared-operation.ts';
 import { nestsTooDeep } from '../../execution/rules/json-depth.ts';
 import type { Context } from '../../graphql/context.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
@@ -12,57 +13,26 @@ import type { Logger } from '../../observability/logger.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import { type Authenticate, type Session, TOKEN_ENDED } from '../admission/authenticate.ts';
 import type { Quotas } from '../admission/quota.ts';
-import { NOT_PERSISTED } from '../persisted-query.ts';
-import { Backlog } from '../websocket/receive-queue.ts';
-import type { Socket } from '../websocket/sockets.ts';
+import type { Socket } from '../websocket/socket.ts';
+import { idOf, Operations, ResultStream, withId } from './operations.ts';
 
-/** What ends the frame of a result; see `push`. */
-const NEXT_END = Buffer.from('}');
-
-/** Operations of one socket that may wait for their answers before the socket is read no further. */
-const MAX_WAITING = 500;
-
-/** Bytes of the frame that starts a subscription: its id, document and variables are kept as long as it lives. */
+/** Maximum bytes of the frame that starts a subscription, which keeps its id, document and variables in memory. */
 const MAX_SUBSCRIPTION_BYTES = 16_384;
 
-/** An operation that has begun and not ended. */
-interface Running {
-  /** `completed`: a subscription that the client has completed. */
-  kind: 'query' | 'subscription' | 'completed';
-  /** Bytes of its frame. */
-  readonly bytes: number;
-}
-
-/** What a connection carries beside graphql-ws's own state. */
+/** State of a connection, beside that of graphql-ws. */
 interface Extra {
   context: Context;
   /** The client's network address. */
-  readonly from: string;
-  /** Closes the socket of somebody who takes too long to be let in. */
-  readonly late: NodeJS.Timeout;
-  /** Settles when the subscriptions received so far are registered: what comes later on the socket waits for them. */
-  registered: Promise<unknown>;
-  /** The key of each operation that the client has not completed, by its id. */
-  readonly keys: Map<string, string>;
-  /** Every operation that has begun and not ended, by its key. */
-  readonly running: Map<string, Running>;
-  /** Those of them that are not live: queries, mutations, and completed subscriptions. */
-  readonly waiting: Backlog;
-  /** Operations since the connection began. */
-  operations: number;
-  /** Bytes of the frame that is being read. */
-  frameBytes: number;
+  readonly address: string;
   readonly socket: Socket;
+  readonly operations: Operations;
+  /** Closes the socket if the client does not authenticate in time. */
+  readonly authenticationTimer: NodeJS.Timeout;
+  /** Resolves when the subscriptions received so far are registered; later queries and mutations wait for it. */
+  registered: Promise<unknown>;
 }
 
-/** A message of a client, parsed and not checked. */
-interface ClientMessage {
-  readonly id?: unknown;
-  readonly type?: unknown;
-  readonly payload?: { query?: unknown; readonly extensions?: { readonly persistedQuery?: unknown } | null } | null;
-}
-
-/** Arguments of an operation that `onSubscribe` has already started. */
+/** Arguments of an operation that `onSubscribe` has started. */
 interface StartedArgs extends ExecutionArgs {
   readonly id: string;
   readonly socket: Socket;
@@ -80,206 +50,148 @@ export interface GraphqlWsOptions {
   readonly metrics: Metrics;
 }
 
-/** Where a client puts its credential: in `connection_init`, and a fresh one in a `ping`. */
+/** The payload of `connection_init`, or of a `ping` that renews the credential. */
 interface Credentials extends Record<string, unknown> {
   readonly authorization?: unknown;
   readonly Authorization?: unknown;
 }
 
-/** Serves the `graphql-transport-ws` sub-protocol on sockets handed to it; the operations run in the gate. */
+/** Serves the `graphql-transport-ws` sub-protocol on the sockets passed to it; the executor runs the operations. */
 export function createGraphqlWs(options: GraphqlWsOptions) {
   const { executor, chat, authenticate, quotas, limits, audit, logger, metrics } = options;
 
-  const asker = ({ from, context }: Extra): AuditActor => ({
+  const actor = ({ address, context }: Extra): AuditActor => ({
     user: context.viewer?.email ?? null,
-    address: from,
+    address,
     transport: 'graphql-ws',
   });
 
-  /** Reads a credential; closes the socket where it is not valid, or nobody can say whether it is. */
-  async function connectAs(extra: Extra, what: string, params: Credentials | undefined): Promise<Session | null> {
+  /** Verifies a credential; closes the socket if the credential is not valid or cannot be verified now. */
+  async function verify(extra: Extra, action: string, params: Credentials | undefined): Promise<Session | null> {
     try {
       return await authenticate(params?.authorization ?? params?.Authorization);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
       if (extra.socket.ended) return null;
-      audit(asker(extra), { action: what, outcome: error.code });
+      audit(actor(extra), { action, outcome: error.code });
       if (error.code === 'UNAUTHENTICATED') extra.socket.close(CloseCode.Forbidden, 'Forbidden');
       else extra.socket.close(CloseCode.InternalServerError, error.message);
       return null;
     }
   }
 
-  /** Lets somebody in, for as long as the credential lasts. */
+  /** Admits the client until its credential expires. */
   function admit(extra: Extra, { viewer, endsAt }: Session): void {
     if (!quotas.sockets.take(viewer.email)) {
-      audit({ ...asker(extra), user: viewer.email }, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets' });
+      audit({ ...actor(extra), user: viewer.email }, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets' });
       return extra.socket.close(CloseCode.Forbidden, 'Too many connections');
     }
+    extra.operations.user = viewer.email;
     allow(extra, 'connect', { viewer, endsAt });
   }
 
-  function allow(extra: Extra, what: string, { viewer, endsAt }: Session): void {
+  function allow(extra: Extra, action: string, { viewer, endsAt }: Session): void {
     extra.context = { ...extra.context, viewer };
-    extra.socket.endAt(endsAt, () => audit(asker(extra), TOKEN_ENDED));
-    audit(asker(extra), { action: what, outcome: 'allowed' });
+    extra.socket.endAt(endsAt, () => audit(actor(extra), TOKEN_ENDED));
+    audit(actor(extra), { action, outcome: 'allowed' });
   }
 
-  /** A fresh credential of the same person lets the connection go on, with all that runs on it. */
+  /** A fresh credential of the same user prolongs the connection; its operations continue. */
   async function renew(extra: Extra, payload: Credentials | undefined): Promise<void> {
     if ((payload?.authorization ?? payload?.Authorization) === undefined) return;
-    if (!extra.context.viewer) return forbid(extra, 'nobody');
-    // One at a time: nothing else is read meanwhile.
-    extra.socket.hold(true);
-    const session = await connectAs(extra, 'renew', payload).finally(() => extra.socket.hold(false));
+    if (!extra.context.viewer) return forbid(extra, 'not connected');
+    // No other message is read meanwhile, so renewals run one at a time.
+    extra.socket.pause(true);
+    const session = await verify(extra, 'renew', payload).finally(() => extra.socket.pause(false));
     if (!session || extra.socket.ended) return;
-    if (session.viewer.email !== extra.context.viewer?.email) {
-      return forbid(extra, 'somebody else');
-    }
+    if (session.viewer.email !== extra.context.viewer?.email) return forbid(extra, 'another user');
     allow(extra, 'renew', session);
   }
 
-  function forbid(extra: Extra, why: string): void {
-    audit(asker(extra), { action: 'renew', outcome: 'FORBIDDEN', reason: why });
+  function forbid(extra: Extra, reason: string): void {
+    audit(actor(extra), { action: 'renew', outcome: 'FORBIDDEN', reason });
     extra.socket.close(CloseCode.Forbidden, 'Forbidden');
   }
 
   const server = makeServer<Credentials, Extra>({
-    // The time is kept by `open`: graphql-ws's ends with the message, before the credential is checked.
+    // `open` has the timer: that of graphql-ws stops at `connection_init`, before the credential is verified.
     connectionInitWaitTimeout: 0,
 
     async onConnect({ connectionParams, extra }) {
       if (connectionParams && isMisplaced(connectionParams)) {
-        audit(asker(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'credential in another place' });
+        audit(actor(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'credential in another place' });
         extra.socket.close(CloseCode.Forbidden, 'The payload is to be {"authorization": "Bearer TOKEN"}');
         return false;
       }
-      const session = await connectAs(extra, 'connect', connectionParams);
+      const session = await verify(extra, 'connect', connectionParams);
       if (session && !extra.socket.ended) admit(extra, session);
-      clearTimeout(extra.late);
+      clearTimeout(extra.authenticationTimer);
       return !extra.socket.ended;
     },
 
     onPing({ extra, acknowledged }, payload) {
-      // It is sent back.
-      if (nestsTooDeep(payload)) throw badInput('The payload nests too deep.');
+      // graphql-ws echoes the payload.
+      if (nestsTooDeep(payload)) throw badInput('The payload nests too deeply.');
       return acknowledged ? renew(extra, payload) : undefined;
     },
 
     onSubscribe({ extra }, key, payload) {
       const { query, variables, operationName: name, extensions } = payload;
       if (query === '' && extensions?.persistedQuery) return [executor.mask(badInput(NOT_PERSISTED))];
-      // An empty name is the same as none.
+      // An empty name counts as absent.
       const operationName = name || undefined;
       const operation = executor.prepare(query, operationName);
       if (operation.kind === 'invalid' || operation.kind === 'ambiguous') return operation.errors;
       const { kind, document } = operation;
       const live = kind === OperationTypeNode.SUBSCRIPTION;
-      if (live && extra.frameBytes > MAX_SUBSCRIPTION_BYTES)
-        return [executor.mask(badInput(`A subscription takes at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
-      if (live && !mayFollow(extra)) {
-        audit(asker(extra), { action: 'subscribe', outcome: 'RATE_LIMITED', reason: 'subscriptions' });
+      if (live && extra.operations.frameBytes > MAX_SUBSCRIPTION_BYTES)
+        return [executor.mask(badInput(`A subscription must have at most ${MAX_SUBSCRIPTION_BYTES} bytes.`))];
+      if (live && !extra.operations.reserveSubscription()) {
+        audit(actor(extra), { action: 'subscribe', outcome: 'RATE_LIMITED', reason: 'subscriptions' });
         return [executor.mask(new ChatError('RATE_LIMITED', 'Too many subscriptions.'))];
       }
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
       const result = executor.run({ operation, variables, after, wanted }, extra.context);
-      extra.running.set(key, { kind: live ? 'subscription' : 'query', bytes: extra.frameBytes });
-      if (!live) extra.waiting.add(extra.frameBytes);
+      extra.operations.start(key, live ? 'subscription' : 'query');
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const id = idOf(key);
-      // graphql-ws keeps the payload as long as the operation runs; each has its own copy of the text.
+      // graphql-ws keeps each payload, with its own copy of the text, until the operation ends.
       Object.assign(payload, { query: '' });
       const args: StartedArgs = { document, operationName, schema: executor.schema, id, socket: extra.socket, result };
       return args;
     },
-    execute: push,
-    subscribe: push,
+    execute: streamResult,
+    subscribe: streamResult,
 
-    onComplete: ({ extra }, key) => end(extra, key),
-    onError: ({ extra }, key) => end(extra, key),
+    onComplete: ({ extra }, key) => extra.operations.end(key),
+    onError: ({ extra }, key) => extra.operations.end(key),
   });
 
-  /**
-   * Reads a message, and puts a key of its own in place of the id of an operation: once a client has completed an
-   * operation it may use the id again, and here the operation may take longer to end. Null where nothing is left to be
-   * done.
-   */
-  function read(extra: Extra, text: string): ClientMessage | string | null {
-    let message: ClientMessage;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      return text;
-    }
-    const { id, type, payload } = message ?? {};
-    if (typeof id !== 'string' || id === '') return text;
-    const known = extra.keys.get(id);
-    if (type === 'complete') {
-      if (known === undefined) return null;
-      extra.keys.delete(id);
-      const operation = extra.running.get(known);
-      if (operation?.kind === 'subscription') {
-        operation.kind = 'completed';
-        quotas.subscriptions.give(extra.context.viewer?.email ?? '');
-        extra.waiting.add(operation.bytes);
-      }
-      return { ...message, id: known };
-    }
-    if (type !== 'subscribe') return message;
-    if (known !== undefined) {
-      extra.socket.close(CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`);
-      return null;
-    }
-    const key = `${++extra.operations}:${id}`;
-    extra.keys.set(id, key);
-    // graphql-ws closes the socket where there is no text.
-    if (payload?.extensions?.persistedQuery) payload.query ??= '';
-    return { ...message, id: key };
-  }
-
-  function mayFollow({ running, context: { viewer }, socket }: Extra): boolean {
-    let here = 0;
-    for (const { kind } of running.values()) if (kind === 'subscription') here++;
-    return !socket.ended && here < limits.subscriptionsPerSocket && quotas.subscriptions.take(viewer?.email ?? '');
-  }
-
-  function end(extra: Extra, key: string): void {
-    const { kind, bytes = 0 } = extra.running.get(key) ?? {};
-    extra.running.delete(key);
-    if (extra.keys.get(idOf(key)) === key) extra.keys.delete(idOf(key));
-    if (kind === 'subscription') quotas.subscriptions.give(extra.context.viewer?.email ?? '');
-    else if (kind) extra.waiting.remove(bytes);
-  }
-
-  /** Results go past graphql-ws, which would make a text of each for each client. */
-  async function push(args: ExecutionArgs): Promise<AsyncIterableIterator<never>> {
+  async function streamResult(args: ExecutionArgs): Promise<AsyncIterableIterator<never>> {
     const { id, socket, result } = args as StartedArgs;
-    return new Pushed(id, socket, await result, metrics);
+    return new ResultStream(id, socket, await result, metrics);
   }
 
-  return function open(ws: WebSocket, socket: Socket, from: string): void {
-    const late = setTimeout(() => {
-      audit(asker(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'took too long' });
+  return function open(ws: WebSocket, socket: Socket, address: string): void {
+    const authenticationTimer = setTimeout(() => {
+      audit(actor(extra), { action: 'connect', outcome: 'UNAUTHENTICATED', reason: 'took too long' });
       socket.close(CloseCode.ConnectionInitialisationTimeout, 'Connection initialisation timeout');
     }, limits.authenticationMs);
+    const operations = new Operations(socket, quotas.subscriptions, limits.subscriptionsPerSocket);
     const extra: Extra = {
       context: {
         chat,
         viewer: null,
         free: () => socket.free(),
         drained: () => socket.drained(),
-        audit: (decision) => audit(asker(extra), decision),
+        audit: (event) => audit(actor(extra), event),
       },
-      from,
-      late,
-      registered: Promise.resolve(),
-      keys: new Map(),
-      running: new Map(),
-      waiting: new Backlog(socket, MAX_WAITING),
-      operations: 0,
-      frameBytes: 0,
+      address,
       socket,
+      operations,
+      authenticationTimer,
+      registered: Promise.resolve(),
     };
     const closed = server.opened(
       {
@@ -288,16 +200,16 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
         close: (code = CloseCode.InternalServerError, reason = '') => socket.close(code, reason),
         onMessage(receive) {
           socket.onMessage((data) => {
-            extra.frameBytes = data.length;
-            const message = read(extra, String(data));
-            // graphql-ws takes a message that is parsed already.
+            operations.frameBytes = data.length;
+            const message = operations.parse(String(data));
+            // graphql-ws accepts parsed messages, too.
             if (message !== null)
               receive(message as string).catch((error: unknown) => {
                 const unexpected = error instanceof Error && error.message.startsWith('Unexpected message of type');
                 if (unexpected || error instanceof ChatError) {
                   return socket.close(CloseCode.BadRequest, 'Invalid message received');
                 }
-                // The reason is all a client sees; the error's text stays here.
+                // The client sees the close reason only; the error's text stays in the log.
                 logger.error({ err: error }, 'graphql-ws failed');
                 socket.close(CloseCode.InternalServerError, 'Internal server error');
               });
@@ -307,8 +219,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       extra,
     );
     socket.onEnd((code, reason) => {
-      clearTimeout(late);
-      for (const id of extra.running.keys()) end(extra, id);
+      clearTimeout(authenticationTimer);
+      operations.endAll();
       const { viewer } = extra.context;
       if (viewer) quotas.sockets.give(viewer.email);
       void closed(code, reason);
@@ -316,54 +228,9 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
   };
 }
 
-/** What graphql-ws sees of an operation: a stream that only ends, once all results are sent. A class, because there are many. */
-class Pushed implements AsyncIterableIterator<never> {
-  readonly #id: string;
-  readonly #socket: Socket;
-  readonly #result: OperationResult;
-  readonly #metrics: Metrics;
-
-  constructor(id: string, socket: Socket, result: OperationResult, metrics: Metrics) {
-    this.#id = id;
-    this.#socket = socket;
-    this.#result = result;
-    this.#metrics = metrics;
-  }
-
-  async next(): Promise<IteratorReturnResult<undefined>> {
-    const head = Buffer.from(`{"id":${JSON.stringify(this.#id)},"type":"next","payload":`);
-    if (this.#result.kind === 'stream') {
-      await this.#result.deliver((json) => {
-        this.#socket.sendEvent(head, ...json, NEXT_END);
-        this.#metrics.delivered();
-      });
-    } else this.#socket.send(head, this.#result.json, NEXT_END);
-    return { done: true, value: undefined };
-  }
-
-  async return(): Promise<IteratorReturnResult<undefined>> {
-    if (this.#result.kind === 'stream') await this.#result.return();
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-}
-
-/** The id by which the client knows an operation. */
-function idOf(key: string): string {
-  return key.slice(key.indexOf(':') + 1);
-}
-
-/** A message of graphql-ws with the id of an operation in place of its key. */
-function withId(text: string): string {
-  return text.replace(/^\{"id":"\d+:/, '{"id":"');
-}
-
 const CREDENTIAL = /^(authorization|auth|auth[_-]?token|access[_-]?token|token|jwt)$/i;
 
-/** Whether a payload has a credential where other servers look for it, and none where this one does. */
+/** Whether a payload has a credential under a name that other servers read, and none under `authorization`. */
 function isMisplaced({ authorization, Authorization, ...others }: Credentials): boolean {
   if ((authorization ?? Authorization) != null) return false;
   const members = { ...others, ...(typeof others.headers === 'object' && others.headers) };

@@ -59,8 +59,8 @@ interface Page {
 let page: Promise<Page> | null = null;
 
 /**
- * The GraphiQL page, whole: it loads nothing from anywhere else, and runs no script but its own (CSP level 3). Its 9 MB
- * are loaded when the page is first asked for, and kept once for the process.
+ * The GraphiQL page, self-contained: it loads no external resource and runs only its own scripts (CSP level 3). Its
+ * 9 MB are loaded at the first request and kept for the process.
  */
 export function graphiqlPage(): Promise<Page> {
   page ??= renderPage();
@@ -75,9 +75,8 @@ async function renderPage(): Promise<Page> {
     defaultHeaders: headers,
   };
   const json = JSON.stringify(options);
-  // The package takes options as JSON only, and sends no headers over WebSocket: so the page gets a fetcher of ours.
-  // Each window keeps its own tabs, so that a second one begins with the examples, and no credential outlives its
-  // window.
+  // The package takes JSON options only and sends no headers over WebSocket, so the page gets its own fetcher. Its own
+  // storage is per window, so that a new window starts with the examples and no credential outlives its window.
   const html = renderGraphiQL(options)
     .replace(json, () => `{ ...${json}, fetcher: kredichatFetcher, storage: kredichatStorage() }`)
     .replace('<script>', () => `<script>${readFileSync(FETCHER, 'utf8')}</script><script>`);

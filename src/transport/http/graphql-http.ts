@@ -8,11 +8,11 @@ import { badInput, ChatError, ERROR_CODES, type ErrorCode } from '../../chat/rul
 import type { Limits } from '../../config.ts';
 import { relabel } from '../../execution/error-masking.ts';
 import type { Executor } from '../../execution/executor.ts';
+import { NOT_PERSISTED } from '../../execution/prepared-operation.ts';
 import type { Answer } from '../../execution/response-writer.ts';
 import type { Viewer } from '../../model.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Authenticate } from '../admission/authenticate.ts';
-import { NOT_PERSISTED } from '../persisted-query.ts';
 import { graphiqlPage } from './graphiql.ts';
 
 export interface YogaOptions {
@@ -25,38 +25,38 @@ export interface YogaOptions {
   readonly graphiql: boolean;
 }
 
-/** The media types of results, the default first; they are JSON, whole: no event streams and no parts. */
+/** The media types of results, the default first: one JSON document, no event stream or multipart. */
 const RESULT_TYPES = ['application/json', 'application/graphql-response+json'].map((type) => `${type}; charset=utf-8`);
 
 const MEMBERS = ['query', 'variables', 'operationName', 'extensions'];
 
 const HTML = 'text/html; charset=utf-8';
 
-/** What is handed over with each request. */
-interface Client {
+/** Yoga's server context of a request. */
+interface RequestContext {
   /** The client's network address. */
-  readonly from: string;
-  /** Resolves when the client has read the answer, or is gone. */
+  readonly address: string;
+  /** Resolves when the client has read the answer or disconnected. */
   readonly drained: () => Promise<void>;
   /** Whether the client still waits for the answer. */
   readonly wanted: () => boolean;
-  /** The media type of the answer; undefined where the client accepts none. */
+  /** The media type of the answer; undefined if the client accepts none. */
   readonly type: string | undefined;
 }
 
-/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga speaks the protocol, the gate runs the operations. */
+/** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga does the protocol, the executor operations. */
 export function createHttp({ executor, chat, authenticate, audit, limits, graphiql }: YogaOptions) {
-  async function authenticateRequest(authorization: string | null, from: string): Promise<Viewer | null> {
+  async function authenticateRequest(authorization: string | null, address: string): Promise<Viewer | null> {
     try {
       return (await authenticate(authorization))?.viewer ?? null;
     } catch (error) {
       if (error instanceof ChatError)
-        audit({ user: null, address: from, transport: 'http' }, { action: 'connect', outcome: error.code });
+        audit({ user: null, address, transport: 'http' }, { action: 'connect', outcome: error.code });
       throw error;
     }
   }
 
-  const gated: Plugin<Record<never, never>, Client> = {
+  const plugin: Plugin<Record<never, never>, RequestContext> = {
     async onRequestParse({ request, serverContext: { type }, setRequestParser, endResponse, fetchAPI }) {
       if (type === HTML) {
         const { html, headers } = await graphiqlPage();
@@ -66,11 +66,13 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
       if (request.method === 'GET') return setRequestParser(readParameters);
       if (request.method !== 'POST') return;
       if (!/^application\/json\s*(;|$)/i.test(request.headers.get('content-type') ?? '')) {
-        throw refusal(415, 'The body is to be application/json.', { headers: { accept: 'application/json' } });
+        throw refusal(415, 'The content type of the body must be application/json.', {
+          headers: { accept: 'application/json' },
+        });
       }
       if (!/^(\s*(identity)?\s*(,|$))*$/i.test(request.headers.get('content-encoding') ?? '')) {
         const headers = { 'accept-encoding': 'identity' };
-        throw refusal(415, 'The body is to be sent without a content coding.', { headers });
+        throw refusal(415, 'The body must not have a content coding.', { headers });
       }
       setRequestParser(readJson);
     },
@@ -78,14 +80,14 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
       if (!type) return;
       const answer = (({ data }: ExecutionResult<Pick<Answer, 'json'>>, fetchAPI: FetchAPI) =>
         new fetchAPI.Response(data?.json, { headers: { 'content-type': type } })) as typeof processRegularResult;
-      // What ran has status 200, and its JSON was made, and bounded, by the gate.
+      // An operation that ran has status 200; the executor has serialized and bounded its result.
       setResultProcessor('data' in result ? answer : processRegularResult, type.replace(/;.*/, ''));
     },
     onResponse({ request, response: { headers } }) {
       headers.append('vary', 'Accept, Origin');
       if (request.method === 'OPTIONS') headers.set('allow', 'GET, HEAD, POST, OPTIONS');
     },
-    onParams({ setParamsHandler, context: { from, drained, wanted } }) {
+    onParams({ setParamsHandler, context: { address, drained, wanted } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
         const operation = executor.prepare(query, operationName);
         if (operation.kind === 'invalid') return { errors: operation.errors.map(inRequest) };
@@ -94,32 +96,32 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
         if (operation.kind === OperationTypeNode.SUBSCRIPTION)
           throw refusal(400, 'Subscriptions are served over WebSocket.');
         if (operation.kind === OperationTypeNode.MUTATION && request.method === 'GET')
-          throw refusal(405, 'Mutations are sent by POST.', { headers: { allow: 'POST' } });
-        const viewer = await authenticateRequest(request.headers.get('authorization'), from);
-        const asker: AuditActor = { user: viewer?.email ?? null, address: from, transport: 'http' };
+          throw refusal(405, 'A mutation must be sent by POST.', { headers: { allow: 'POST' } });
+        const viewer = await authenticateRequest(request.headers.get('authorization'), address);
+        const actor: AuditActor = { user: viewer?.email ?? null, address, transport: 'http' };
         const result = await executor.run(
           { operation, variables, wanted },
-          { chat, viewer, free: () => true, drained, audit: (decision) => audit(asker, decision) },
+          { chat, viewer, free: () => true, drained, audit: (event) => audit(actor, event) },
         );
-        if (result.kind === 'stream') throw new Error('only subscriptions have events');
-        // Its JSON goes past yoga: see the result processor.
+        if (result.kind === 'stream') throw new Error('Only a subscription has events.');
+        // The JSON bypasses yoga: see `onResultProcess`.
         return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
       });
     },
   };
 
-  const yoga = createYoga<Client>({
-    plugins: [gated],
+  const yoga = createYoga<RequestContext>({
+    plugins: [plugin],
     schema: executor.schema,
-    maskedErrors: { maskError: (error) => asCode(executor, error) },
+    maskedErrors: { maskError: (error) => asCode(executor, limits.frameBytes, error) },
     maxRequestBodySize: limits.frameBytes,
     multipart: false,
     batching: false,
     landingPage: false,
     logging: false,
-    // The gate has a cache of its own, for all transports.
+    // The executor has a cache for all transports.
     parserAndValidationCache: false,
-    // The server let no other origin through to here. A preflight allows the headers that it asks for.
+    // The server has refused other origins already. A preflight allows the headers that it requests.
     cors: (request) => {
       const origin = request.headers.get('origin');
       return origin
@@ -129,12 +131,12 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
     graphiql: false,
   });
 
-  return async (request: IncomingMessage, response: ServerResponse, search: string, from: string): Promise<void> => {
-    // Node leaves the body out of an answer to HEAD.
+  return async (request: IncomingMessage, response: ServerResponse, search: string, address: string): Promise<void> => {
+    // Node omits the body of an answer to HEAD.
     if (request.method === 'HEAD') request.method = 'GET';
     request.url = `/graphql?${search}`;
     const types = graphiql && request.method === 'GET' ? [...RESULT_TYPES, HTML] : RESULT_TYPES;
-    // An empty header counts as none.
+    // An empty header counts as absent.
     const accept = request.headers.accept || '*/*';
     const type = new Negotiator({ headers: { accept } }).mediaType(types);
     const { socket } = request;
@@ -147,7 +149,7 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
       await Promise.race([closed(response), closed(socket)]);
       done.abort();
     };
-    await yoga(request, response, { from, type, drained, wanted });
+    await yoga(request, response, { address, type, drained, wanted });
   };
 }
 
@@ -157,10 +159,10 @@ async function readJson(request: Request): Promise<GraphQLParams> {
     body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await request.arrayBuffer()));
   } catch (error) {
     if (error instanceof GraphQLError) throw error;
-    throw refusal(400, 'The body is not JSON in UTF-8.');
+    throw refusal(400, 'The body must be JSON in UTF-8.');
   }
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw refusal(400, 'The body is to be one JSON object; batches are not taken.');
+    throw refusal(400, 'The body must be one JSON object; batches are not supported.');
   }
   return params(body);
 }
@@ -170,36 +172,36 @@ async function readParameters(request: Request): Promise<GraphQLParams> {
   for (const name of ['variables', 'extensions']) {
     const text = members[name];
     try {
-      // An empty parameter is the same as none.
+      // An empty parameter counts as absent.
       members[name] = typeof text === 'string' && text !== '' ? JSON.parse(text) : undefined;
     } catch {
-      throw refusal(400, `${name} is to be JSON.`);
+      throw refusal(400, `\`${name}\` must be JSON.`);
     }
   }
   return params(members);
 }
 
-/** The members of a request that are known. Makes sure that there is an operation; yoga checks the others. */
+/** The known members of a request. Checks that `query` is a text; yoga validates the others. */
 function params(members: GraphQLParams): GraphQLParams {
-  // An empty name is the same as none.
+  // An empty name counts as absent.
   const known: GraphQLParams = Object.fromEntries(
     Object.entries(members).filter(
       ([name, value]) => MEMBERS.includes(name) && !(name === 'operationName' && value === ''),
     ),
   );
   if (!known.query && known.extensions?.persistedQuery) throw refusal(400, NOT_PERSISTED, { spec: true });
-  if (typeof known.query !== 'string') throw refusal(400, 'query is to be the text of an operation.');
+  if (typeof known.query !== 'string') throw refusal(400, '`query` must be the text of an operation.');
   return known;
 }
 
 type ErrorHttp = NonNullable<GraphQLErrorExtensions['http']>;
 
-/** An error for the whole request, with its status and headers where yoga looks for them. */
+/** An error of the whole request, with the status and headers for yoga. */
 function refusal(status: number, message: string, http: ErrorHttp = {}): GraphQLError {
   return new GraphQLError(message, { extensions: { http: { ...http, status } }, originalError: badInput(message) });
 }
 
-/** A request that did not run: 400 to clients of application/graphql-response+json, 200 to those of application/json. */
+/** A request that did not run: status 400 with application/graphql-response+json, 200 with application/json. */
 function inRequest(error: GraphQLError): GraphQLError {
   return withStatus(error, { status: ERROR_CODES[error.extensions.code as ErrorCode], spec: true });
 }
@@ -208,10 +210,11 @@ function withStatus(error: GraphQLError, http: ErrorHttp): GraphQLError {
   return relabel(error, error.message, { ...error.extensions, http });
 }
 
-/** Errors of yoga's own, and those thrown to it, in the contract's codes; their HTTP status is kept. */
-function asCode(executor: Executor, error: unknown): GraphQLError {
+/** Gives an error of yoga, or one thrown to it, a code of the contract; its HTTP status is kept. */
+function asCode(executor: Executor, maxBytes: number, error: unknown): GraphQLError {
   const http = error instanceof GraphQLError ? error.extensions.http : undefined;
-  const known = http?.status === 413 ? new ChatError('TOO_LARGE', 'The body is too large.') : error;
+  const known =
+    http?.status === 413 ? new ChatError('TOO_LARGE', `The body must have at most ${maxBytes} bytes.`) : error;
   const masked = executor.mask(known);
   const bearer = masked.extensions.code === 'UNAUTHENTICATED' && { headers: { 'www-authenticate': 'Bearer' } };
   return withStatus(masked, { status: ERROR_CODES[masked.extensions.code as ErrorCode], ...http, ...bearer });

@@ -1,12 +1,13 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** Time that a client has to read the last answer of its connection while it still sends, in milliseconds. */
+/** Time that a client has to read the last answer while it still sends, in milliseconds. */
 const LINGER_MS = 1000;
 
 /**
- * Adds `Connection: close` to an answer whose connection cannot be used again: `closing()` says so, or a request body
- * of more than `maxBytes`, or of unknown length, is still to come when the answer begins. Node discards a shorter one.
+ * Adds `Connection: close` to an answer if its connection cannot be reused: the server is `closing()`, or the request
+ * body is incomplete when the answer begins, and of unknown length or longer than `maxBytes`. Node discards a shorter
+ * one.
  */
 export function announceClose(
   request: IncomingMessage,
@@ -21,23 +22,23 @@ export function announceClose(
     if (closing() || !(bounded || request.complete)) response.shouldKeepAlive = false;
     return Reflect.apply(writeHead, response, head);
   };
-  // A handler may have read a part of the body; the rest is in the way of the next request.
+  // A handler may have read a part of the body; the rest precedes the next request.
   response.once('finish', () => request.complete || request.resume());
 }
 
 /**
- * Makes Node close a connection in two steps (RFC 9112, section 9.6): the server's side at once, the rest when the
- * client has closed its own or after a while. Closing with bytes unread resets the connection, and the answer may be
+ * Makes Node close a connection in two steps (RFC 9112, section 9.6): the server's side at once, the client's side when
+ * the client closes it or after `LINGER_MS`. Closing with unread bytes resets the connection, and the answer may be
  * lost.
  */
 export function closeInSteps(socket: Socket): void {
   socket.destroySoon = () => lingeringClose(socket);
 }
 
-/** Sends `last`, then closes as `closeInSteps` does; what the client still sends is discarded. */
+/** Sends `last`, then closes in two steps; data that the client still sends is discarded. */
 export function lingeringClose(socket: Socket, last?: string): void {
   if (socket.writableEnded) return;
-  // The parser gets no more of it: no further request is served.
+  // The parser gets no more data, so no further request is served.
   socket.removeAllListeners('data').on('data', () => {});
   const end = () => {
     const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
@@ -48,15 +49,15 @@ export function lingeringClose(socket: Socket, last?: string): void {
   else socket.end(last, 'latin1', end);
 }
 
-/** Resolves when an answer has been sent, or its connection is gone; at once where there is none. */
+/** Resolves when the response is sent or its connection closed; at once without a response. */
 export async function answered(response: ServerResponse | undefined): Promise<void> {
   if (response && !response.closed) await new Promise((resolve) => response.once('close', resolve));
 }
 
 /**
- * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8): by then Node has given up parsing
- * the connection, so that it is parsed anew, from this request on and without the field.
- * @param before the answer to an earlier request of the connection, which is to be whole first
+ * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8). Node has detached its parser from
+ * the connection, so the connection is parsed anew, from this request on and without the field.
+ * @param before the answer to an earlier request of the connection, which has to be complete first
  */
 export async function serveWithoutUpgrade(
   server: Server,
@@ -65,11 +66,11 @@ export async function serveWithoutUpgrade(
   before: ServerResponse | undefined,
 ): Promise<void> {
   const { socket } = request;
-  // Put back at once, so that the connection cannot be at its end before it is parsed.
+  // Put back at once, so that the connection cannot end before it is parsed.
   socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]));
   await answered(before);
   if (!socket.writable) return;
-  // Node leaves those of the first parser behind.
+  // Node leaves the listeners of the first parser.
   socket.removeAllListeners('pause').removeAllListeners('resume');
   server.emit('connection', socket);
 }
@@ -85,7 +86,7 @@ function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMe
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
 }
 
-/** Whether a field, or a connection option, is about an upgrade, to HTTP/2 (RFC 7540, section 3.2) among others. */
+/** Whether a field or connection option belongs to an upgrade, as to HTTP/2 (RFC 7540, section 3.2). */
 function isOfUpgrade(name: string): boolean {
   return /^(upgrade|http2-settings)$/i.test(name);
 }

@@ -5,7 +5,7 @@ import { extname } from 'node:path';
 const PROJECT = new URL('../../../', import.meta.url);
 const INBOX = new URL('dist/web/', PROJECT);
 
-/** The documents that are served as they stand. */
+/** Documents served as plain text. */
 const DOCUMENTS = [
   'README',
   'docs/CLIENT',
@@ -21,7 +21,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** The page runs its own files and talks to its own server, and to nothing else. */
+/** The page may load its own files and connect to its own server only. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -33,23 +33,23 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** A file to be served, in every form it is had in. */
+/** A file with its compressed forms. */
 interface Page {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
-  /** By content coding, the best first. */
+  /** By content coding, the preferred first. */
   readonly compressed: readonly (readonly [coding: string, body: Buffer])[];
 }
 
 /**
- * The inbox page at `/`, its files, and the documents, all read once. `authMode` tells the page how people say who they are.
- * Answers whether there was such a page.
+ * Serves the inbox page at `/`, its files and the documents, all read once. `authMode` tells the page how users sign
+ * in. The handler returns false if the path is none of these.
  */
 export function createStaticFiles(authMode: string) {
   const pages = new Map<string, Page>();
   const html = readFileSync(new URL('index.html', INBOX), 'utf8').replace('%AUTH_MODE%', authMode);
   pages.set('/', {
-    // Asked for again each time, so that a new version is seen; its files have other names in each version.
+    // Revalidated on each use, so that a new version appears; its files have new names in each version.
     headers: {
       'content-type': 'text/html; charset=utf-8',
       'cache-control': 'no-cache',
@@ -96,7 +96,7 @@ export function createStaticFiles(authMode: string) {
   };
 }
 
-/** Whether a client takes this content coding (RFC 9110, section 12.5.3), as far as browsers and tools say so. */
+/** Whether a client accepts this content coding (RFC 9110, section 12.5.3); wildcards are not supported. */
 function accepts(header: string, coding: string): boolean {
   return header.split(',').some((part) => {
     const [name = '', weight = ''] = part.trim().toLowerCase().split(';');

@@ -1,16 +1,19 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type EmailAddress, parseEmail } from '../../model.ts';
 
-/** What the URL of an upgrade says: who connects, and whether new messages are to follow. */
+/** Parameters of a legacy upgrade. */
 export interface LegacyParams {
+  /** The address of the user, from `email_id`. */
   readonly email: EmailAddress;
+  /** The address as the client spells it; frames to the client use this spelling. */
   readonly spelling: string;
+  /** Whether new messages are sent without a request. */
   readonly live: boolean;
-  /** `Bearer TOKEN`, from the query's `token`, the header `Authorization` or the cookie `authToken`; null where there is none. */
+  /** `Bearer TOKEN`, from the parameter `token`, the header `Authorization` or the cookie `authToken`, if any. */
   readonly credential: string | null;
 }
 
-/** Reads the query string as legacy clients write it: `@` and `+` stand for themselves. Null where `email_id` is not one address. */
+/** Parses a query string, in which `@` and `+` stand for themselves. Null unless `email_id` is one valid address. */
 export function readParams(search: string, headers: IncomingHttpHeaders): LegacyParams | null {
   const pairs = search
     .replace(/^\?/, '')
@@ -24,12 +27,12 @@ export function readParams(search: string, headers: IncomingHttpHeaders): Legacy
   return { email, spelling, live: values('live').includes('1'), credential };
 }
 
-/** Tokens come with the word `Bearer` or `token` before them, or alone. */
-function bearer(given: string | null | undefined): string | null {
-  return given ? `Bearer ${given.trim().replace(/^(?:bearer|token)\s+/i, '')}` : null;
+/** A token may have the prefix `Bearer` or `token`. */
+function bearer(token: string | null | undefined): string | null {
+  return token ? `Bearer ${token.trim().replace(/^(?:bearer|token)\s+/i, '')}` : null;
 }
 
-/** The cookie `authToken` (RFC 6265, section 4.2), perhaps quoted, perhaps percent-encoded. */
+/** The cookie `authToken` (RFC 6265, section 4.2), which may be quoted and percent-encoded. */
 function readCookie(cookies = ''): string | null {
   const value = /(?:^|;)\s*authToken=("?)([^;]*)\1\s*(?:;|$)/.exec(cookies)?.[2];
   return value === undefined ? null : decode(value);

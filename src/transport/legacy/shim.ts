@@ -12,11 +12,12 @@ import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Quotas } from '../admission/quota.ts';
 import { Backlog } from '../websocket/receive-queue.ts';
-import type { Socket } from '../websocket/sockets.ts';
-import { errorFrame, FOLLOW, type Follow, frameType, type LegacyClient, messageFrame, reply } from './frames.ts';
+import type { Socket } from '../websocket/socket.ts';
+import { errorFrame, frameType, liveFrame } from './frames.ts';
 import type { LegacyParams } from './params.ts';
+import { FOLLOW, type Follow, type LegacyClient, reply } from './replies.ts';
 
-/** Requests of one socket that may wait for their answers before the socket is read no further. */
+/** Unanswered requests of one socket at which reading from it pauses. */
 const MAX_WAITING = 32;
 
 export interface ShimOptions {
@@ -30,30 +31,30 @@ export interface ShimOptions {
   readonly metrics: Metrics;
 }
 
-/** Somebody whose upgrade was let through. */
+/** An admitted legacy client. */
 export interface LegacyConnection extends LegacyParams {
   readonly viewer: Viewer;
   /** The client's network address. */
-  readonly from: string;
+  readonly address: string;
 }
 
-/** Serves the legacy frames on sockets handed to it: one answer a request, in order, each a GraphQL operation. */
+/** Serves legacy frames on the sockets passed to it: one answer per request, in order, from GraphQL operations. */
 export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, audit, metrics }: ShimOptions) {
-  /** The operations of this module, by their documents. */
+  /** Prepared operations by document. */
   const operations = new Map<DocumentNode, PreparedOperation>();
   const prepared = (document: DocumentNode) => getOrMake(operations, document, () => executor.prepareTrusted(document));
 
   return function open(socket: Socket, connection: LegacyConnection): void {
-    const { viewer, email, spelling, live, from } = connection;
-    const asker: AuditActor = { user: email, address: from, transport: 'legacy' };
+    const { viewer, email, spelling, live, address } = connection;
+    const actor: AuditActor = { user: email, address, transport: 'legacy' };
     const context: Context = {
       ...{ chat, viewer, free: () => socket.free(), drained: () => socket.drained() },
-      audit: (decision) => audit(asker, decision),
+      audit: (event) => audit(actor, event),
     };
     const client: LegacyClient = { email, spelling, pageSize, maxBytes: limits.responseBytes, run };
     const followed = new Set<string>();
-    let answered = Promise.resolve();
-    const waiting = new Backlog(socket, MAX_WAITING);
+    let lastAnswer = Promise.resolve();
+    const backlog = new Backlog(socket, MAX_WAITING);
 
     const startIdle = () => setTimeout(() => socket.close(1000, 'Idle'), idleMs);
     let idle = startIdle();
@@ -64,7 +65,7 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
 
     async function run<Data>(query: DocumentNode, variables: Record<string, unknown>): Promise<Data> {
       const result = await executor.run({ operation: prepared(query), variables }, context);
-      if (result.kind === 'stream') throw new Error('only subscriptions have events');
+      if (result.kind === 'stream') throw new Error('Only a subscription has events.');
       if (result.errors[0]) throw result.errors[0];
       return JSON.parse(result.json.toString()).data;
     }
@@ -72,15 +73,15 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
     async function answer(data: Buffer, isBinary: boolean): Promise<void> {
       let frame: unknown;
       try {
-        frame = parseFrame(data, isBinary);
-        const { frame: answer, follow } = await reply(frame, client);
-        send(answer);
+        frame = parseJson(data, isBinary);
+        const { frame: answerFrame, follow } = await reply(frame, client);
+        send(answerFrame);
         if (live && follow) void deliver(follow);
       } catch (error) {
         const { message, extensions } = executor.mask(error);
-        // The operations tell of what they refuse themselves.
+        // Errors of operations are GraphQLErrors, audited by the operation.
         if (error instanceof ChatError && error.code === 'FORBIDDEN')
-          audit(asker, { action: frameType(frame), outcome: error.code });
+          audit(actor, { action: frameType(frame), outcome: error.code });
         send(errorFrame(frameType(frame), { code: String(extensions.code), message }));
       }
     }
@@ -89,13 +90,16 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
       const { conversationId, afterSeq } = follow;
       if (followed.has(conversationId) || socket.ended) return;
       if (followed.size >= limits.subscriptionsPerSocket || !quotas.subscriptions.take(email)) {
-        audit(asker, {
+        audit(actor, {
           action: 'messageAdded',
           resource: conversationId,
           outcome: 'RATE_LIMITED',
           reason: 'subscriptions',
         });
-        const error = { code: 'RATE_LIMITED', message: 'Too many conversations are followed: this one is not.' };
+        const error = {
+          code: 'RATE_LIMITED',
+          message: 'Too many subscriptions: the new messages of this conversation are not sent.',
+        };
         return send(errorFrame('ERROR', error));
       }
       followed.add(conversationId);
@@ -109,7 +113,7 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
         await events.deliver((json) => {
           const { data } = JSON.parse(Buffer.concat(json).toString());
           if (!data) return;
-          send(messageFrame(client, follow, data));
+          send(liveFrame(client, follow.key, data.messageAdded));
           metrics.delivered();
         });
       }
@@ -120,26 +124,26 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
 
     socket.onMessage((data, isBinary) => {
       if (followed.size === 0) idle.refresh();
-      waiting.add(data.length);
-      // A frame may take several operations, each of which reads the conversation with its members.
-      answered = answered
+      backlog.add(data.length);
+      // A frame may run several operations, each of which reads the conversation with its members.
+      lastAnswer = lastAnswer
         .then(() => executor.slice(email))
         .then(() => answer(data, isBinary))
-        .finally(() => waiting.remove(data.length));
+        .finally(() => backlog.remove(data.length));
     });
     socket.onEnd(() => clearTimeout(idle));
   };
 }
 
-function parseFrame(data: Buffer, isBinary: boolean): unknown {
-  if (isBinary || !isUtf8(data)) throw badInput('The frame is to be JSON in a text frame.');
+function parseJson(data: Buffer, isBinary: boolean): unknown {
+  if (isBinary || !isUtf8(data)) throw badInput('The frame must be a text frame of JSON in UTF-8.');
   let frame: unknown;
   try {
     frame = JSON.parse(data.toString());
   } catch {
-    throw badInput('The frame is not JSON.');
+    throw badInput('The frame must be JSON.');
   }
   if (typeof frame !== 'object' || frame === null || Array.isArray(frame))
-    throw badInput('The frame is to be a JSON object.');
+    throw badInput('The frame must be a JSON object.');
   return frame;
 }

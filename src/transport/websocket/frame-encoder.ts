@@ -4,30 +4,30 @@ function lengthOf(parts: readonly Buffer[]): number {
   return length;
 }
 
-/** Bytes of a frame whose payload is given in parts (RFC 6455, section 5.2). */
+/** Bytes of a frame with this payload, given in parts (RFC 6455, section 5.2). */
 export function frameLength(parts: readonly Buffer[]): number {
   const payload = lengthOf(parts);
   return payload + (payload < 126 ? 2 : payload < 65_536 ? 4 : 10);
 }
 
-/** Text frames of a server, one after the other: final, not masked. */
+/** Concatenates text frames, each final and unmasked (RFC 6455, section 5.2). */
 export function joinFrames(frames: readonly (readonly Buffer[])[], length: number): Buffer {
   const joined = Buffer.allocUnsafe(length);
-  let at = 0;
+  let offset = 0;
   for (const parts of frames) {
     const payload = lengthOf(parts);
-    joined[at++] = 0x81;
-    if (payload < 126) joined[at++] = payload;
+    joined[offset++] = 0x81;
+    if (payload < 126) joined[offset++] = payload;
     else if (payload < 65_536) {
-      joined[at++] = 126;
-      at = joined.writeUInt16BE(payload, at);
+      joined[offset++] = 126;
+      offset = joined.writeUInt16BE(payload, offset);
     } else {
-      joined[at++] = 127;
-      at = joined.writeBigUInt64BE(BigInt(payload), at);
+      joined[offset++] = 127;
+      offset = joined.writeBigUInt64BE(BigInt(payload), offset);
     }
     for (const part of parts) {
-      joined.set(part, at);
-      at += part.length;
+      joined.set(part, offset);
+      offset += part.length;
     }
   }
   return joined;

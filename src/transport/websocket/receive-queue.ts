@@ -1,21 +1,21 @@
 import type { WebSocket } from 'ws';
 
-/** Frames that are taken from one socket in one turn of the event loop: whoever sends a flood waits like everybody else. */
+/** Frames delivered from one socket per turn of the event loop, so that a flooding client does not delay others. */
 const FRAMES_A_TURN = 8;
 
-/** Bytes of frames that may wait for their answers on one socket. */
+/** Bytes of unanswered frames on one socket at which reading from it pauses. */
 const MAX_WAITING_BYTES = 1_048_576;
 
 export type Receive = (data: Buffer, isBinary: boolean) => void;
 
-/** A turn that takes longer than this, in milliseconds, keeps others waiting: then one frame a socket is all that is taken. */
+/** After a turn longer than this, in milliseconds, each socket delivers one frame per turn. */
 const LONG_TURN_MS = 10;
 
 /** The turns of the event loop. */
 export interface Turns {
-  /** The number of this one. */
+  /** The number of the current turn. */
   current(): number;
-  /** Whether this one has taken long already, or the last one had. */
+  /** Whether this turn or the last one takes longer than `LONG_TURN_MS`. */
   crowded(): boolean;
 }
 
@@ -42,16 +42,19 @@ export function createTurns(clock: () => number): Turns {
   };
 }
 
-/** What a client has sent and nobody has looked at: what came in one read, as nothing more is read meanwhile. A class, because there are many. */
+/**
+ * Received frames that are not delivered yet: those of one read, as the socket is paused meanwhile. A class, because
+ * there are many.
+ */
 export class ReceiveQueue {
   readonly #ws: WebSocket;
   readonly #turns: Turns;
   readonly #receive: Receive;
   readonly #frames: (readonly [data: Buffer, isBinary: boolean])[] = [];
   #turn = -1;
-  /** How many were taken in that turn. */
-  #taken = 0;
-  #holds = 0;
+  /** Frames delivered in that turn. */
+  #delivered = 0;
+  #pauses = 0;
   #stopped: (() => void) | null = null;
 
   constructor(ws: WebSocket, turns: Turns, receive: Receive) {
@@ -60,25 +63,25 @@ export class ReceiveQueue {
     this.#receive = receive;
     ws.on('message', (data: Buffer, isBinary) => {
       this.#frames.push([data, isBinary]);
-      // Otherwise those before it are waiting for their turn.
+      // Otherwise a delivery of the earlier frames is scheduled already.
       if (this.#frames.length === 1) this.#deliver();
     });
   }
 
-  /** While it is held, by one or by many, nothing is delivered. */
-  hold(held: boolean): void {
-    this.#holds += held ? 1 : -1;
-    if (held) this.#setReading();
+  /** Pauses or resumes delivery. Pauses are counted: each needs its own resume. */
+  pause(paused: boolean): void {
+    this.#pauses += paused ? 1 : -1;
+    if (paused) this.#setReading();
     else this.#deliver();
   }
 
-  /** Forgets what waits. */
+  /** Discards the frames that are not delivered. */
   clear(): void {
     this.#frames.length = 0;
     this.#stopped?.();
   }
 
-  /** Reads no more of what the client sends, and resolves when all that was read is delivered. */
+  /** Stops reading; resolves when all frames read so far are delivered. */
   async stop(): Promise<void> {
     const empty = new Promise<void>((resolve) => {
       this.#stopped = resolve;
@@ -89,46 +92,46 @@ export class ReceiveQueue {
 
   readonly #deliver = (): void => {
     const turn = this.#turns.current();
-    if (turn !== this.#turn) this.#taken = 0;
+    if (turn !== this.#turn) this.#delivered = 0;
     this.#turn = turn;
-    while (this.#holds === 0 && this.#taken < FRAMES_A_TURN && (this.#taken === 0 || !this.#turns.crowded())) {
+    while (this.#pauses === 0 && this.#delivered < FRAMES_A_TURN && (this.#delivered === 0 || !this.#turns.crowded())) {
       const frame = this.#frames[0];
       if (!frame) break;
-      this.#taken++;
+      this.#delivered++;
       this.#receive(...frame);
       this.#frames.shift();
     }
     this.#setReading();
     if (this.#frames.length === 0) this.#stopped?.();
-    else if (this.#holds === 0) setImmediate(this.#deliver);
+    else if (this.#pauses === 0) setImmediate(this.#deliver);
   };
 
   #setReading(): void {
-    const reading = this.#holds === 0 && !this.#stopped && this.#frames.length === 0;
+    const reading = this.#pauses === 0 && !this.#stopped && this.#frames.length === 0;
     if (reading === this.#ws.isPaused) this.#ws[reading ? 'resume' : 'pause']();
   }
 }
 
-/** What waits for its answer on one socket; the socket is held while that is too much. A class, because there are many. */
+/** The unanswered operations of one socket; too many pause it. A class, because there are many. */
 export class Backlog {
-  readonly #socket: { hold(held: boolean): void };
-  readonly #operations: number;
+  readonly #socket: { pause(paused: boolean): void };
+  readonly #maxOperations: number;
   #waiting = 0;
   #bytes = 0;
   #full = false;
 
-  /** @param operations that may wait; their frames may have `MAX_WAITING_BYTES` */
-  constructor(socket: { hold(held: boolean): void }, operations: number) {
+  /** @param maxOperations number at which the socket pauses, as at `MAX_WAITING_BYTES` of frames */
+  constructor(socket: { pause(paused: boolean): void }, maxOperations: number) {
     this.#socket = socket;
-    this.#operations = operations;
+    this.#maxOperations = maxOperations;
   }
 
-  /** Counts an operation that has come, by the bytes of its frame. */
+  /** Adds an operation, with the bytes of its frame. */
   add(bytes: number): void {
     this.#count(1, bytes);
   }
 
-  /** Counts the operation off: it is answered. */
+  /** Removes an answered operation. */
   remove(bytes: number): void {
     this.#count(-1, -bytes);
   }
@@ -136,8 +139,8 @@ export class Backlog {
   #count(change: number, bytes: number): void {
     this.#waiting += change;
     this.#bytes += bytes;
-    const full = this.#waiting >= this.#operations || this.#bytes >= MAX_WAITING_BYTES;
-    if (full !== this.#full) this.#socket.hold(full);
+    const full = this.#waiting >= this.#maxOperations || this.#bytes >= MAX_WAITING_BYTES;
+    if (full !== this.#full) this.#socket.pause(full);
     this.#full = full;
   }
 }

@@ -1,19 +1,19 @@
-/** What has something to write. */
+/** A socket with buffered frames. */
 interface Writable {
   write(): void;
 }
 
-/** Sockets to be written to after this turn of the event loop, `most` a turn. */
+/** Writes to sockets after this turn of the event loop, to at most `maxPerTurn` of them a turn. */
 export interface WriteScheduler {
   add(socket: Writable): void;
 }
 
-export function createWriteScheduler(most: number): WriteScheduler {
+export function createWriteScheduler(maxPerTurn: number): WriteScheduler {
   const waiting = new Set<Writable>();
   function writeSome(): void {
-    let done = 0;
+    let written = 0;
     for (const socket of waiting) {
-      if (done++ === most) return void setImmediate(writeSome);
+      if (written++ === maxPerTurn) return void setImmediate(writeSome);
       waiting.delete(socket);
       socket.write();
     }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
-import { type LegacyClient, reply } from '../../../src/transport/legacy/frames.ts';
+import { type LegacyClient, reply } from '../../../src/transport/legacy/replies.ts';
 import { ANN, BOB, CAT, email, message, writeOf, writeOn } from '../../store/writes.ts';
 import { connect, connectGraphql, connectLegacy, legacyOnce, post } from '../../support/clients.ts';
 import { startServer } from '../../support/server.ts';
@@ -526,9 +526,9 @@ test('a list in a frame is read no further than its first mistake: to tell of al
   };
   for (const [frame, message] of [
     [receive({ members: list(1) }), /^members\.0: /],
-    [receive({ members: list('nobody') }), /^members\.0: is no e-mail address$/],
+    [receive({ members: list('nobody') }), /^members\.0: must be an email address$/],
     [send('', { message: list({ text: 1 }) }), /^message\.0\.text: /],
-    [send('', { message: {} }), /^message: is to be a list$/],
+    [send('', { message: {} }), /^message: must be a list$/],
   ] as const) {
     await expect(reply(frame, client)).rejects.toMatchObject({
       code: 'BAD_USER_INPUT',
