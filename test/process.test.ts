@@ -214,7 +214,7 @@ describe('starting', () => {
   });
 
   test('with an impossible variable fails with one line that names it', async () => {
-    expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT is to be a whole number\n$/);
+    expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT must be a whole number\n$/);
     expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
   });
 

@@ -183,7 +183,7 @@ describe('an answer', () => {
     const named = (length: number) => post(url, ANN, `{ viewer { ${'a'.repeat(length)}: email } }`);
     const { errors } = await named(101);
     expect(errors).toMatchObject([
-      { message: 'An alias is longer than 100 characters.', extensions: { code: 'BAD_USER_INPUT' } },
+      { message: 'An alias must have at most 100 characters.', extensions: { code: 'BAD_USER_INPUT' } },
     ]);
     expect(Object.values((await named(100)).data.viewer)).toEqual([ANN]);
   });
