@@ -17,10 +17,11 @@ function workers(text: string): number {
 function sqlite(url: string | undefined): SqliteConfig {
   const { store } = readConfig({ STORE_URL: url });
   if (store.kind === 'sqlite' && store.path !== ':memory:') return store;
-  const mongo = (call: string) => `  mongo${call} --uri="$STORE_URL" --gzip --archive=kredichat.archive`;
+  const mongo = (tool: string, oplog: string) =>
+    `  mongo${tool} --uri="$STORE_URL" ${oplog} --gzip --archive=kredichat.archive`;
   throw new Error(
     store.kind === 'mongodb'
-      ? `use MongoDB's own tools:\n${mongo('dump --oplog')}\n${mongo('restore --oplogReplay')}`
+      ? `use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`
       : 'STORE_URL is memory:, which has no file; it must be sqlite:FILE',
   );
 }

@@ -127,7 +127,7 @@ describe('the configuration', () => {
     expect(readConfig({ AUTH_MODE: 'jwt', JWKS_URL, INTROSPECTION: 'on' }).introspection).toBe(true);
     expect(() => readConfig({ AUTH_MODE: 'jwt' })).toThrow(/^AUTH_MODE [^\n]+$/);
     expect(() => readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, JWKS_URL })).toThrow(/^JWT_SECRET [^\n]+$/);
-    // Who has told how tokens are checked does not want everybody to be anybody.
+    // A configured key means that tokens must be checked: refuse the default `dev`, which checks none.
     expect(() => readConfig({ JWT_SECRET })).toThrow(/^AUTH_MODE [^\n]+$/);
   });
 
