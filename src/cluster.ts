@@ -5,7 +5,7 @@ import type { Logger } from './observability/logger.ts';
 
 /** Delay before an ended worker is replaced, in milliseconds: workers do not flood a store that is unavailable. */
 const REPLACE_MS = 1000;
-/** A worker whose drain takes longer is killed, in milliseconds. */
+/** A worker that drains for longer than this is killed, in milliseconds. */
 const STOP_MS = 9500;
 /** A worker that takes longer to report its metrics is left out of the sum, in milliseconds. */
 const NUMBERS_MS = 1000;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { singleFlight } from '../../src/chat/single-flight.ts';
 
-test('callers during a run share one run that begins after their calls, whatever the outcome of the first', async () => {
+test('callers during a run share the next one, which begins after their calls, even if the first fails', async () => {
   const runs: PromiseWithResolvers[] = [];
   const ask = singleFlight(() => {
     const run = promiseWithResolvers();

@@ -37,7 +37,7 @@ async function storeWith(name: string, messages: number): Promise<string> {
   return `sqlite:${join(directory, name)}`;
 }
 
-test('twenty backups beside sends: each holds all sends acknowledged before it, and restores to its equal', async () => {
+test('twenty backups beside sends: each holds all earlier sends, and restores to its equal', async () => {
   const live = join(directory, 'live.db');
   const { ws } = await start({ STORE_URL: `sqlite:${live}` });
   const line = await connectGraphql(ws, ANN);

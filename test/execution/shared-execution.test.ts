@@ -118,7 +118,7 @@ describe('execution that is shared', () => {
     }
   });
 
-  test('gives every viewer of a chat list the bytes of a separate execution, shared and own fields in order', async () => {
+  test('gives every viewer of a chat list the bytes of a separate execution, with fields in order', async () => {
     const { ws } = await startServer();
     const lines = await Promise.all(
       [ANN, BOB, BOB].map((user) =>

@@ -243,7 +243,7 @@ export function lifeContract(open: () => Promise<Store>): void {
         ),
       });
 
-    test('finds texts with all words, ignoring case and accents; a star is a prefix, others separate words', async () => {
+    test('finds texts with all words, ignoring case and accents; a star is a prefix', async () => {
       await say('c', [
         'Überweisung Café',
         'the INVOICE-2024/17 is due',

@@ -121,7 +121,8 @@ const ATTACKS: Readonly<Record<string, () => void>> = {
       operations(2, () => ({
         query:
           `{ chatList(first: ${30 + (unique++ % 3)}) { ` +
-          `nodes { members { email } unreadCount messages(last: 100) { nodes { id text readBy clientId sentAt } } } } }`,
+          `nodes { members { email } unreadCount ` +
+          `messages(last: 100) { nodes { id text readBy clientId sentAt } } } } }`,
       })),
     ),
 

@@ -17,36 +17,45 @@ const MESSAGE = `id conversationId seq rev kind sender text clientId replyTo { s
 const CONVERSATION = `id configId subject party members { email role readSeq joinedAt leftAt } memberCount
   membership { email readSeq } status labels assignee createdAt lastActivityAt lastSeq lastRev
   lastMessage { ${MESSAGE} } unreadCount muted pinned archived`;
-const PAGE = `edges { cursor node { ${MESSAGE} } } nodes { seq }
-  pageInfo { hasNextPage hasPreviousPage startCursor endCursor }`;
+const PAGE =
+  `edges { cursor node { ${MESSAGE} } } nodes { seq } ` +
+  `pageInfo { hasNextPage hasPreviousPage startCursor endCursor }`;
 
 const SEND = `mutation S($input: SendMessageInput!) { sendMessage(input: $input)
   { deduplicated message { ${MESSAGE} } conversation { ${CONVERSATION} } } }`;
-const SEND_ALL = `mutation A($input: SendMessagesInput!) {
-  sendMessages(input: $input) { deduplicated messages { ${MESSAGE} } } }`;
+const SEND_ALL =
+  `mutation A($input: SendMessagesInput!) { ` +
+  `sendMessages(input: $input) { deduplicated messages { ${MESSAGE} } } }`;
 const EDIT = `mutation E($input: EditMessageInput!) { editMessage(input: $input) { message { ${MESSAGE} } } }`;
 const REDACT = `mutation R($input: RedactMessageInput!) { redactMessage(input: $input) { message { ${MESSAGE} } } }`;
-const UPDATE = `mutation U($input: UpdateConversationInput!) {
-  updateConversation(input: $input) { conversation { ${CONVERSATION} } } }`;
+const UPDATE =
+  `mutation U($input: UpdateConversationInput!) { ` +
+  `updateConversation(input: $input) { conversation { ${CONVERSATION} } } }`;
 const VIEW = `mutation V($input: UpdateViewInput!) { updateView(input: $input) { conversation { ${CONVERSATION} } } }`;
 const READ = `mutation M($input: MarkReadInput!) { markRead(input: $input) { conversation { ${CONVERSATION} } } }`;
 const TYPING = 'mutation T($id: ID!, $typing: Boolean!) { setTyping(conversationId: $id, typing: $typing) }';
-const LIST = `query L($first: Int, $after: String, $filter: ChatListFilter) {
-  chatList(first: $first, after: $after, filter: $filter)
-  { unreadTotal edges { cursor node { ${CONVERSATION} } }
-    pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
+const LIST =
+  `query L($first: Int, $after: String, $filter: ChatListFilter) { ` +
+  `chatList(first: $first, after: $after, filter: $filter)
+  { unreadTotal edges { cursor node { ${CONVERSATION} } } ` +
+  `pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
 const OPEN = `query O($by: ConversationRef!) { conversation(by: $by) { ${CONVERSATION} messages { ${PAGE} } } }`;
-const PAGED = `query P($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $around: MessagePosition)
-  { conversation(by: {id: $id}) { messages(first: $first, after: $after, last: $last, before: $before, around: $around)
-    { ${PAGE} } } }`;
-const NODE = `query N($id: ID!) { node(id: $id) { __typename id
-  ... on Message { ${MESSAGE} } ... on Conversation { ${CONVERSATION} } } }`;
-const SEARCH = `query F($query: String!, $in: ID, $first: Int) {
-  searchMessages(query: $query, in: $in, first: $first) { ${PAGE} } }`;
-const ADDED = `subscription D($id: ID!, $after: Int) {
-  messageAdded(conversationId: $id, afterSeq: $after) { ${MESSAGE} } }`;
-const EVENTS = `subscription X($id: ID!, $after: Int) {
-  conversationEvents(conversationId: $id, afterRev: $after) { __typename
+const PAGED =
+  `query P($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $around: MessagePosition)
+  { conversation(by: {id: $id}) { messages(first: $first, after: $after, ` +
+  `last: $last, before: $before, around: $around) ` +
+  `{ ${PAGE} } } }`;
+const NODE =
+  `query N($id: ID!) { node(id: $id) { __typename id ` +
+  `... on Message { ${MESSAGE} } ... on Conversation { ${CONVERSATION} } } }`;
+const SEARCH =
+  `query F($query: String!, $in: ID, $first: Int) { ` +
+  `searchMessages(query: $query, in: $in, first: $first) { ${PAGE} } }`;
+const ADDED =
+  `subscription D($id: ID!, $after: Int) { ` + `messageAdded(conversationId: $id, afterSeq: $after) { ${MESSAGE} } }`;
+const EVENTS =
+  `subscription X($id: ID!, $after: Int) { ` +
+  `conversationEvents(conversationId: $id, afterRev: $after) { __typename
   ... on MessageAdded { rev message { ${MESSAGE} } } ... on MessageChanged { rev message { ${MESSAGE} } }
   ... on ReadMoved { member readSeq } ... on Typing { member typing } ... on CaughtUp { rev seq } } }`;
 const CHANGES = `subscription C { chatListChanged { ${CONVERSATION} } }`;

@@ -25,7 +25,8 @@ const PEOPLE = {
 
 const NESTED = `configId subject memberCount membership { email } members { email role readSeq joinedAt leftAt }
   lastMessage { text readBy }
-  unreadCount messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
+  unreadCount
+  messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
 
 /** What a stranger hears, whatever the operation. */
 type Refusal = 'NOT_FOUND' | 'null' | 'nothing';
@@ -109,7 +110,8 @@ const ROWS: Record<Operation, readonly Row[]> = {
     },
     {
       query:
-        `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, removeMembers: ["zed@example.com"] }) { ` +
+        `mutation ($id: ID!) { ` +
+        `updateConversation(input: { conversationId: $id, removeMembers: ["zed@example.com"] }) { ` +
         `conversation { id } } }`,
       refusal: 'NOT_FOUND',
     },

@@ -285,7 +285,7 @@ test('a promise that is waited for no more, as the result became too large, is n
   expect(unhandled).toEqual([]);
 });
 
-test('other work gets turns between the pieces of a long list, and before slow resolvers of costly operations', async () => {
+test('other work gets turns between pieces of a long list, and before slow resolvers', async () => {
   let slices = 0;
   const slice = () => {
     slices++;

@@ -290,7 +290,8 @@ describe('chatListChanged', () => {
     await say(ann, 'again');
     expect(await changed(0)).toMatchObject({ lastSeq: 2 });
     await eve.run(
-      'mutation { sendMessage(input: { to: { key: { configId: "e", members: ["eve@example.com", "fay@example.com"] } }, ' +
+      'mutation { sendMessage(input: { to: { ' +
+        'key: { configId: "e", members: ["eve@example.com", "fay@example.com"] } }, ' +
         'text: "x" }) { message { id } } }',
     );
     expect((await foreign.next())?.data.chatListChanged).toMatchObject({ configId: 'e' });

@@ -134,7 +134,8 @@ describe('GraphQL over HTTP', () => {
     });
     const mutation =
       'mutation { sendMessage(input: { ' +
-      'to: { key: { configId: "c", members: ["ann@example.com", "b@example.com"] } }, text: "x" }) { message { id } } }';
+      'to: { key: { configId: "c", members: ["ann@example.com", "b@example.com"] } }, ' +
+      'text: "x" }) { message { id } } }';
     expect(await get(mutation)).toMatchObject({
       status: 405,
       body: { errors: [{ extensions: { code: 'BAD_USER_INPUT' } }] },
