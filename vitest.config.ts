@@ -16,7 +16,7 @@ const STORELESS = [
   'transport/http/http',
   'transport/upgrade',
   'transport/websocket/receive-queue',
-  'transport/websocket/sockets',
+  'transport/http/http-connection',
 ].map((name) => `test/${name}.test.ts`);
 
 /** What goes through a server, and so through a store. */

@@ -80,7 +80,8 @@ const GRAPHQL: Pick<Dialect, 'path' | 'protocols' | 'hello'> = {
 const MESSAGE = '{ id conversationId seq sender text clientId sentAt }';
 const TEXTBOOK = {
   send: graphqlOperation(
-    `mutation($id: ID!, $text: String!, $clientId: ID) { sendMessage(conversationId: $id, text: $text, clientId: $clientId) ${MESSAGE} }`,
+    `mutation($id: ID!, $text: String!, $clientId: ID) { ` +
+      `sendMessage(conversationId: $id, text: $text, clientId: $clientId) ${MESSAGE} }`,
   ),
   fill: graphqlOperation('mutation($id: ID!, $texts: [String!]!) { fill(conversationId: $id, texts: $texts) }'),
   page: graphqlOperation(`query($id: ID!, $last: Int) { messages(conversationId: $id, last: $last) ${MESSAGE} }`),

@@ -66,7 +66,8 @@ try {
   const mongo = values.store ? await startMongo(fail) : null;
   console.log(machine());
   console.log(
-    `Values are medians of the rounds; ratios are of the last row to the others. ${mongo?.note ?? "Only Kredichat's messages are durable."}`,
+    `Values are medians of the rounds; ratios are of the last row to the others. ` +
+      `${mongo?.note ?? "Only Kredichat's messages are durable."}`,
   );
   await run(wanted, { mongo, anotherBuild, died: fail });
   if (searches) console.log(await measureSearch(quick, mongo?.url('search') ?? null));
@@ -181,7 +182,8 @@ function machine(): string {
   const sync = `${syncMs(join(folder, 'sync')).toFixed(2)} ms per fsync in the temporary folder${memory}`;
   removeFolder(folder);
   const model = cpus()[0]?.model.trim() ?? 'unknown processor';
-  return `Node ${process.version}, ${process.platform} ${process.arch}, ${availableParallelism()} cores, ${model}; ${sync}`;
+  const machine = `${process.platform} ${process.arch}, ${availableParallelism()} cores, ${model}`;
+  return `Node ${process.version}, ${machine}; ${sync}`;
 }
 
 /** The median time to make a small append durable: what bounds a durable send from below. */

@@ -75,13 +75,17 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
   const sends = (servers: readonly ServerName[], goal: Goal): Measurement => ({
     ...{ part: 'sends', per: 'send', servers, ...often, ms: quick ? 5000 : 20_000, referenceMs: 5000 },
     load: { kind: 'sends', connections: 50, window: WINDOW, history: HISTORY },
-    title: `Sends: 50 users, each in a conversation of ${HISTORY} messages that another user follows, ${WINDOW} outstanding`,
+    title:
+      `Sends: 50 users, each in a conversation of ${HISTORY} messages ` +
+      `that another user follows, ${WINDOW} outstanding`,
     columns: [column('rate', 'sends/s', 0, true), p50, p99, column('lag', 'not indexed', 0)],
     goals: [goal],
   });
   const inbox = (rates: readonly number[], servers: readonly ServerName[], ...goals: readonly Goal[]): Measurement => ({
     ...{ part: 'inbox', per: 'message', load: { ...INBOX, rates }, servers, ...once, ms: quick ? 3000 : 6000, goals },
-    title: `Inbox: ${INBOX.users} users with list and conversation open, ${INBOX.opensPerSecond} opens/s; messages/s at p99 < 100 ms`,
+    title:
+      `Inbox: ${INBOX.users} users with list and conversation open, ${INBOX.opensPerSecond} opens/s; ` +
+      `messages/s at p99 < 100 ms`,
     columns: [
       ...[column('held', 'messages/s', 0), p50, p99],
       ...[column('openp50', 'open p50', 1), column('openp99', 'open p99', 1)],
@@ -102,7 +106,9 @@ export function measurements(store: 'sqlite' | 'mongo', quick: boolean): readonl
   const quiet = (users: number, conversationsEach: number, ...goals: readonly Goal[]): Measurement => ({
     ...{ part: 'quiet', per: 's', servers: ALONE, ...once, ms: quick ? 3000 : 10_000, goals },
     load: { kind: 'quiet', users, conversationsEach, perSecond: PER_SECOND },
-    title: `Quiet: ${users * conversationsEach} conversations followed by ${users} users; then ${PER_SECOND} messages a second`,
+    title:
+      `Quiet: ${users * conversationsEach} conversations followed by ${users} users; ` +
+      `then ${PER_SECOND} messages a second`,
     columns: [
       ...(store === 'mongo' ? [column('queries', 'operations/s', 1)] : []),
       ...[p50, p99, column('rss', 'RSS MB', 0)],

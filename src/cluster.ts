@@ -3,37 +3,37 @@ import { closeSync } from 'node:fs';
 import { AggregatorRegistry, type Registry } from 'prom-client';
 import type { Logger } from './observability/logger.ts';
 
-/** Before a worker that ended is replaced, in milliseconds: a store that is away is not asked in a hurry. */
+/** Delay before an ended worker is replaced, in milliseconds: workers do not flood a store that is unavailable. */
 const REPLACE_MS = 1000;
-/** A worker whose drain takes longer is killed, in milliseconds. */
+/** A worker that drains for longer than this is killed, in milliseconds. */
 const STOP_MS = 9500;
-/** A worker that takes longer to tell its numbers is left out of them, in milliseconds. */
+/** A worker that takes longer to report its metrics is left out of the sum, in milliseconds. */
 const NUMBERS_MS = 1000;
 
-/** What the primary and its workers tell each other. */
+/** Messages between the primary and its workers. */
 type Message =
-  /** A worker is asked for the text with the numbers of all. */
+  /** A worker requests the metrics of all workers as text. */
   | { readonly kind: 'expose'; readonly id: number }
   | { readonly kind: 'exposed'; readonly id: number; readonly text: string }
-  /** The primary asks a worker for its numbers. */
+  /** The primary requests the metrics of a worker. */
   | { readonly kind: 'count'; readonly id: number }
   | { readonly kind: 'counted'; readonly id: number; readonly numbers: object };
 
-/** Ends the process. Node.js aborts where a standard stream is a terminal that is gone: they are closed before. */
+/** Ends the process. Closes the standard streams first: Node.js aborts if one is a terminal that is gone. */
 export function exit(code: number): never {
   for (const descriptor of [0, 1, 2]) {
     try {
       closeSync(descriptor);
     } catch {
-      // The error of a terminal that is gone; the descriptor is closed.
+      // A terminal that is gone: close fails, and the descriptor is closed.
     }
   }
   process.exit(code);
 }
 
 /**
- * Runs `count` processes of this program on one port, and replaces those that end. Where the first ends before it
- * listens, the process exits with its code. At a stop the workers drain; when all have ended, the process exits with 0.
+ * Runs `count` processes of this program on one port, and replaces those that end. If the first ends before it
+ * listens, the process exits with its code. `onStop` drains the workers; the process exits with 0 after the last.
  */
 export async function startWorkers(
   count: number,
@@ -42,13 +42,13 @@ export async function startWorkers(
 ): Promise<void> {
   let listening = false;
   let stopping = false;
-  // One that has ended stays in the list until its channel is closed.
+  // `cluster.workers` keeps an ended worker until its channel is closed.
   const workers = () =>
     Object.values(cluster.workers ?? {}).flatMap((worker) => (worker?.isDead() === false ? [worker] : []));
 
   function fork(): void {
     if (stopping) return;
-    // A message to a worker that has just ended fails; its end is told of by 'exit'.
+    // A message to a worker that has just ended fails; 'exit' reports its end.
     cluster.fork().on('error', () => {});
   }
 
@@ -78,7 +78,7 @@ export async function startWorkers(
   fork();
 }
 
-/** Answers workers that ask for the numbers of all; those of one that does not answer are left out. */
+/** Answers requests of workers for the metrics of all workers; a worker that does not answer in time is left out. */
 function addUp(workers: () => Worker[]): void {
   let asked = 0;
   const waiting = new Map<number, (numbers: object | null) => void>();
@@ -103,7 +103,7 @@ function addUp(workers: () => Worker[]): void {
   });
 }
 
-/** In a worker: tells the primary the numbers of this registry, and gives the text with those of all workers. */
+/** In a worker: reports this registry to the primary, and returns the metrics of all workers as text. */
 export function exposeWorkers(registry: Registry): () => Promise<string> {
   let asked = 0;
   const waiting = new Map<number, (text: string) => void>();

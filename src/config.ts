@@ -1,95 +1,95 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 
-/** Everything that can be set, checked and frozen. README.md lists the variables. */
+/** The configuration: checked and frozen. docs/CONFIGURATION.md lists the variables. */
 export interface Config {
   /** TCP port; 0 picks a free one. */
   readonly port: number;
   readonly host: string;
-  /** Prefix of the paths that are served: `/chat`, or empty. Paths without it are served as well. */
+  /** Prefix of all paths, such as `/chat`, or empty. Paths without the prefix are served as well. */
   readonly basePath: string;
   readonly store: StoreConfig;
   readonly auth: AuthConfig;
-  /** Browser origins let in beside the server's own, as `normalizeOrigin` gives them. */
+  /** Browser origins allowed beside the server's own, normalized by `normalizeOrigin`. */
   readonly allowedOrigins: readonly string[];
-  /** Whether pages of any loopback origin are let in. */
+  /** Whether every loopback origin is allowed. */
   readonly loopbackOrigins: boolean;
-  /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. */
+  /** Addresses and networks of trusted proxies: their `X-Forwarded-For` gives the address of the client. */
   readonly trustedProxies: readonly string[];
-  /** Addresses and networks of gateways that say who a legacy client is. */
+  /** Addresses and networks of trusted gateways, which assert the e-mail address of a legacy client. */
   readonly legacyGateways: readonly string[];
   /** Whether GraphiQL and introspection are served. */
   readonly introspection: boolean;
   /** Messages in a page of the legacy `RECEIVE`, 1 to 100. */
   readonly legacyPageSize: number;
-  /** Close a legacy socket after this long without a frame. */
+  /** A legacy socket without a frame for this long is closed, in milliseconds. */
   readonly legacyIdleMs: number;
-  /** How long a connection without a request is kept open. */
+  /** A connection without a request is kept open for this long, in milliseconds. */
   readonly keepAliveMs: number;
   readonly logLevel: string;
   readonly limits: Limits;
 }
 
-/** Where conversations are kept: a file of the embedded store or `:memory:`, or the connection string of a replica set. */
+/** The store: a SQLite file or `:memory:`, or the connection string of a MongoDB replica set. */
 export type StoreConfig =
   | { readonly kind: 'sqlite'; readonly path: string }
   | { readonly kind: 'mongodb'; readonly url: string };
 
-/** How a credential is checked. In `dev` the token is the address. */
+/** How a credential is checked. In `dev` the token is the e-mail address of the user. */
 export type AuthConfig =
   | { readonly mode: 'dev' }
   | {
       readonly mode: 'jwt';
-      /** The secret for HS256, or where the key set is. */
+      /** The secret for HS256, or the URL of the key set. */
       readonly key: { readonly secret: Uint8Array } | { readonly jwks: URL };
-      /** Null where any will do. */
+      /** Null accepts any. */
       readonly issuer: string | null;
       readonly audience: string | null;
       readonly emailClaim: string;
       readonly roleClaim: string;
-      /** By how much the issuer's clock may differ. */
+      /** Largest difference allowed between the clocks of issuer and server, in seconds. */
       readonly leewaySeconds: number;
     };
 
-/** The same on every transport. */
+/** Limits, the same on every transport. */
 export interface Limits {
-  /** Bytes of a WebSocket frame or an HTTP body. */
+  /** Largest WebSocket frame or HTTP body, in bytes. */
   readonly frameBytes: number;
-  /** Bytes of the JSON of an answer, or of one event. */
+  /** Largest JSON of an answer or of one event, in bytes. */
   readonly responseBytes: number;
-  /** Bytes a socket may owe its client before it is closed with 4413. */
+  /** Largest send buffer of a socket, in bytes; a socket beyond it is closed with 4413. */
   readonly unsentBytes: number;
-  /** Between two pings; a socket that did not answer the last one is dropped. */
+  /** Interval of pings, in milliseconds; a socket that did not answer the last ping is dropped. */
   readonly heartbeatMs: number;
-  /** From the upgrade to an identity that has been checked. */
+  /** Time limit from the upgrade to a checked credential, in milliseconds. */
   readonly authenticationMs: number;
   readonly subscriptionsPerSocket: number;
   readonly subscriptionsPerUser: number;
   readonly socketsPerUser: number;
-  /** Connections. Loopback addresses are not counted: behind a proxy on the same machine everybody has one. */
+  /** Connections. Loopback addresses are exempt: behind a proxy on the same machine all clients share one. */
   readonly socketsPerAddress: number;
-  /** Nested fields of an operation. */
+  /** Deepest nesting of fields in an operation. */
   readonly depth: number;
   /** Aliases of an operation. */
   readonly aliases: number;
   /** Directives of an operation. */
   readonly directives: number;
-  /** Values an operation may ask for. */
+  /** Highest cost of an operation, in values. */
   readonly cost: number;
   /** Lexical tokens of an operation's text. */
   readonly tokens: number;
   /** Messages a user may send in a minute; 0 is no limit. */
   readonly messagesPerMinute: number;
-  /** Messages a user may send at once. */
+  /** Messages a user may send without a pause. */
   readonly messageBurst: number;
 }
 
 const whole = (fallback: number, min: number, max: number) =>
   z
     .string()
-    .regex(/^\d{1,12}$/, 'is to be a whole number')
+    .regex(/^\d{1,12}$/, 'must be a whole number')
     .transform(Number)
-    .refine((value) => value >= min && value <= max, `is to be ${min} to ${max}`)
+    .refine((value) => value >= min && value <= max, `must be ${min} to ${max}`)
     .prefault(String(fallback));
 
 const origins = z
@@ -97,7 +97,7 @@ const origins = z
   .transform((list) => list.split(',').map((entry) => normalizeOrigin(entry.trim())))
   .refine(
     (list): list is string[] => !list.includes(null),
-    'is to be a comma-separated list of origins such as https://app.example.com',
+    'must be a comma-separated list of origins such as https://app.example.com',
   );
 
 const networks = z
@@ -105,7 +105,7 @@ const networks = z
   .transform((list) => list.split(',').map((entry) => entry.trim()))
   .refine(
     (list) => list.every(isNetwork),
-    'is to be a comma-separated list of addresses and networks such as 10.0.0.0/8',
+    'must be a comma-separated list of addresses and networks such as 10.0.0.0/8',
   )
   .default([]);
 
@@ -114,22 +114,22 @@ const VARIABLES = z.object({
   HOST: z.string().default('127.0.0.1'),
   BASE_PATH: z
     .string()
-    .regex(/^(\/(?!\.\.?(\/|$))[\w.~-]+)+$/, 'is to be a path such as /chat, without a slash at its end')
+    .regex(/^(\/(?!\.\.?(\/|$))[\w.~-]+)+$/, 'must be a path such as /chat, without a slash at its end')
     .default(''),
   STORE_URL: z
     .string()
-    .regex(/^(memory:|sqlite:.+|mongodb(\+srv)?:\/\/.+)$/, 'is to be memory:, sqlite:FILE or mongodb://…')
+    .regex(/^(memory:|sqlite:.+|mongodb(\+srv)?:\/\/.+)$/, 'must be memory:, sqlite:FILE or mongodb://…')
     .default('sqlite:data/kredichat.db'),
-  AUTH_MODE: z.enum(['dev', 'jwt'], 'is to be dev or jwt').default('dev'),
-  ALLOW_INSECURE_DEV_AUTH: z.enum(['0', '1'], 'is to be 0 or 1').default('0'),
+  AUTH_MODE: z.enum(['dev', 'jwt'], 'must be dev or jwt').default('dev'),
+  ALLOW_INSECURE_DEV_AUTH: z.enum(['0', '1'], 'must be 0 or 1').default('0'),
   JWT_SECRET: z
     .string()
     .transform((secret) => new TextEncoder().encode(secret))
-    .refine(({ length }) => length >= 32, 'is to be at least 32 bytes')
+    .refine(({ length }) => length >= 32, 'must be at least 32 bytes')
     .optional(),
   JWKS_URL: z
     .string()
-    .refine(isKeySetUrl, 'is to be an https:// URL, or http:// on a loopback address')
+    .refine(isKeySetUrl, 'must be an https:// URL, or http:// on a loopback address')
     .transform((url) => new URL(url))
     .optional(),
   JWT_ISSUER: z.string().optional(),
@@ -140,9 +140,9 @@ const VARIABLES = z.object({
   ALLOWED_ORIGINS: origins.optional(),
   TRUSTED_PROXIES: networks,
   LEGACY_GATEWAYS: networks,
-  INTROSPECTION: z.enum(['on', 'off'], 'is to be on or off').optional(),
+  INTROSPECTION: z.enum(['on', 'off'], 'must be on or off').optional(),
   LOG_LEVEL: z
-    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'is to be a pino level')
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'must be a pino level')
     .default('info'),
   RATE_LIMIT_MESSAGES: whole(600, 0, 1_000_000),
   RATE_LIMIT_BURST: whole(60, 1, 1_000_000),
@@ -180,7 +180,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const auth = authConfig(env);
   if (auth.mode === 'dev' && !isLoopback(env.HOST) && env.ALLOW_INSECURE_DEV_AUTH !== '1') {
     throw new Error(
-      'HOST is not a loopback address, and AUTH_MODE=dev lets anybody be anybody; ALLOW_INSECURE_DEV_AUTH=1 allows it',
+      'HOST is not a loopback address, and AUTH_MODE=dev checks no credential; ALLOW_INSECURE_DEV_AUTH=1 allows it',
     );
   }
   return Object.freeze({
@@ -226,8 +226,8 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * An origin (RFC 6454, section 6.2) in the one spelling in which origins are compared: the scheme and the host in lower
- * case, no default port. Any scheme will do, as applications have their own. Null for other texts, `null` among them.
+ * Normalizes an origin (RFC 6454, section 6.2) for comparison: scheme and host in lower case, no default port. Any
+ * scheme is allowed, as applications have their own. Null for other texts, including `null`.
  */
 export function normalizeOrigin(text: string): string | null {
   if (!/^[a-z][a-z\d+.-]*:\/\/[^\s/\\?#@*]+$/i.test(text) || !URL.canParse(text)) return null;
@@ -239,12 +239,12 @@ function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
   const { JWT_SECRET: secret, JWKS_URL: jwks } = env;
   if (env.AUTH_MODE === 'dev') {
     if (secret || jwks)
-      throw new Error('AUTH_MODE is dev, which checks no tokens; with JWT_SECRET or JWKS_URL it is to be jwt');
+      throw new Error('AUTH_MODE is dev, which checks no tokens; with JWT_SECRET or JWKS_URL it must be jwt');
     return { mode: 'dev' };
   }
   const key = secret ? { secret } : jwks && { jwks };
-  if (!key) throw new Error('AUTH_MODE is jwt: JWT_SECRET or JWKS_URL is to say how tokens are checked');
-  if (secret && jwks) throw new Error('JWT_SECRET and JWKS_URL are both set: tokens are checked in one way');
+  if (!key) throw new Error('AUTH_MODE is jwt: JWT_SECRET or JWKS_URL must be set');
+  if (secret && jwks) throw new Error('JWT_SECRET and JWKS_URL are both set; only one is allowed');
   return {
     mode: 'jwt',
     key,
@@ -261,15 +261,15 @@ function storeConfig(url: string): StoreConfig {
   if (url === 'memory:') return { kind: 'sqlite', path: ':memory:' };
   const path = url.slice('sqlite:'.length);
   if (path === ':memory:') return { kind: 'sqlite', path };
-  // sqlite:// and options mean different things to different programs: neither is taken for a part of a file's name.
+  // Programs interpret sqlite:// and options differently: reject both rather than take them for a file name.
   const name = path.replace(/^(\/\/+|file:)+/, '').replace(/\?.*$/s, '');
-  if (/^(:memory:?|memory:)$/.test(name)) throw new Error('STORE_URL is to be memory: for a store in memory');
+  if (/^(:memory:?|memory:)$/.test(name)) throw new Error('STORE_URL must be memory: for a store in memory');
   if (/^[~$%'"\s]|\s$/.test(name))
-    throw new Error('STORE_URL is to be a whole path: ~, variables and quotes stay as they are');
+    throw new Error('STORE_URL must be a whole path: ~, variables and quotes are not expanded');
   if (name !== path) {
     const file = name.replace(/^(\.?\/)+/, '') || 'FILE';
     const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
-    throw new Error(`STORE_URL is to be ${spellings}: without //, file: and ?`);
+    throw new Error(`STORE_URL must be ${spellings}: without //, file: and ?`);
   }
   return { kind: 'sqlite', path };
 }
@@ -277,7 +277,7 @@ function storeConfig(url: string): StoreConfig {
 function isKeySetUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const { protocol, hostname } = new URL(text);
-  // Whoever can change the keys on their way can be anybody.
+  // An attacker that changes the keys in transit can forge any identity.
   return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname));
 }
 

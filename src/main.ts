@@ -17,10 +17,12 @@ function workers(text: string): number {
 function sqlite(url: string | undefined): SqliteConfig {
   const { store } = readConfig({ STORE_URL: url });
   if (store.kind === 'sqlite' && store.path !== ':memory:') return store;
+  const mongo = (tool: string, oplog: string) =>
+    `  mongo${tool} --uri="$STORE_URL" ${oplog} --gzip --archive=kredichat.archive`;
   throw new Error(
     store.kind === 'mongodb'
-      ? `use MongoDB's own tools:\n${['dump', 'restore'].map((tool) => `  mongo${tool} --uri="$STORE_URL" --oplog${tool === 'restore' ? 'Replay' : ''} --gzip --archive=kredichat.archive`).join('\n')}`
-      : 'STORE_URL is memory: there is no file',
+      ? `use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`
+      : 'STORE_URL is memory:, which has no file; it must be sqlite:FILE',
   );
 }
 
@@ -37,7 +39,7 @@ const program = new Command('kredichat')
 
 program
   .command('serve', { isDefault: true })
-  .description('run the server; what `npm start` does')
+  .description('run the server, as `npm start` does')
   .option('--workers <n>', 'processes that serve the port, 1 to 64; more than one need MongoDB', workers, 1)
   .action(async (options: { workers: number }) => {
     const { serve } = await import('./commands/serve.ts');

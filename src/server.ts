@@ -22,30 +22,30 @@ import { createShim } from './transport/legacy/shim.ts';
 import { createUpgrade, isWebSocketUpgrade, refuse, type Target } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
 
-/** How long the store may take to show that it is ready, in milliseconds. */
+/** Time limit of the store's ping for `/readyz`, in milliseconds. */
 const READY_MS = 4000;
 
-/** How long sends under way may take at a stop, in milliseconds; then they are left unacknowledged. */
+/** How long `close` waits for pending sends, in milliseconds; then they stay unacknowledged. */
 const DRAIN_MS = 4000;
 
-/** How long a request may take to come, in milliseconds: its headers, and all of it. */
+/** Time limits for receiving a request, in milliseconds. */
 const HTTP_TIMES = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };
 
 /**
- * A connection on which nothing moves for so long during a request is closed, in milliseconds: also one whose client
- * does not read. Between requests `keepAliveMs` holds.
+ * A connection without traffic for this long during a request is closed, in milliseconds: also if the client does not
+ * read the answer. Between requests `keepAliveMs` applies.
  */
 const SILENT_MS = 30_000;
 
 const ALL_METHODS = 'GET, HEAD, POST, OPTIONS';
 
-/** The methods of each endpoint; pages are read. */
+/** Allowed methods of each endpoint; other paths allow GET and HEAD. */
 const METHODS: ReadonlyMap<string, string> = new Map([
   ['/graphql', ALL_METHODS],
   ...['/healthz', '/readyz', '/metrics'].map((path) => [path, 'GET, HEAD'] as const),
 ]);
 
-/** On every answer; a page that loads something says so in a policy of its own. */
+/** Headers of every answer; a page that loads resources sets its own policy. */
 const SECURITY_HEADERS = {
   'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -69,11 +69,11 @@ export interface Server {
   listen(): Promise<string>;
   /** Live subscriptions. */
   subscriptions(): number;
-  /** Drains: finishes the sends under way, closes every socket with 1001. The store is left open. Idempotent. */
+  /** Drains: finishes pending sends, closes every socket with 1001. The store stays open. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Puts HTTP, graphql-ws and the legacy shim on one port. */
+/** Serves HTTP, graphql-ws and the legacy shim on one port. */
 export function createServer(options: ServerOptions): Server {
   const { config, store, logger, metrics = createMetrics(), clock = Date.now } = options;
   const { limits } = config;
@@ -130,11 +130,11 @@ export function createServer(options: ServerOptions): Server {
     });
   });
   http.setTimeout(SILENT_MS);
-  // Headers are bounded by their bytes; one that Node leaves out could be the length of the body.
+  // No limit on their number (bytes are limited): Node would drop further headers, maybe the length of the body.
   http.maxHeadersCount = 0;
   const known = new WeakSet<Socket>();
   http.on('connection', (socket) => {
-    // One whose upgrade is not served is seen again.
+    // serveWithoutUpgrade emits 'connection' again.
     if (known.has(socket)) return;
     known.add(socket);
     closeInSteps(socket);
@@ -144,12 +144,12 @@ export function createServer(options: ServerOptions): Server {
     if (!quotas.addresses.take(network)) return socket.destroy();
     socket.once('close', () => quotas.addresses.give(network));
   });
-  // A client that asks before it sends too much is answered at once.
+  // Refuse a body that is too large before the client sends it.
   http.on('checkContinue', (request, response) => {
     if (Number(request.headers['content-length'] ?? 0) <= limits.frameBytes) response.writeContinue();
     http.emit('request', request, response);
   });
-  // There is no tunnel to anywhere.
+  // CONNECT is not supported: the server is no proxy.
   http.on('connect', async ({ socket }) => {
     socket.on('error', () => socket.destroy());
     await answered(newest.get(socket));
@@ -173,7 +173,7 @@ export function createServer(options: ServerOptions): Server {
     });
   });
 
-  /** Answers pipelined requests one after the other, so that a client that does not read is owed one answer at most. */
+  /** Answers pipelined requests one by one: for a client that does not read, at most one answer is held in memory. */
   async function answerAfter(
     before: ServerResponse | undefined,
     request: IncomingMessage,
@@ -193,21 +193,21 @@ export function createServer(options: ServerOptions): Server {
     if (allow && !allow.split(', ').includes(request.method ?? '')) return refuseMethod(response, allow);
     if (pathname === '/healthz') return end(response, 200, 'ok\n');
     if (pathname === '/readyz') return end(response, ...(await readiness()));
-    const from = remoteAddresses.addressOf(request);
+    const address = remoteAddresses.addressOf(request);
     if (!isAllowedOrigin(request)) {
-      const why = `origin ${request.headers.origin?.slice(0, 200)}`;
-      audit({ user: null, address: from, transport: 'http' }, { action: 'connect', outcome: 'FORBIDDEN', reason: why });
+      const reason = `origin ${request.headers.origin?.slice(0, 200)}`;
+      audit({ user: null, address, transport: 'http' }, { action: 'connect', outcome: 'FORBIDDEN', reason });
       response.setHeader('vary', 'Origin');
       return end(response, 403, 'Origin not allowed\n');
     }
-    if (pathname === '/graphql') return void (await graphqlHttp(request, response, search, from));
+    if (pathname === '/graphql') return void (await graphqlHttp(request, response, search, address));
     if (pathname === '/metrics') {
       const { contentType, body } = await metrics.scrape();
       return end(response, 200, body, contentType);
     }
     if (serveStaticFile(request, response, pathname)) return;
     if (pathname !== '' && pathname === config.basePath) {
-      // The page's addresses are relative to the slash. So is this one: a proxy may have a prefix of its own.
+      // The page's URLs are relative, and so is this redirect: a proxy may add a prefix.
       response.setHeader('location', `${pathname.slice(pathname.lastIndexOf('/') + 1)}/${search && `?${search}`}`);
       return end(response, 307, 'The page is at the same path with a slash at its end\n');
     }
@@ -241,7 +241,7 @@ export function createServer(options: ServerOptions): Server {
         const down = new Promise((resolve) => http.close(resolve));
         const sent = sockets.stop().then(executor.settled);
         await Promise.race([sent, setTimeout(DRAIN_MS, undefined, { ref: false })]);
-        // The answers to those sends leave before the sockets close.
+        // Let the answers to those sends leave before the sockets close.
         await setImmediate();
         await sockets.close();
         http.closeIdleConnections();
@@ -255,22 +255,21 @@ export function createServer(options: ServerOptions): Server {
   };
 }
 
-/** Rejects after so many milliseconds, without keeping the process. */
+/** Rejects after a time limit, in milliseconds; the timer does not keep the process alive. */
 async function late(milliseconds: number): Promise<never> {
   await setTimeout(milliseconds, undefined, { ref: false });
   throw new Error(`no answer within ${milliseconds} ms`);
 }
 
 /**
- * Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it, and takes the prefix off its
- * path.
+ * Splits the request target (RFC 9112, sections 3.2.1 and 3.2.2) without decoding it, and strips the base path.
  */
 function locate({ url = '' }: IncomingMessage, basePath: string): Target {
   const [path = '', search = ''] = url.replace(/^https?:\/\/[^/?]*/i, '').split(/\?(.*)/s);
   return { pathname: path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path || '/', search };
 }
 
-/** Whether there is one `Host` at most, and it can be one (RFC 9112, section 3.2). */
+/** True if there is at most one `Host`, and it is well-formed (RFC 9112, section 3.2). */
 function hasValidHost({ headersDistinct: { host = ['none'] } }: IncomingMessage): boolean {
   return host.length === 1 && /^[^/\\?#@]+$/.test(`${host[0]}`) && URL.canParse(`http://${host[0]}`);
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 
-/** Runs `.ci/run` with an `npm` whose tests pass, and whose audit ends so. */
+/** Runs `.ci/run` with an `npm` that passes the tests, and ends the audit with this output and exit code. */
 function runCi(audit: string, exitCode: number): { status: number | null; lastLine: string | undefined } {
   const bin = mkdtempSync(join(tmpdir(), 'kredichat-ci-'));
   onTestFinished(() => rmSync(bin, { recursive: true }));

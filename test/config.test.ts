@@ -99,21 +99,21 @@ describe('the configuration', () => {
     'refuses STORE_URL=%s, which other programs understand in different ways, with the spellings of ours',
     (url, file) => {
       const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
-      expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL is to be ${spellings}`);
+      expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
     },
   );
 
   test.each(['sqlite:///:memory:', 'sqlite:memory:', 'sqlite:file::memory:?cache=shared'])(
     'refuses STORE_URL=%s with the spelling of a store in memory',
     (url) => {
-      expect(() => readConfig({ STORE_URL: url })).toThrow('STORE_URL is to be memory:');
+      expect(() => readConfig({ STORE_URL: url })).toThrow('STORE_URL must be memory:');
     },
   );
 
   test.each(['~/x.db', '$HOME/x.db', '%DATA%/x.db', '"x.db"', "'x.db'", ' x.db', 'x.db '])(
     'refuses the file %j, which a shell would have read in another way',
     (file) => {
-      expect(() => readConfig({ STORE_URL: `sqlite:${file}` })).toThrow('STORE_URL is to be a whole path');
+      expect(() => readConfig({ STORE_URL: `sqlite:${file}` })).toThrow('STORE_URL must be a whole path');
     },
   );
 
@@ -127,7 +127,7 @@ describe('the configuration', () => {
     expect(readConfig({ AUTH_MODE: 'jwt', JWKS_URL, INTROSPECTION: 'on' }).introspection).toBe(true);
     expect(() => readConfig({ AUTH_MODE: 'jwt' })).toThrow(/^AUTH_MODE [^\n]+$/);
     expect(() => readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, JWKS_URL })).toThrow(/^JWT_SECRET [^\n]+$/);
-    // Who has told how tokens are checked does not want everybody to be anybody.
+    // A configured key means that tokens must be checked: refuse the default `dev`, which checks none.
     expect(() => readConfig({ JWT_SECRET })).toThrow(/^AUTH_MODE [^\n]+$/);
   });
 

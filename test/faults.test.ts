@@ -54,7 +54,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     check(lists, history);
   });
 
-  test('as two workers on one port serve whoever comes, and drain together', async () => {
+  test('as two workers on one port serve all clients, and drain together', async () => {
     const STORE_URL = set.uri(`chaos${++databases}`);
     const { child, url, ws } = await start({ STORE_URL }, '--workers', '2');
     const history = fresh();

@@ -10,7 +10,8 @@ import { freePort, listening, processes } from './support/process.ts';
 const [ANN, BOB] = ['ann@example.com', 'bob@example.com'];
 const KEY = { configId: 'c1', members: [ANN, BOB] };
 const SEND =
-  'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
+  'mutation ($input: SendMessageInput!) { ' +
+  'sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
 
 const { directory, run, runAs, start, kill } = processes();
 
@@ -78,7 +79,7 @@ test('kill -9 during 2,000 sends, ten rounds: nothing acknowledged is lost, and 
 }, 180_000);
 
 describe('SIGTERM', () => {
-  test('closes 200 subscribers with 1001, exits with 0 within 10 s, and everyone resumes without a gap', async () => {
+  test('closes 200 subscribers with 1001, exits with 0 within 10 s, and all resume without a gap', async () => {
     const file = { STORE_URL: 'sqlite:term/kredichat.db' };
     const { child, ws } = await start(file);
     const writer = await connectGraphql(ws, ANN);
@@ -186,7 +187,8 @@ test('SIGTERM is not held up by a client that was refused and keeps its half ope
   const { child, url } = await start({ STORE_URL: 'memory:' });
   const socket = connectTcp({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   const upgrade =
-    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==';
+    'Connection: Upgrade\r\nUpgrade: websocket\r\n' +
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==';
   socket.on('error', () => {}).write(`GET /conversation/ws HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n\r\n`);
   const [answer] = await once(socket, 'data');
   expect(String(answer)).toMatch(/^HTTP\/1.1 400 /);
@@ -214,7 +216,7 @@ describe('starting', () => {
   });
 
   test('with an impossible variable fails with one line that names it', async () => {
-    expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT is to be a whole number\n$/);
+    expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT must be a whole number\n$/);
     expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
   });
 
@@ -247,7 +249,7 @@ describe('a standard output', () => {
   const VIEWER = '{ viewer { email } }';
   const MAIN = join(import.meta.dirname, '../dist/main.js');
 
-  /** Starts a server whose standard output is where `shell` puts it; resolves once it serves. */
+  /** Starts a server with its standard output redirected by `shell`; resolves once it serves. */
   async function startInShell(shell: string): Promise<{ child: ChildProcess; url: string }> {
     const port = await freePort();
     const environment = { STORE_URL: 'memory:', LOG_LEVEL: 'info', PORT: String(port), NODE: process.execPath, MAIN };

@@ -208,7 +208,9 @@ function line(name: string, values: Values, holds: boolean): string {
   const mongod = Number.isNaN(values.mongodUs) ? '' : ` + ${of('mongodUs')} of mongod`;
   const cpu = `${of('mainUs')} + ${of('secondUs')} + ${of('othersUs')}${mongod}`;
   return (
-    `  ${name}, ${values.rate}/s ${holds ? 'holds' : 'does not hold'}: deliveries p50 ${of('p50', 1)}, p99 ${of('p99', 1)} ms, ` +
-    `opens p99 ${of('openp99', 1)} ms, ${of('refused')} refused; ${cpu} µs a message; clients ${of('clientsCpu')} %, elsewhere ${of('elsewhereCpu')} %`
+    `  ${name}, ${values.rate}/s ${holds ? 'holds' : 'does not hold'}: deliveries ` +
+    `p50 ${of('p50', 1)}, p99 ${of('p99', 1)} ms, ` +
+    `opens p99 ${of('openp99', 1)} ms, ${of('refused')} refused; ${cpu} µs a message; ` +
+    `clients ${of('clientsCpu')} %, elsewhere ${of('elsewhereCpu')} %`
   );
 }

@@ -20,8 +20,8 @@ export interface Manifest extends Contents {
 }
 
 /**
- * Copies a SQLite store into an empty or new folder, beside a server that uses it, and checks the copy. The manifest is
- * written last: a folder without one is no backup.
+ * Copies a SQLite store into an empty or new folder, while a server may use it, and checks the copy. The manifest is
+ * written last: a folder without one is not a backup.
  * @throws Error when the folder is not empty, there is no store, or the copy is faulty
  */
 export async function backup({ path }: Extract<StoreConfig, { kind: 'sqlite' }>, folder: string, program: string) {
@@ -43,19 +43,21 @@ export async function backup({ path }: Extract<StoreConfig, { kind: 'sqlite' }>,
 }
 
 /**
- * Puts a backup where there is no store yet. The file appears under its name once it is checked and on the disk.
+ * Restores a backup where there is no store yet. The file gets its name after it is checked and on the disk.
  * @throws Error when the backup is incomplete or altered, or there is a store
  */
 export async function restore(folder: string, { path }: Extract<StoreConfig, { kind: 'sqlite' }>): Promise<Manifest> {
   const manifest = JSON.parse(
     await readFile(join(folder, MANIFEST_FILE), 'utf8').catch(() => {
-      throw new Error(`${folder} has no ${MANIFEST_FILE}: it is not a backup, or not a whole one`);
+      throw new Error(`${folder} has no ${MANIFEST_FILE}: it is not a complete backup`);
     }),
   ) as Manifest;
   if (manifest.format !== 1) throw new Error(`the backup has format ${manifest.format}; this program reads format 1`);
   for (const { name, sha256: expected } of manifest.files)
-    if ((await sha256(join(folder, name))) !== expected) throw new Error(`${join(folder, name)} was altered`);
-  for (const taken of [path, `${path}-wal`]) if (existsSync(taken)) throw new Error(`${taken} exists already`);
+    if ((await sha256(join(folder, name))) !== expected)
+      throw new Error(`${join(folder, name)} was altered: its SHA-256 differs from the manifest`);
+  for (const taken of [path, `${path}-wal`])
+    if (existsSync(taken)) throw new Error(`${taken} exists already; restore needs a new path`);
   await mkdir(dirname(path), { recursive: true });
   const part = `${path}.part`;
   try {
@@ -82,7 +84,7 @@ async function sha256(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Waits until a file, or the names in a folder, are on the disk. */
+/** Flushes a file, or the entries of a folder, to the disk. */
 async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {

@@ -8,13 +8,13 @@ import { openMongo } from '../store/mongo/mongo.ts';
 import { createOutages } from '../store/outages.ts';
 import { openSqlite } from '../store/sqlite/sqlite.ts';
 
-/** What a stop may take, in milliseconds; what is not done by then is cut. */
+/** Time limit of a stop, in milliseconds; then the process exits with 1. */
 const STOP_MS = 9000;
-/** How often a process that npm started looks whether npm is still there, in milliseconds. */
+/** Interval at which a process started by npm checks that npm still runs, in milliseconds. */
 const PARENT_MS = 500;
 const parent = process.ppid;
 
-/** Puts the variable in front that an error comes from. */
+/** Prefixes an error with the variable that causes it. */
 function naming(variable: string): (error: Error) => never {
   return ({ message }) => {
     throw new Error(`${variable}: ${message}`);
@@ -22,8 +22,8 @@ function naming(variable: string): (error: Error) => never {
 }
 
 /**
- * Calls `stop` once, at the first signal to stop. Later ones change nothing: a process group, its terminal and npm may
- * each pass on the same one.
+ * Calls `stop` once, at the first signal to stop. Later signals are ignored: a process group, its terminal and npm may
+ * each forward the same one.
  */
 function onStop(stop: (signal: NodeJS.Signals) => void): void {
   let stopping = false;
@@ -32,7 +32,7 @@ function onStop(stop: (signal: NodeJS.Signals) => void): void {
     stopping = true;
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, once);
-  // npm does not pass on SIGHUP, nor anything when it is killed: then the process gets another parent.
+  // npm does not forward SIGHUP, nor SIGKILL: detect its end by the change of the parent process.
   if (process.env.npm_lifecycle_event === undefined || cluster.isWorker) return;
   setInterval(() => process.ppid !== parent && once('SIGHUP'), PARENT_MS).unref();
 }
@@ -57,9 +57,9 @@ async function serveAlone(config: Config): Promise<void> {
     await output.close();
     exit(0);
   });
-  // A fault that nobody waited for is one operation's: the others go on.
-  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'nobody waited for a failure'));
-  // Whatever the log level: tools that start the server wait for this line, and may stop it at once.
+  // An unhandled rejection belongs to one operation: the others continue.
+  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
+  // Written at every log level: tools that start the server wait for this line, and may stop it at once.
   output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
 }
 

@@ -4,13 +4,13 @@ import { ChatError, type ErrorCode } from '../chat/rules/errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { StoreUnavailable } from '../store/store.ts';
 
-/** The error as a client may see it: a code of the contract, and no detail of a fault. Idempotent. */
+/** The error for clients: a code of the contract, without details of a fault. Idempotent. */
 export type MaskError = (error: unknown) => GraphQLError;
 
-/** The longest message of an error, in UTF-16 units: messages of graphql-js quote the operation. */
+/** Longest message of an error, in UTF-16 units: messages of graphql-js quote the operation. */
 const MAX_MESSAGE = 1000;
 
-/** @param logger gets faults with the id that the client sees in their place */
+/** @param logger logs a fault with the id that the client gets in its place */
 export function createErrorMask(logger: Logger): MaskError {
   const masked = new WeakSet<GraphQLError>();
 
@@ -25,7 +25,7 @@ export function createErrorMask(logger: Logger): MaskError {
       return masked(message, { code, ...(retryAfterMs !== null && { retryAfterMs }) });
     }
     if (original instanceof StoreUnavailable) {
-      // Below a root field a read for the result failed: a write before it stands, so its outcome is not in question.
+      // Below a root field only a read for the result failed: the write before it has succeeded.
       const reason = (located?.path?.length ?? 0) > 1 ? '' : `: ${original.message}`;
       return masked(`The store did not answer in time${reason}.`, { code: 'UNAVAILABLE' });
     }
@@ -47,7 +47,7 @@ function truncate(message: string): string {
   return message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…`.toWellFormed() : message;
 }
 
-/** A new error with the location of the given one: its nodes in the document and its path in the result. */
+/** A new error with the location of another: its nodes in the document and its path in the result. */
 export function relabel(
   at: GraphQLError | undefined,
   message: string,

@@ -20,7 +20,7 @@ import { type Answer, answerOf, encode, jsonOf, LARGE_BYTES } from './response-w
 import { createResultCache } from './result-cache.ts';
 import { createResultSlot, createSlots } from './result-slot.ts';
 import { refuseAnonymous } from './rules/anonymous.ts';
-import { nestsTooDeep } from './rules/json-depth.ts';
+import { MAX_NESTING, nestsTooDeep } from './rules/json-depth.ts';
 import { FREE_COST, QUICK_COST } from './rules/query-cost.ts';
 import { createSharedExecution } from './shared-execution.ts';
 
@@ -40,11 +40,11 @@ export interface Executor {
   readonly schema: GraphQLSchema;
   /** Parses, validates and compiles; kept by text and operation name. */
   prepare(text: string, operationName: string | null | undefined): PreparedOperation | Unprepared;
-  /** Prepares a document of the server's own, which is exempt from the limits of a text. The caller keeps it. */
+  /** Prepares a document of the server itself, exempt from the limits on text. The caller keeps the result. */
   prepareTrusted(document: DocumentNode): PreparedOperation;
-  /** Runs an operation. Never throws: the result holds the errors, masked. */
+  /** Runs an operation. Never throws: the result holds the masked errors. */
   run(request: OperationRequest, context: Context): Promise<OperationResult>;
-  /** Asked before a long piece of work for an operation, as in `FairScheduler`. */
+  /** Called before a long piece of work for an operation; see `FairScheduler`. */
   slice(user: string): Promise<void> | null;
   /** Resolves when no operation is running. */
   settled(): Promise<void>;
@@ -53,9 +53,9 @@ export interface Executor {
 
 /** Time limit of every answer, whatever the store does, in milliseconds. */
 const ANSWER_MS = 9000;
-/** Costly or large answers of one user that are made, or wait for the client to read them, at the same time. */
+/** Costly or large answers of one user at a time, from execution until the client has read them. */
 const LARGE_AT_ONCE = 4;
-/** The answer of a mutation may be larger by this factor: the rehearsal before the write was within the limit. */
+/** The answer of a mutation may exceed the limit by this factor: the rehearsal before the write kept the limit. */
 const WRITTEN_FACTOR = 2;
 
 export interface ExecutorOptions extends Omit<PrepareOptions, 'mask'> {
@@ -65,7 +65,7 @@ export interface ExecutorOptions extends Omit<PrepareOptions, 'mask'> {
 
 type ResultSlot = ReturnType<typeof createResultSlot>;
 
-/** The one way from a transport to the schema: every transport has the same limits and the same errors. */
+/** Runs the operations of every transport, with the same limits and the same errors. */
 export function createExecutor({ schema, limits, introspection, logger, metrics }: ExecutorOptions): Executor {
   const mask = createErrorMask(logger);
   const { prepare, prepareTrusted } = createPrepare({ schema, limits, introspection, mask });
@@ -80,8 +80,8 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
   }
 
   /**
-   * The values of an operation's variables.
-   * @throws GraphQLError for the first invalid one; graphql-js would describe fifty
+   * Coerces the variables of an operation.
+   * @throws GraphQLError for the first invalid variable; graphql-js would report up to fifty
    */
   function coerceVariables(
     { variableDefinitions = [] }: OperationDefinitionNode,
@@ -93,12 +93,12 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
     return coerced;
   }
 
-  /** Operations that wait for their result. */
+  /** Running operations. */
   let running = 0;
   const whenIdle: (() => void)[] = [];
 
   async function settled(): Promise<void> {
-    // Another operation may have waited for the result of the last one.
+    // Another operation may have started on the result of the last one.
     for (await setImmediate(); running > 0; await setImmediate())
       await new Promise<void>((resolve) => whenIdle.push(resolve));
   }
@@ -131,13 +131,14 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
     const { kind, document, node } = operation;
     const refused = context.viewer ? null : refuseAnonymous(schema, document, node, context.audit);
     if (refused) return answerOf(masked(refused));
-    if (nestsTooDeep(variables)) throw badInput('The variables nest too deep.');
+    if (nestsTooDeep(variables))
+      throw badInput(`The variables nest too deep; at most ${MAX_NESTING} levels are allowed.`);
     const coerced = coerceVariables(node, variables);
     const cost = operation.checkCost(variables);
     if (after) await Promise.race([after, expired]);
     if (kind === OperationTypeNode.SUBSCRIPTION) return subscribe(request, context, expired);
     const answer = async (): Promise<Answer> => {
-      // The answer of a mutation that has written does not wait for a slot.
+      // A mutation that has written answers without waiting for a slot.
       if (cost.values > FREE_COST || (kind === OperationTypeNode.MUTATION && cost.mayBeTooLarge))
         await resultSlot.take();
       const sliceFields = cost.values > QUICK_COST;
@@ -203,7 +204,7 @@ function startTimeout(kind: OperationTypeNode): { readonly expired: Promise<neve
   return { expired, clear: () => clearTimeout(timer) };
 }
 
-/** @throws ChatError where the client no longer waits for the answer */
+/** @throws ChatError if the client no longer waits for the answer */
 function checkWanted(wanted: OperationRequest['wanted']): void {
   if (wanted?.() === false) throw badInput('The client is gone.');
 }

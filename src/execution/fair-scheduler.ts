@@ -1,11 +1,11 @@
-/** Work that one turn of the event loop may hold, in milliseconds, before other callers have theirs. */
+/** Long work in one turn of the event loop, in milliseconds, before other callers get a turn. */
 const SLICE_MS = 10;
 
-/** Gives the event loop to long work in slices, so that short work, such as a send, never waits for all of it. */
+/** Runs long work in slices of the event loop, so that short work, such as a send, does not wait for all of it. */
 export interface FairScheduler {
   /**
-   * Asked before each piece of long work: null where it may begin at once; else resolves when it may. Pieces begin one
-   * after the other, those of different users in turn.
+   * Called before each piece of long work: null if the piece may begin at once; else resolves when it may. Pieces begin
+   * one by one, those of different users in turn.
    */
   slice(user: string): Promise<void> | null;
 }
@@ -13,9 +13,9 @@ export interface FairScheduler {
 /** @param clock milliseconds, for measuring time spans */
 export function createFairScheduler(clock = () => performance.now()): FairScheduler {
   const waiting = new Map<string, (() => void)[]>();
-  /** Whether a piece of work goes on, or is to go on. */
+  /** True while a piece of work runs or is scheduled. */
   let running = false;
-  /** When this turn of the event loop began, as far as is known; null where it was not asked yet. */
+  /** Time at which this turn of the event loop was first measured; null before that. */
   let since: number | null = null;
 
   function elapsed(): number {
@@ -28,7 +28,7 @@ export function createFairScheduler(clock = () => performance.now()): FairSchedu
     return clock() - since;
   }
 
-  /** Resumes the next caller, and looks at the clock once all that came of it in this turn is done. */
+  /** Resumes the next caller, then checks the clock when its work in this turn is done. */
   function resumeNext(): void {
     elapsed();
     const [first] = waiting;
@@ -38,13 +38,13 @@ export function createFairScheduler(clock = () => performance.now()): FairSchedu
     }
     const [user, queue] = first;
     queue.shift()?.();
-    // To the end of the line, if there is more.
+    // The user goes to the end of the queue if more of its pieces wait.
     waiting.delete(user);
     if (queue.length > 0) waiting.set(user, queue);
     lookAfterwards();
   }
 
-  /** Goes on once all is done that the present piece does without waiting: then it is known how long that took. */
+  /** Schedules the next piece after the microtasks of the current one, when its duration is known. */
   function lookAfterwards(): void {
     queueMicrotask(() =>
       process.nextTick(() => {

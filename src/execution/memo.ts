@@ -1,13 +1,13 @@
 /**
- * Something made once for each event, for all who ask for it soon. It is not kept longer: results may be many and
- * large.
+ * A value computed once for each event, shared by all callers within a short time. It is not kept longer: values may be
+ * many and large.
  */
 export class Memo<Value> {
   readonly #make: (event: object) => Value | Promise<Value>;
   readonly #later: (forget: () => void) => unknown;
   readonly #made = new Map<object, Value | Promise<Value>>();
 
-  /** @param later calls back when what was made until then is to be forgotten */
+  /** @param later schedules the callback that drops all values computed until then */
   constructor(make: (event: object) => Value | Promise<Value>, later: (forget: () => void) => unknown) {
     this.#make = make;
     this.#later = later;
@@ -18,17 +18,17 @@ export class Memo<Value> {
     return getOrMake(this.#made, event, () => this.#make(event));
   }
 
-  /** Forgets what was made for an event when this turn of the event loop is over. */
+  /** Drops the value of an event at the end of this turn of the event loop. */
   forget(event: object): void {
     setImmediate(() => this.#made.delete(event));
   }
 }
 
-/** What is kept for each key as long as it is used. */
+/** Reference-counted values by key: a value is dropped when its last user leaves. */
 export class Kept<Value> {
   readonly #entries = new Map<string, { readonly value: Value; users: number }>();
 
-  /** The value of the key, made unless it is kept, and what gives it back. */
+  /** The value of the key, made if absent; `leave` releases it. */
   use(key: string, make: () => Value): { readonly value: Value; leave(): void } {
     const entry = getOrMake(this.#entries, key, () => ({ value: make(), users: 0 }));
     entry.users++;
@@ -39,7 +39,7 @@ export class Kept<Value> {
   }
 }
 
-/** The value of a key, made unless the map has it. */
+/** The value of a key, made if absent. */
 export function getOrMake<Key, Value>(
   map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
   key: Key,

@@ -51,16 +51,16 @@ export interface PrepareOptions {
 /** Tells clients with automatic persisted queries to send the text of the query. */
 export const NOT_PERSISTED = 'PersistedQueryNotSupported';
 
-/** Errors of a document that are reported. */
+/** Reported errors of a document, at most. */
 const MAX_ERRORS = 10;
-/** Characters of operation text whose prepared operations are kept. */
+/** Size of the cache of prepared operations, in characters of their text. */
 const CACHED_CHARACTERS = 250_000;
-/** The least that a document counts beyond its text: many small documents take much memory, too. */
+/** Size of a document in the cache beyond its text, in characters: many small documents take much memory, too. */
 const MINIMUM_CHARACTERS = 250;
 
 type Operations = Map<OperationDefinitionNode, PreparedOperation>;
 
-/** Prepares operations, and keeps them by text and operation name. */
+/** Prepares operations, and caches them by text and operation name. */
 export function createPrepare({ schema, limits, introspection, mask }: PrepareOptions) {
   const bounds = [operationLimits(limits)];
   const rules = [...specifiedRules, subscriptionRootRule, ...(introspection ? [] : [NoSchemaIntrospectionCustomRule])];
@@ -90,7 +90,7 @@ export function createPrepare({ schema, limits, introspection, mask }: PrepareOp
   /** @throws GraphQLError where the text does not parse */
   function validated(text: string): DocumentNode | readonly GraphQLError[] {
     const document = parse(text, { maxTokens: limits.tokens });
-    // Only a document within the bounds is validated in full: that takes time quadratic in its size.
+    // Only a document within the limits is validated in full: validation takes time quadratic in its size.
     const outside = validate(schema, document, bounds);
     const errors = outside.length > 0 ? outside : validate(schema, document, rules, options);
     return errors.length > 0 ? errors : document;
@@ -101,7 +101,7 @@ export function createPrepare({ schema, limits, introspection, mask }: PrepareOp
     try {
       if (!entry) {
         const document = validated(text);
-        // Invalid documents are not kept: an error holds much memory, and any client can cause many.
+        // Invalid documents are not cached: an error holds much memory, and any client can cause many.
         if (!('kind' in document)) return { kind: 'invalid', errors: document.map(mask) };
         entry = { document, operations: new Map() };
         cache.set(text, entry);
@@ -115,7 +115,7 @@ export function createPrepare({ schema, limits, introspection, mask }: PrepareOp
     }
   }
 
-  /** Prepares the one operation of a document of the server's own, which is exempt from the limits of a text. */
+  /** Prepares the only operation of a document of the server itself, exempt from the limits on text. */
   function prepareTrusted(document: DocumentNode): PreparedOperation {
     const node = getOperationAST(document);
     if (!node) throw new Error('The document must hold exactly one operation.');

@@ -5,20 +5,20 @@ import { type Answer, answerOf, type Json, LARGE_BYTES } from './response-writer
 import type { Slots } from './result-slot.ts';
 import type { Masked, Shared, SharedExecution } from './shared-execution.ts';
 
-/** A subscription under way. */
+/** A running subscription. */
 export interface ResponseStream {
   readonly kind: 'stream';
-  /** Hands over the JSON of each result, in UTF-8 and not to be changed; resolves when there will be no other. */
+  /** Delivers the JSON of each result, in UTF-8, not to be changed; resolves after the last. */
   deliver(to: (json: Json) => void): Promise<void>;
-  /** Ends it, even while the next event is waited for. */
+  /** Ends the stream, even while it waits for the next event. */
   return(): Promise<void>;
 }
 
-/** Where events come from; those at hand can be taken without waiting. */
+/** A source of events; available events can be taken without waiting. */
 interface Source extends AsyncIterator<object> {
-  /** The next event, if it is there already. */
+  /** The next event, if available. */
   poll?(): object | undefined;
-  /** Calls back when there may be something to take; false where `next` is to be asked instead. */
+  /** Calls back when an event may be available; false if `next` must be called instead. */
   onReadable?(listener: () => void): boolean;
 }
 
@@ -31,7 +31,7 @@ export interface ResponseStreamOptions {
   readonly sharedExecution: SharedExecution;
   readonly masked: Masked;
   readonly slots: Slots;
-  /** As in `FairScheduler`. */
+  /** See `FairScheduler`. */
   readonly slice: (user: string) => Promise<void> | null;
 }
 
@@ -57,7 +57,7 @@ class Stream implements ResponseStream {
   #to: (json: Json) => void = ignore;
   #ended = false;
   #left = false;
-  /** Called when the stream is ended while it waits for a slot. */
+  /** Called if the stream ends while it waits for a slot. */
   #returned: () => void = ignore;
 
   constructor(source: Source, shared: Shared, options: ResponseStreamOptions) {
@@ -82,8 +82,8 @@ class Stream implements ResponseStream {
   }
 
   /**
-   * Delivers what is at hand, now and whenever there is news, for as long as nothing has to be waited for: this is the
-   * path of every live message. Resolves with false where the next event is to be asked for.
+   * Delivers available events, now and at each notification, while none needs waiting: the path of every live message.
+   * Resolves with false if `next` must be called for the next event.
    */
   #deliverAtHand(): Promise<boolean> {
     return new Promise((resolve, reject) => {
@@ -104,7 +104,7 @@ class Stream implements ResponseStream {
   }
 
   async #deliverNext(): Promise<void> {
-    // Asking may read a page of a replay.
+    // `next` may read a page of a replay.
     await this.#turn();
     const { done, value: event } = await this.#source.next();
     if (done) this.#ended = true;
@@ -119,8 +119,8 @@ class Stream implements ResponseStream {
   }
 
   /**
-   * Delivers what takes its time, or is large: that is made again, and sent, when others of the same user have been
-   * read.
+   * Delivers an event that is slow or large: makes its result again and sends it in one of the user's slots, after the
+   * client has read earlier ones.
    */
   async #deliverLate(event: object): Promise<void> {
     if (await this.#gaveSmall(event)) return;
@@ -135,7 +135,7 @@ class Stream implements ResponseStream {
     }
   }
 
-  /** False, and nothing given or kept, where the event is large. */
+  /** Delivers an event; false, without effect, if its result is large. */
   async #gaveSmall(event: object): Promise<boolean> {
     const json = await this.#shared.json(event);
     const small = !isLarge(json);

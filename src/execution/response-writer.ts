@@ -1,40 +1,40 @@
 import type { ExecutionResult, GraphQLError } from 'graphql';
 import { tooLarge } from './compiler/run.ts';
 
-/** A larger answer or event is made and sent in one of its user's slots. */
+/** A larger answer or event needs one of the user's slots, in bytes. */
 export const LARGE_BYTES = 262_144;
-/** Characters that are encoded before others have a turn. */
+/** Characters encoded in one slice. */
 const PIECE_CHARACTERS = 65_536;
 
 /** JSON in UTF-8, in parts that are not to be changed. */
 export type Json = readonly Buffer[];
 
-/** The whole result of an operation, or the errors that kept it from running. */
+/** The whole result of an operation, or the errors that prevented its execution. */
 export interface Answer {
   readonly kind: 'answer';
-  /** All of it, in UTF-8 and not to be changed. */
+  /** The whole answer in UTF-8, not to be changed. */
   readonly json: Buffer<ArrayBuffer>;
-  /** The errors in it. */
+  /** The errors of the answer. */
   readonly errors: readonly GraphQLError[];
-  /** Whether there is data, null included. */
+  /** True if the answer has `data`, null included. */
   readonly ran: boolean;
 }
 
-/** The answer for a result whose errors are masked. */
+/** The answer for a result with masked errors. */
 export function answerOf(result: ExecutionResult): Answer {
   const { data, errors = [] } = result;
   return { kind: 'answer', json: Buffer.from(JSON.stringify(result)), errors, ran: data !== undefined };
 }
 
-/** The JSON of a result. @param errors those of the result, as they are shown */
+/** The JSON of a result. @param errors the masked errors */
 export function jsonOf(data: string, errors: readonly GraphQLError[]): string {
   return errors.length === 0 ? `{"data":${data}}` : `{"errors":${JSON.stringify(errors)},"data":${data}}`;
 }
 
 /**
  * Encodes JSON in UTF-8, a long one in slices.
- * @param slice as in `FairScheduler`, for the user who asked
- * @throws ChatError BAD_USER_INPUT where it is larger than `max` bytes
+ * @param slice see `FairScheduler`; for the user of the request
+ * @throws ChatError BAD_USER_INPUT if the JSON exceeds `max` bytes
  */
 export function encode(
   json: string,
@@ -58,7 +58,7 @@ async function encodeInSlices(
   let written = 0;
   for (let start = 0, end = 0; start < json.length; start = end) {
     end = start + PIECE_CHARACTERS;
-    // Not between the two halves of a character.
+    // Do not split a surrogate pair.
     if (isHighSurrogate(json.charCodeAt(end - 1))) end++;
     written += bytes.write(json.slice(start, end), written);
     const turn = slice();

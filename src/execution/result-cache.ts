@@ -8,20 +8,20 @@ import type { PreparedOperation } from './prepared-operation.ts';
 import type { Answer } from './response-writer.ts';
 import { noViewer } from './shared-execution.ts';
 
-/** Bytes of answers that are kept. */
+/** Size of the cache, in bytes of answers. */
 const KEPT_BYTES = 16_000_000;
 
-/** An answer, and the state of the conversation that it was made of. */
+/** An answer, and the state of the conversation from which it was made. */
 interface Kept {
   readonly conversation: Conversation;
   readonly answer: Answer;
-  /** What was decided about the first who asked, and is decided about everybody who may see it. */
+  /** The audit event of the first caller; the same for every caller with access. */
   readonly decision: AuditEvent;
 }
 
 /**
- * Keeps what queries of one conversation came to: a page of a log is the same for all who may see it, until the
- * conversation changes. Whether it has is read from the store each time, and so is whether the viewer may see it.
+ * Caches the answers to queries of one conversation: a page of a log is the same for every viewer with access until the
+ * conversation changes. Each read checks in the store that it has not changed, and that the viewer still has access.
  */
 export function createResultCache() {
   const answers = new LRUCache<string, Kept>({
@@ -31,7 +31,7 @@ export function createResultCache() {
   });
 
   return {
-    /** The answer to a query, `execute`d unless it is kept. */
+    /** The cached answer to a query, or else that of `execute`. */
     async read(
       { id, sharing }: PreparedOperation,
       variables: Readonly<Record<string, unknown>> | null | undefined,
@@ -42,9 +42,9 @@ export function createResultCache() {
       if (!viewer || !sharing.oneConversation || sharing.perViewer) return execute(context);
       const key = JSON.stringify([id, variables]);
       const kept = answers.get(key);
-      // A stranger's question takes the way that tells nothing by its time.
+      // A viewer without access takes the uncached path, so timing does not reveal whether the conversation exists.
       if (kept && may('conversation', viewer, kept.conversation)) {
-        // What goes wrong goes wrong again in the execution, which says at which field.
+        // Ignore a failure: the execution repeats it, and reports the field.
         const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
         if (isDeepStrictEqual(now, kept.conversation)) {
           audit(kept.decision);

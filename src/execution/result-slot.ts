@@ -3,13 +3,13 @@ import { ChatError } from '../chat/rules/errors.ts';
 import type { Context } from '../graphql/context.ts';
 import type { FairScheduler } from './fair-scheduler.ts';
 
-/** How many large results of a user may wait for a slot. */
+/** Large results of a user that may wait for a slot. */
 const MAX_WAITING = 16;
-/** When a large answer that was refused may be asked for again, in milliseconds. */
+/** Delay before a refused large answer may be requested again, in milliseconds. */
 const RETRY_MS = 1000;
 
 /**
- * The share that one operation has of the event loop and of its user's slots, from its begin until its answer is read.
+ * The share of one operation in the event loop and in its user's slots, from its start until its answer is read.
  */
 export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { viewer, drained }: Context) {
   const user = viewer?.email ?? '';
@@ -17,7 +17,7 @@ export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { 
   let slot: Slot | null = null;
   let held = false;
 
-  /** Resolves when the operation has a slot. @throws ChatError UNAVAILABLE where it was given up meanwhile */
+  /** Resolves when the operation has a slot. @throws ChatError UNAVAILABLE if it was given up meanwhile */
   async function take(): Promise<void> {
     if (!ended) slot ??= slots.take(user);
     await slot?.had;
@@ -29,15 +29,15 @@ export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { 
     slice: () => slice(user),
     take,
     /**
-     * The same for an operation that turned out to be large, and waits with its result.
-     * @throws ChatError RATE_LIMITED where too many results of the user wait already
+     * Acquires a slot for an operation with a large result, after its execution.
+     * @throws ChatError RATE_LIMITED if too many results of the user wait already
      */
     async takeLate(): Promise<void> {
       if (!held && slots.waiting(user) >= MAX_WAITING)
         throw new ChatError('RATE_LIMITED', 'Too many large answers at once: read those first.', RETRY_MS);
       await take();
     },
-    /** To be called when the answer is handed over: the slot is given back once the client has read it. */
+    /** Called when the answer is sent: the slot is released after the client has read it. */
     end(): void {
       ended = true;
       if (held) void setImmediate().then(drained).then(slot?.give);
@@ -46,23 +46,23 @@ export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { 
   };
 }
 
-/** A place, had or waited for. */
+/** A slot, acquired or waited for. */
 interface Slot {
-  /** Resolves once there is one. */
+  /** Resolves when the slot is acquired. */
   readonly had: Promise<void>;
-  /** Gives it back, or waits for it no longer. */
+  /** Releases the slot, or stops waiting for it. */
   give(): void;
 }
 
-/** A few places for each user, in which large answers are made and kept until the client has read them. */
+/** Slots of each user; a large answer holds one until the client has read it. */
 export interface Slots {
-  /** Asks for a place: they are given in the order of asking. */
+  /** Acquires a slot; first come, first served. */
   take(user: string): Slot;
-  /** How many wait for a place. */
+  /** Operations of the user that wait for a slot. */
   waiting(user: string): number;
 }
 
-/** @param places of each user */
+/** @param places slots of each user */
 export function createSlots(places: number): Slots {
   const users = new Map<string, { held: number; readonly waiting: Set<() => void> }>();
   return {

@@ -9,43 +9,43 @@ import { encode, type Json, jsonOf, LARGE_BYTES } from './response-writer.ts';
 import type { Fields } from './sharing.ts';
 import type { Part, Split } from './split-selection.ts';
 
-/** Hides what clients are not to see in the errors of a result. */
+/** Masks the errors of a result. */
 export type Masked = (result: ExecutionResult) => ExecutionResult;
 
-/** How long the fields of an event are kept for the other viewers, whose turns come in slices, in milliseconds. */
+/** How long the fields of an event are kept for the other viewers, in milliseconds: their work comes in slices. */
 const FIELDS_MS = 250;
 
 const COMMA = Buffer.from(',');
 const END = Buffer.from('}}}');
 
-/** One subscription as many subscribers run it: executed, and its JSON made, once for each event. */
+/** A subscription shared by many subscribers: executed and encoded once for each event. */
 export interface Shared {
   /** The JSON of the result for an event. */
   json(event: object): Json | Promise<Json>;
-  /** To be called once by each who joined. */
+  /** Called once for each `join`. */
   leave(): void;
 }
 
 export interface SharedExecution {
-  /** The subscription as it is shared now: with all viewers as far as its result is the same for them. */
+  /** Joins the shared execution of a subscription. */
   join(operation: PreparedOperation, variables: Variables, context: Context): Shared;
 }
 
 export interface SharedExecutionOptions {
   readonly schema: GraphQLSchema;
   readonly masked: Masked;
-  /** Bytes that the JSON of one event may have. */
+  /** Largest JSON of one event, in bytes. */
   readonly responseBytes: number;
-  /** As in `FairScheduler`. */
+  /** See `FairScheduler`. */
   readonly slice: (user: string) => Promise<void> | null;
 }
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * Shares what subscribers of the same document with the same values of the variables that the result depends on get for
- * an event: with all of them what the schema does not mark as `@perViewer`, the rest with the subscriptions of one
- * viewer.
+ * Shares the results of events between subscriptions with the same document and the same values of the variables on
+ * which the result depends: fields that the schema does not mark `@perViewer` between all viewers, the others between
+ * the subscriptions of one viewer.
  */
 export function createSharedExecution({
   schema,
@@ -59,7 +59,7 @@ export function createSharedExecution({
     return [Buffer.from(JSON.stringify(masked({ errors: [error as GraphQLError] })))];
   }
 
-  /** Runs an operation, or a part of it, for events. Its variables were checked when the subscription began. */
+  /** Runs an operation, or a part of it, for events. The start of the subscription has checked its variables. */
   function runner(run: Compiled, { node }: PreparedOperation, values: Variables, context: Context) {
     let variables: Record<string, unknown> | undefined;
     return (root: object) => {
@@ -75,11 +75,11 @@ export function createSharedExecution({
       const { errors: shown = [] } = errors.length > 0 ? masked({ errors }) : {};
       return then(encode(jsonOf(data, shown), responseBytes, sliceForAll), (json): Json => [json]);
     };
-    // Followers who keep up ask in the same turn.
+    // Subscribers that keep up ask in the same turn of the event loop.
     return new Memo<Json>((event) => rescued(() => then(run(event), write), failed), setImmediate);
   }
 
-  /** The fields of an event in parts of the operation. */
+  /** The fields of an event, for some parts of the operation. */
   function fields(
     operation: PreparedOperation,
     variables: Variables,
@@ -111,7 +111,7 @@ export function createSharedExecution({
     return memo;
   }
 
-  /** Puts the fields of an event together; null where there were errors, or they are too large together. */
+  /** Joins the fields of an event; null if there were errors, or the result is too large. */
   function joined({ root, parts }: Split, shared: Fields, own: Fields): Json | null {
     if (!shared || !own) return null;
     const json: Buffer[] = [Buffer.from(`{"data":{${JSON.stringify(root)}:{`)];
@@ -131,7 +131,7 @@ export function createSharedExecution({
   return {
     join(operation, variables, context) {
       const { sharing } = operation;
-      // Null is a value; a variable that is absent may have a default.
+      // Null is a value; an absent variable may have a default.
       const values = sharing.variables.map((variable) =>
         variables && Object.hasOwn(variables, variable) ? [variables[variable]] : 0,
       );
@@ -158,7 +158,7 @@ export function createSharedExecution({
       return {
         json: (event) =>
           then(shared.value.get(event), (all) =>
-            // Errors are those of the whole: their places are in it.
+            // Report errors of the whole operation: their paths refer to it.
             then(own.value.get(event), (some) => joined(split, all, some) ?? alone.value.get(event)),
           ),
         leave() {
@@ -169,12 +169,12 @@ export function createSharedExecution({
   };
 }
 
-/** What comes after a value, at once where it is no promise. */
+/** Applies `next` to a value: synchronously unless the value is a promise. */
 function then<From, To>(value: From | Promise<From>, next: (value: From) => To | Promise<To>): To | Promise<To> {
   return value instanceof Promise ? value.then(next) : next(value);
 }
 
-/** What is made, or, where that fails, what stands for it; at once where it is no promise. */
+/** The value made, or its substitute if that fails; synchronous unless it is a promise. */
 function rescued<Value>(
   make: () => Value | Promise<Value>,
   instead: (error: unknown) => Value,
@@ -187,17 +187,17 @@ function rescued<Value>(
   }
 }
 
-/** All values, at once where none is a promise. */
+/** All values; synchronous unless one is a promise. */
 function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
   return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
 }
 
 const NO_SOCKET: Backpressure = { free: () => true, drained: async () => {} };
 
-/** The context of events that are executed for all subscriptions of a viewer. */
+/** The context of events executed for all subscriptions of a viewer. */
 const forViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });
 
-/** The context of events that are executed for many viewers. */
+/** The context of events executed for many viewers. */
 const forNobody = ({ chat }: Context): Context => ({
   chat,
   ...NO_SOCKET,
@@ -207,7 +207,7 @@ const forNobody = ({ chat }: Context): Context => ({
   },
 });
 
-/** Makes sure that what is made for many depends on nobody: a field that does, and is not marked, fails loudly. */
+/** Throws if a shared execution reads the viewer: an unmarked field that depends on the viewer fails loudly. */
 export function noViewer(): never {
   throw new Error('A field that depends on the viewer is not marked @perViewer.');
 }

@@ -12,20 +12,20 @@ import { Kept, type Memo } from './memo.ts';
 import type { Json } from './response-writer.ts';
 import { isMarked, type Split, splitSubscription } from './split-selection.ts';
 
-/** The fields of an event in parts of a split, as JSON; null where there are errors, or it is too large. */
+/** The fields of an event in the parts of a split, as JSON; null if there are errors, or the JSON is too large. */
 export type Fields = readonly Buffer[] | null;
 
-/** What the result of an operation depends on, as the schema marks it. */
+/** Dependencies of the result of an operation, as marked in the schema. */
 interface Dependencies {
-  /** A field depends on the viewer. */
+  /** True if a field depends on the viewer. */
   readonly perViewer: boolean;
-  /** The single root field is about one conversation alone. */
+  /** True if the single root field reads one conversation. */
   readonly oneConversation: boolean;
   /** Variables used below the root field, or in a directive: the root field's own arguments choose the events. */
   readonly variables: readonly string[];
 }
 
-/** What an operation may share between its callers, and what its subscribers share now. */
+/** How an operation may be shared between its callers, and the executions its subscribers share now. */
 export interface Sharing extends Dependencies {
   readonly split: Split | null;
   readonly whole: Kept<Memo<Json>>;
@@ -58,7 +58,7 @@ function findDependencies(schema: GraphQLSchema, document: DocumentNode): Depend
       },
       Variable({ name }) {
         const parent = typeInfo.getParentType();
-        // The definitions have no parent.
+        // Variables in definitions have no parent type.
         if (parent && (!roots.includes(parent as GraphQLObjectType) || typeInfo.getDirective()))
           variables.add(name.value);
       },

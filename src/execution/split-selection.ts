@@ -17,28 +17,28 @@ import {
 import { type Compiled, compile } from './compiler/compiler.ts';
 import { selected } from './rules/subscription-root.ts';
 
-/** What the copies of fragments that hold a part of a selection are named by. */
+/** Separator in the names of fragment copies that hold a part of a selection. */
 const SUFFIX = '__part';
 
-/** A subscription in parts: what an event is to every viewer, and what it is to one. */
+/** A subscription in parts: fields that are the same for every viewer, and fields of one viewer. */
 export interface Split {
   /** The key of the root field in the result. */
   readonly root: string;
-  /** Fields of the events that stand side by side in the result, in the order of the document. */
+  /** Runs of adjacent fields of the events, in the order of the document. */
   readonly parts: readonly Part[];
 }
 
 /** A part of a subscription. */
 export interface Part {
-  /** Whether it depends on the viewer. */
+  /** True if the fields depend on the viewer. */
   readonly own: boolean;
   /** Runs the subscription with these fields alone. */
   readonly run: Compiled;
 }
 
 /**
- * Splits a subscription by the fields of its events that are marked `@perViewer`, or hold such. Null where there are no
- * others, or the events are of more than one type.
+ * Splits a subscription into the fields of its events that are marked `@perViewer`, or contain such fields, and the
+ * others. Null if there are no others, or the events are of more than one type.
  */
 export function splitSubscription(
   schema: GraphQLSchema,
@@ -60,7 +60,7 @@ export function splitSubscription(
   const set: SelectionSetNode = { kind: Kind.SELECTION_SET, selections };
 
   const known = new Map<string, boolean>();
-  /** Whether a selection holds a field that depends on the viewer. */
+  /** True if a selection holds a field that depends on the viewer. */
   function isPerViewer({ selections }: SelectionSetNode, on: GraphQLNamedType | null | undefined): boolean {
     return selections.some((node) => {
       if (node.kind === Kind.FIELD) return dependsOnViewer(node, on);
@@ -87,7 +87,7 @@ export function splitSubscription(
     return node.selectionSet !== undefined && isPerViewer(node.selectionSet, getNamedType(field.type));
   }
 
-  /** The subscription with those of the events' fields alone that have these keys. */
+  /** The subscription, with only the event fields of these keys. */
   function partOf(keys: ReadonlySet<string>): Compiled {
     const copies = new Map<string, FragmentDefinitionNode>();
     const filter = (set: SelectionSetNode): SelectionSetNode => ({
@@ -120,7 +120,7 @@ export function splitSubscription(
 
   const nodes = fieldsOf(selected(set, fragmentOf));
   const own = new Set(nodes.filter((node) => dependsOnViewer(node, type)).map(keyOf));
-  /** Keys that stand side by side. */
+  /** Adjacent keys. */
   const groups: Set<string>[] = [];
   let before: boolean | null = null;
   for (const key of new Set(nodes.map(keyOf))) {
@@ -141,7 +141,7 @@ function keyOf({ alias, name }: FieldNode): string {
   return (alias ?? name).value;
 }
 
-/** Whether the schema marks a field or an argument with this directive. */
+/** True if the schema marks a field or an argument with this directive. */
 export function isMarked(
   element: GraphQLField<unknown, unknown> | GraphQLArgument | null | undefined,
   directive: string,

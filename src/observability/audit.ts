@@ -1,28 +1,28 @@
 import type { Logger } from 'pino';
 import type { Transport } from './metrics.ts';
 
-/** What was decided about somebody who wants something. */
+/** A decision on a request for access. */
 export interface AuditEvent {
-  /** The operation, or the step of letting somebody in. */
+  /** The operation, or the step of the admission. */
   readonly action: string;
-  /** The conversation it is about; absent where there is none, or what was named is none. */
+  /** The conversation; absent where the operation names none that exists. */
   readonly resource?: string | undefined;
   /** `allowed`, or the code of the refusal. */
   readonly outcome: string;
-  /** Why not, where the code does not say it. */
+  /** Reason of a refusal, where the code does not give it. */
   readonly reason?: string;
 }
 
-/** Where a decision was asked for, and by whom. */
+/** The caller of an audited operation. */
 export interface AuditActor {
-  /** The address as it is known; null before anybody has shown a credential. */
+  /** The e-mail address of the user; null before a credential has been accepted. */
   readonly user: string | null;
   /** The client's network address. */
   readonly address: string;
   readonly transport: Transport | 'http';
 }
 
-/** Writes one line a decision: to `info` what was allowed, to `warn` what was not. */
+/** Writes one log line for each decision: at level `info` if allowed, at `warn` if refused. */
 export type Audit = (actor: AuditActor, event: AuditEvent) => void;
 
 export function createAudit(logger: Logger): Audit {

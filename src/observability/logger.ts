@@ -6,11 +6,11 @@ import sonicBoom from 'sonic-boom';
 
 export type { Logger } from 'pino';
 
-/** Bytes of lines that wait for stdout; lines beyond them are dropped. */
+/** Largest buffer of lines that wait for stdout, in bytes; lines beyond it are dropped. */
 const BUFFERED_BYTES = 8_388_608;
-/** From a failed write to the next attempt, in milliseconds. */
+/** Delay between a failed write and the next attempt, in milliseconds. */
 const REWRITE_MS = 1000;
-/** How long a stop waits for lines that are not written yet, in milliseconds. */
+/** How long `close` waits for buffered lines, in milliseconds. */
 const FLUSH_MS = 500;
 
 /**
@@ -22,16 +22,16 @@ export function createLogger(level: string, output: DestinationStream): Logger {
 }
 
 export interface Output extends DestinationStream {
-  /** Writes what waits, for a short time at most. Later lines are discarded. */
+  /** Writes the buffered lines, for at most 500 ms. Later lines are discarded. */
   close(): Promise<void>;
 }
 
 /**
- * The standard output as a destination that neither blocks nor fails: lines wait in a bounded buffer while it takes
- * none (full disk, reader that does not read), and go on when it does. `dropped` is called for each line beyond it.
+ * The standard output as a destination that neither blocks nor fails: lines wait in a bounded buffer while it accepts
+ * none (full disk, reader that has stopped). `dropped` is called for each line beyond the buffer.
  */
 export function openOutput(dropped: () => void): Output {
-  // With a minimum length of 0 its flush() would do nothing.
+  // With `minLength: 0`, flush() does nothing.
   const stdout = new sonicBoom.SonicBoom({ fd: openStdout(), sync: false, maxLength: BUFFERED_BYTES, minLength: 1 });
   let closed = false;
   let retrying = false;
@@ -57,12 +57,12 @@ export function openOutput(dropped: () => void): Output {
   };
 }
 
-/** A descriptor of the standard output on which no write waits: a waiting one would hold up the end of the process. */
+/** A non-blocking descriptor of the standard output: a blocked write would delay the exit of the process. */
 function openStdout(): number {
   if (fstatSync(1).isFile()) return 1;
   const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
   try {
-    // Pipes and terminals are opened anew: the mode of descriptor 1 is shared with other processes.
+    // Pipes and terminals are reopened: the mode of descriptor 1 is shared with other processes.
     return openSync('/dev/stdout', O_WRONLY | O_NONBLOCK | O_NOCTTY);
   } catch {
     // A socket cannot be opened. Node.js makes it non-blocking for its own stream.

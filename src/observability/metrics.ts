@@ -2,11 +2,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 
 export type Transport = 'graphql-ws' | 'legacy';
 
-/** What the server counts. Counters and histograms are told; gauges ask. */
+/** The metrics of the server. Counters and histograms are recorded; gauges call a function at each scrape. */
 export interface Metrics {
-  /** A send of this many messages became durable; milliseconds from its check to its acknowledgement. */
+  /** Messages of one send that became durable; milliseconds from its check to its acknowledgement. */
   sent(messages: number, milliseconds: number): void;
-  /** A batch of this many messages was written as one. */
+  /** Messages of one batch that was written. */
   appended(messages: number): void;
   /** An event was handed to a subscriber's socket. */
   delivered(): void;
@@ -14,21 +14,21 @@ export interface Metrics {
   answered(operation: 'query' | 'mutation' | 'subscription', milliseconds: number): void;
   connected(transport: Transport): void;
   disconnected(transport: Transport): void;
-  /** A line of the log was not written. */
+  /** A log line was dropped. */
   droppedLogLine(): void;
-  /** `count` is asked at each scrape. */
+  /** Gauge of subscriptions; `count` is called at each scrape. */
   countSubscriptions(count: () => number): void;
-  /** The same, for messages that are not in the search index yet. */
+  /** Gauge of messages that are not in the search index yet; `count` is called at each scrape. */
   countSearchLag(count: () => number): void;
   /** The Prometheus text exposition format and its content type. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }
 
-/** Figures of the process: their observers are never given back, so all servers of a process share them. */
+/** Metrics of the process: their observers cannot be removed, so all servers of a process share them. */
 const ofProcess = new Registry();
 collectDefaultMetrics({ register: ofProcess });
 
-/** `exposing` makes what gives the text that is scraped. */
+/** @param exposing makes the function that renders the scraped text of a registry */
 export function createMetrics(exposing = (registry: Registry) => () => registry.metrics()): Metrics {
   const registry = Registry.merge([ofProcess]);
   const expose = exposing(registry);

@@ -39,7 +39,7 @@ export interface Change {
 
 export const emailOf = (person: Person) => `${person}@example.com`;
 
-/** A conversation that the bank opened with the first of these members; all functions give the code of a refusal, or null. */
+/** A conversation opened by the bank with the first member; its functions return the code of a refusal, or null. */
 export function createModel(members: readonly Person[], text: string, tick: number) {
   const members_ = new Map<Person, Membership>();
   const fresh = (readSeq: number): Membership => ({

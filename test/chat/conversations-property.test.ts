@@ -6,9 +6,11 @@ import { type Change, createModel, emailOf, type Model, PEOPLE, type Person } fr
 
 const credential = (who: Person) => `${emailOf(who)}:${who === 'ann' ? 'BANK' : 'CUSTOMER'}`;
 const MESSAGE = 'seq rev kind sender text redactedAt revisions { text }';
-const STATE = `id status labels assignee lastSeq lastRev unreadCount muted pinned archived members { email readSeq leftAt }
+const STATE = `id status labels assignee lastSeq lastRev unreadCount muted pinned archived
+  members { email readSeq leftAt }
   messages(first: 100) { nodes { ${MESSAGE} } }`;
-const EVENTS = `subscription ($id: ID!, $afterRev: Int) { conversationEvents(conversationId: $id, afterRev: $afterRev) { __typename
+const EVENTS = `subscription ($id: ID!, $afterRev: Int) {
+  conversationEvents(conversationId: $id, afterRev: $afterRev) { __typename
   ... on MessageAdded { rev message { ${MESSAGE} } } ... on MessageChanged { rev message { ${MESSAGE} } }
   ... on ReadMoved { member readSeq } ... on CaughtUp { rev seq } } }`;
 

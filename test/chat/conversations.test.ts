@@ -10,7 +10,8 @@ const [ANN, BOB, CAT, DAN] = ['ann', 'bob', 'cat', 'dan'].map((name) => `${name}
   ...[string, string, string, string],
 ];
 const KEY = { configId: 'c', members: [ANN, BOB] };
-const EVENTS = `subscription ($id: ID!, $afterRev: Int) { conversationEvents(conversationId: $id, afterRev: $afterRev) { __typename
+const EVENTS = `subscription ($id: ID!, $afterRev: Int) {
+  conversationEvents(conversationId: $id, afterRev: $afterRev) { __typename
   ... on MessageAdded { rev message { seq text } } ... on MessageChanged { rev message { seq text } }
   ... on ReadMoved { member readSeq } ... on Typing { member typing } ... on CaughtUp { rev seq } } }`;
 const ADDED = 'subscription ($id: ID!) { messageAdded(conversationId: $id) { text } }';
@@ -203,7 +204,7 @@ describe('an update', () => {
     });
   });
 
-  test('isolates a label that is written from right to left, and takes away one that is older than the rules', async () => {
+  test('isolates a right-to-left label, and removes one that is older than the rules', async () => {
     const { ann, store, id } = await begun();
     expect(await update(ann, id, { addLabels: ['דחוף', 'می\u200cخواهم', 'é'] })).toMatchObject({
       conversation: {
@@ -220,7 +221,7 @@ describe('an update', () => {
     });
   });
 
-  test('closes by the role that each member was last seen with, be it at no more than a mark at the same place', async () => {
+  test('closes by the last known role of each member, even after a read mark at the same position', async () => {
     const { ws, ann, bob, bank, id } = await begun();
     const mark = (line: GraphqlLine) =>
       mutate(line, 'markRead', { conversationId: id, seq: 1 }, 'conversation { members { role readSeq } }');
@@ -348,7 +349,7 @@ test('a view is the viewer’s, and a new text brings back what is archived and 
   expect(await listed(false)).toEqual({ unreadTotal: 0, nodes: [] });
 });
 
-test('events come in order of rev, then where everybody has read to, then that the replay is over, and go on live', async () => {
+test('events come in order of rev, then the read positions of all members, then CaughtUp, and then live', async () => {
   const { ann, bob, id } = await begun();
   await say(ann, 'second');
   await edit(ann, id, { seq: 1, text: 'changed' });
@@ -512,7 +513,7 @@ test('an older client sees all conversations by their activity, whatever its vie
   expect(list.unread_message).toBe(4);
 });
 
-test('an older client who was added later reads and answers what it sees, and opens no second conversation', async () => {
+test('a legacy client that was added later reads and answers, and opens no second conversation', async () => {
   const { ws, ann, id } = await begun();
   await update(ann, id, { addMembers: [CAT] });
   const list = async () => (await legacyOnce(ws, CAT, { type: 'CHAT_LIST' })).data;

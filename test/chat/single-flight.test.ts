@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { singleFlight } from '../../src/chat/single-flight.ts';
 
-test('whoever asks while a run is under way shares one that begins after they asked, whatever became of the first', async () => {
+test('callers during a run share the next one, which begins after their calls, even if the first fails', async () => {
   const runs: PromiseWithResolvers[] = [];
   const ask = singleFlight(() => {
     const run = promiseWithResolvers();

@@ -37,7 +37,7 @@ async function storeWith(name: string, messages: number): Promise<string> {
   return `sqlite:${join(directory, name)}`;
 }
 
-test('twenty backups beside sends: each holds all that was acknowledged before it, and restores to its equal', async () => {
+test('twenty backups beside sends: each holds all earlier sends, and restores to its equal', async () => {
   const live = join(directory, 'live.db');
   const { ws } = await start({ STORE_URL: `sqlite:${live}` });
   const line = await connectGraphql(ws, ANN);
@@ -83,10 +83,16 @@ test('a backup goes into an empty folder, and is none without its manifest or wi
   const target = join(directory, 'target/kredichat.db');
   const restored = () => ran('', 'restore', folder, '--to', `sqlite:${target}`);
   expect((await restored()).code).toBe(0);
-  expect(await restored()).toMatchObject({ code: 1, error: `kredichat: ${target} exists already\n` });
+  expect(await restored()).toMatchObject({
+    code: 1,
+    error: `kredichat: ${target} exists already; restore needs a new path\n`,
+  });
   rmSync(target);
   appendFileSync(join(folder, 'kredichat.db'), 'x');
-  expect(await restored()).toMatchObject({ code: 1, error: expect.stringMatching(/kredichat\.db was altered\n$/) });
+  expect(await restored()).toMatchObject({
+    code: 1,
+    error: expect.stringMatching(/kredichat\.db was altered: its SHA-256 differs from the manifest\n$/),
+  });
   rmSync(join(folder, 'manifest.json'));
   expect(await restored()).toMatchObject({ code: 1, error: expect.stringContaining('has no manifest.json') });
   expect(readdirSync(join(directory, 'target'))).toEqual([]);
@@ -99,7 +105,7 @@ test('a backup of a store that does not exist, has no file or is of MongoDB says
     code: 1,
     error: `kredichat: ${none} does not exist\n`,
   });
-  expect((await ran('memory:', 'backup', folder)).error).toContain('there is no file');
+  expect((await ran('memory:', 'backup', folder)).error).toContain('which has no file');
   expect((await ran('mongodb://127.0.0.1/x?replicaSet=rs', 'backup', folder)).error).toContain('mongodump --uri');
   expect(existsSync(folder)).toBe(false);
 });

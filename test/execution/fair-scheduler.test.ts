@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { createFairScheduler } from '../../src/execution/fair-scheduler.ts';
 
-/** A scheduler whose time passes by what the work says it takes, in milliseconds. */
+/** A scheduler with a clock that advances by the duration that the work states, in milliseconds. */
 function setUp() {
   let now = 0;
   const { slice } = createFairScheduler(() => now);
@@ -42,7 +42,7 @@ test('long work leaves the turn to others, also where each of its pieces is cont
   expect(Math.max(...perTurn.values())).toBeLessThanOrEqual(6);
 });
 
-test('different users take turns, whoever asked first and however often', async () => {
+test('different users take turns, in any order and number of calls', async () => {
   const { work, finish, done } = setUp();
   const mallory = Array.from({ length: 50 }, () => work('mallory', 4, 8));
   await finish([...mallory, work('ann', 4, 8)]);

@@ -121,7 +121,7 @@ describe('an answer', () => {
     expect(new Set(turns).size).toBeGreaterThan(3);
   });
 
-  test('holds a slot no longer than its connection lasts, also behind another that nobody reads', async () => {
+  test('holds a slot no longer than its connection lasts, also behind an unread one', async () => {
     const { url } = await startServer();
     const id = await fill(url, LONGEST, 65);
     const query = `{ conversation(by: { id: "${id}" }) {
@@ -183,7 +183,7 @@ describe('an answer', () => {
     const named = (length: number) => post(url, ANN, `{ viewer { ${'a'.repeat(length)}: email } }`);
     const { errors } = await named(101);
     expect(errors).toMatchObject([
-      { message: 'An alias is longer than 100 characters.', extensions: { code: 'BAD_USER_INPUT' } },
+      { message: 'An alias must have at most 100 characters.', extensions: { code: 'BAD_USER_INPUT' } },
     ]);
     expect(Object.values((await named(100)).data.viewer)).toEqual([ANN]);
   });
@@ -203,7 +203,7 @@ describe('an answer', () => {
     expect(page.data[0].members).toHaveLength(1024);
   });
 
-  test('of one user waits for those that nobody reads; others do not', async () => {
+  test('of one user waits for unread ones; those of other users do not', async () => {
     const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '33554432' });
     const id = await fill(url, LONGEST, 30);
     const page = (texts: string) =>
@@ -248,7 +248,10 @@ test('pipelined requests are answered one after the other, and not further than 
   const requests = Array.from({ length: 200 }, (_, i) => {
     // Each of another number of messages, so that none is kept from before.
     const query = `{ conversation(by: { id: "${id}" }) { m${i}: messages(last: 4) { nodes { text } } } }`;
-    return `GET /graphql?query=${encodeURIComponent(query)} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${ANN}\r\n\r\n`;
+    return (
+      `GET /graphql?query=${encodeURIComponent(query)} HTTP/1.1\r\nHost: ${host}\r\n` +
+      `Authorization: Bearer ${ANN}\r\n\r\n`
+    );
   });
   socket.write(requests.join(''));
   let before = -1;

@@ -29,7 +29,7 @@ async function setUp() {
   return { ann, bob, cat, say, id: await say(ann, 'm1'), pages: () => pages };
 }
 
-test('a page is made once for all members, and shown to nobody else', async () => {
+test('a page is made once for all members, and not shown to others', async () => {
   const { ann, bob, cat, id, pages } = await setUp();
   const page = await ann.run(PAGE, { id });
   expect(page.data.conversation.messages.nodes).toMatchObject([{ seq: 1, text: 'm1', readBy: [ANN] }]);
@@ -39,7 +39,7 @@ test('a page is made once for all members, and shown to nobody else', async () =
   expect(pages()).toBe(before);
 });
 
-test('a page that is kept is not shown any more after a message, or after somebody has read', async () => {
+test('a page that is kept is not shown any more after a message, or after a member has read', async () => {
   const { ann, bob, say, id } = await setUp();
   const nodes = async (line: GraphqlLine) => (await line.run(PAGE, { id })).data.conversation.messages.nodes;
   for (let seq = 2; seq <= 10; seq++) {
@@ -71,7 +71,9 @@ test("what depends on the viewer is each viewer's own", async () => {
 test('other variables, another operation of the document and other defaults are other results', async () => {
   const { ann, say, id } = await setUp();
   await say(ann, 'm2');
-  const query = `query One($id: ID!, $n: Int = 1) { node(id: $id) { ... on Conversation { messages(last: $n) { nodes { text } } } } }`;
+  const query =
+    `query One($id: ID!, $n: Int = 1) { ` +
+    `node(id: $id) { ... on Conversation { messages(last: $n) { nodes { text } } } } }`;
   const texts = async (variables: object) =>
     (await ann.run(query, { id, ...variables })).data.node.messages.nodes.map(({ text }: { text: string }) => text);
   for (let i = 0; i < 2; i++) {

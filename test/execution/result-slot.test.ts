@@ -9,7 +9,7 @@ import type { Context } from '../../src/graphql/context.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
 
-test('an operation whose time was over before it had a slot is neither begun nor counted as waiting', async () => {
+test('an operation that timed out before it had a slot is neither begun nor counted as waiting', async () => {
   const slots = createSlots(1);
   const begun: string[] = [];
   const start = (name: string) => {

@@ -48,7 +48,8 @@ const CHAT_CORPUS: typeof CORPUS = [
   ['newest: messages(last: 1) { nodes { text readBy } edges { cursor } } unreadCount'],
   [
     'id ...F',
-    'fragment F on Conversation { messages(around: { firstUnread: true }) { nodes { ...M } } } fragment M on Message { seq }',
+    'fragment F on Conversation { messages(around: { firstUnread: true }) { nodes { ...M } } } ' +
+      'fragment M on Message { seq }',
   ],
   ['lastMessage { text } archived lastMessage { seq } archived'],
 ];
@@ -117,7 +118,7 @@ describe('execution that is shared', () => {
     }
   });
 
-  test('gives every viewer of a chat list the bytes that execution alone gives, shared and own fields in order', async () => {
+  test('gives every viewer of a chat list the bytes of a separate execution, with fields in order', async () => {
     const { ws } = await startServer();
     const lines = await Promise.all(
       [ANN, BOB, BOB].map((user) =>
@@ -148,7 +149,9 @@ describe('execution that is shared', () => {
         if (type === 'next' && id !== 'query') received[i]?.set(id, String(data));
       });
       for (const [n, [selection, fragments = '', variables = {}]] of CHAT_CORPUS.entries()) {
-        const query = `subscription ($yes: Boolean! = true) { chatListChanged { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
+        const query =
+          `subscription ($yes: Boolean! = true) { ` +
+          `chatListChanged { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
         send({ id: String(n), type: 'subscribe', payload: { query, variables } });
       }
     }
@@ -157,7 +160,9 @@ describe('execution that is shared', () => {
     for (const frames of received) await expect.poll(() => frames.size).toBe(CHAT_CORPUS.length);
     for (const [i, line] of lines.entries()) {
       for (const [n, [selection, fragments = '', variables = {}]] of CHAT_CORPUS.entries()) {
-        const query = `query ($id: ID!, $yes: Boolean! = true) { conversation(by: { id: $id }) { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
+        const query =
+          `query ($id: ID!, $yes: Boolean! = true) { ` +
+          `conversation(by: { id: $id }) { ${selection} createdAt @include(if: $yes) } } ${fragments}`;
         const expected = inner(await run(line, query, { id, ...variables }), 'conversation');
         expect(inner(received[i]?.get(String(n)) ?? '', 'chatListChanged')).toBe(expected);
       }
@@ -168,7 +173,8 @@ describe('execution that is shared', () => {
     const { ws, ann, id, replies } = await countReplies();
     await say(ann, { text: 'second' });
     const query =
-      'subscription ($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { seq replyTo { text } } }';
+      'subscription ($id: ID!, $after: Int) { ' +
+      'messageAdded(conversationId: $id, afterSeq: $after) { seq replyTo { text } } }';
     const lines = await Promise.all(Array.from({ length: 20 }, (_, i) => connectGraphql(ws, i % 2 ? ANN : BOB)));
     const streams = lines.map((line, i) => line.subscribe(query, { id, after: i < 10 ? 2 : undefined }));
     for (const line of lines) await line.run('{ viewer { email } }');
@@ -193,7 +199,7 @@ describe('execution that is shared', () => {
     expect(replies()).toBe(1);
   });
 
-  test('is decided from the schema: not where a field depends on the viewer, and apart where a variable matters', () => {
+  test('is decided from the schema: not if a field depends on the viewer, and separately if a variable matters', () => {
     const schema = createSchema();
     const masked = (result: ExecutionResult) => result;
     const sharing = createSharedExecution({ schema, masked, responseBytes: 100_000, slice: () => null });

@@ -24,8 +24,10 @@ const ATTEMPTS: Record<string, string> = {
   redactMessage:
     'mutation ($id: ID!) { redactMessage(input: { conversationId: $id, seq: 1, reason: "x" }) { message { seq } } }',
   updateConversation:
-    'mutation ($id: ID!) { updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }',
-  updateView: 'mutation ($id: ID!) { updateView(input: { conversationId: $id, muted: true }) { conversation { id } } }',
+    'mutation ($id: ID!) { ' +
+    'updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }',
+  updateView:
+    'mutation ($id: ID!) { ' + 'updateView(input: { conversationId: $id, muted: true }) { conversation { id } } }',
   setTyping: 'mutation ($id: ID!) { setTyping(conversationId: $id, typing: true) }',
   searchMessages: 'query ($id: ID!) { searchMessages(query: "x", in: $id) { nodes { seq } } }',
   conversationEvents: 'subscription ($id: ID!) { conversationEvents(conversationId: $id) { __typename } }',
@@ -101,7 +103,7 @@ describe('to a stranger, a foreign conversation and a missing one are the same',
   });
 
   /**
-   * The Mann-Whitney statistic of two samples that were taken in turn: beyond 5 either way by chance once in a million times.
+   * The Mann-Whitney statistic of two samples taken in turn: beyond ±5 by chance once in a million times.
    */
   function difference(a: readonly number[], b: readonly number[]): number {
     let wins = 0;

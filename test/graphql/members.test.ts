@@ -91,7 +91,7 @@ describe('a list of conversations of 1,024 members', () => {
     expect(lengths).toEqual(Array(20).fill(1024));
   });
 
-  test('shows who left while it was read nobody but themselves', async () => {
+  test('shows a member that left during the read only to that member', async () => {
     const { url } = await crowds(2, (store) => {
       store.conversation = async () => null;
     });

@@ -256,8 +256,10 @@ describe('chatList', () => {
     let now = 1000;
     const server = await startServer({}, { clock: () => now++ });
     for (let i = 1; i <= 25; i++) await filled(i % 3 === 0 ? 2 : 1, `c${i}`, server);
-    const query = `query ($first: Int, $after: String, $filter: ChatListFilter) { chatList(first: $first, after: $after, filter: $filter) {
-      unreadTotal nodes { configId } edges { cursor node { configId } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
+    const query = `query ($first: Int, $after: String, $filter: ChatListFilter) {
+      chatList(first: $first, after: $after, filter: $filter) {
+      unreadTotal nodes { configId }
+        edges { cursor node { configId } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
     const seen: string[] = [];
     let after: string | null = null;
     do {

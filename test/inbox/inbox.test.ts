@@ -314,7 +314,8 @@ describeInBrowser('The inbox page', (open) => {
     });
     const [response] = await Promise.all([page.waitForResponse(`${url}/`), page.reload({ waitUntil: 'networkidle' })]);
     expect(response.headers()['content-security-policy']).toBe(
-      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     );
     await page.getByLabel('Your address').waitFor();
     expect(bytes).toBeGreaterThan(10_000);

@@ -227,7 +227,8 @@ describeInBrowser('Writing in the inbox page', (open) => {
       ['https://אב.example/גד http:// https://?'],
       ['https://example.com/\\..', 'https://example.com/'],
       [
-        'https://bank.example\u2215x.evil.example https://bank.example\u2044x.evil.example https://bank.example·x.evil.example',
+        'https://bank.example\u2215x.evil.example ' +
+          'https://bank.example\u2044x.evil.example https://bank.example·x.evil.example',
       ],
       ['https://bank.example\u2571x.evil.example https://bank.example\uA4FD.evil.example https://bank%2Eexample'],
       ['https://b\u0430nk.example mailto:ann@b\u0430nk.example https://bank.exampleㆍevil.example'],

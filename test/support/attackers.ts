@@ -109,7 +109,9 @@ const ATTACKS: Readonly<Record<string, () => void>> = {
       `{ viewer { ${'email '.repeat(990)} } }`,
       `{ ${'viewer { email } '.repeat(245)} }`,
       `{ viewer { ${Array.from({ length: 900 }, (_, i) => `emai${i}`).join(' ')} } }`,
-      `{ viewer { ...F0 } } ${Array.from({ length: 50 }, (_, i) => `fragment F${i} on Viewer { ...F${i + 1} ...F${i + 1} }`).join(' ')} fragment F50 on Viewer { email }`,
+      `{ viewer { ...F0 } } ` +
+        `${Array.from({ length: 50 }, (_, i) => `fragment F${i} on Viewer { ...F${i + 1} ...F${i + 1} }`).join(' ')} ` +
+        `fragment F50 on Viewer { email }`,
     ];
     times(4, () => operations(4, () => ({ query: `${one(texts)} # ${unique++}` })));
   },
@@ -117,7 +119,10 @@ const ATTACKS: Readonly<Record<string, () => void>> = {
   'expensive queries that are allowed': () =>
     times(3, () =>
       operations(2, () => ({
-        query: `{ chatList(first: ${30 + (unique++ % 3)}) { nodes { members { email } unreadCount messages(last: 100) { nodes { id text readBy clientId sentAt } } } } }`,
+        query:
+          `{ chatList(first: ${30 + (unique++ % 3)}) { ` +
+          `nodes { members { email } unreadCount ` +
+          `messages(last: 100) { nodes { id text readBy clientId sentAt } } } } }`,
       })),
     ),
 

@@ -29,7 +29,9 @@ export const texts = (page: Page) => page.locator('.messages li .text').allTextC
 /** What axe finds against WCAG 2.2 AA. */
 export async function barriers(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
-  const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(({ violations }) =>
-    violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html, any }) => html + ' ' + any.map(({ message }) => message)).join('\\n')))`;
+  const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+    .then(({ violations }) =>
+    violations.map(({ id, nodes }) => id + ': ' +
+       nodes.map(({ html, any }) => html + ' ' + any.map(({ message }) => message)).join('\\n')))`;
   return page.evaluate(run);
 }

@@ -112,7 +112,9 @@ function writeOperation(
   function argumentsOf(args: readonly GraphQLArgument[]): string {
     const given = args.filter(isGiven);
     if (given.length === 0) return '';
-    return `(${given.map(({ name, type }) => `${name}: ${choose(3) === 2 ? variable(type) : value(type, 0, false)}`).join(', ')})`;
+    const argument = ({ name, type }: GraphQLArgument) =>
+      `${name}: ${choose(3) === 2 ? variable(type) : value(type, 0, false)}`;
+    return `(${given.map(argument).join(', ')})`;
   }
 
   function condition(): string {

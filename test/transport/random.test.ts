@@ -14,7 +14,7 @@ import { type Operation, operations } from '../support/operations.ts';
 const KEY = { configId: 'c1', members: [MALLORY, VICTIM] };
 const BEARER = `Bearer ${MALLORY}`;
 
-/** Close codes of PROTOCOL.md, but for those of the server's own faults and its end; 1005 where the client gave none. */
+/** Close codes of PROTOCOL.md, except those of server faults and shutdown; 1005 if the client gave none. */
 const CLOSE_CODES = [1000, 1002, 1005, 1007, 1009, 4400, 4401, 4403, 4406, 4408, 4409, 4413, 4429];
 
 const ADDED =

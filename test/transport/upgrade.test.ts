@@ -253,7 +253,7 @@ describe('a gateway', () => {
   const said = { 'x-kredichat-email': ANN };
   const path = (ws: string) => `${ws}/conversation/ws?email_id=${ANN}`;
 
-  test('may say who a frame client is, and for nothing else', async () => {
+  test('may assert the address of a legacy client, and nothing else', async () => {
     const { ws, url } = await startServer(gateway);
     const line = await upgrade(path(ws), said);
     line.send({ type: 'CHAT_LIST' });

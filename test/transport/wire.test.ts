@@ -17,33 +17,52 @@ const MESSAGE = `id conversationId seq rev kind sender text clientId replyTo { s
 const CONVERSATION = `id configId subject party members { email role readSeq joinedAt leftAt } memberCount
   membership { email readSeq } status labels assignee createdAt lastActivityAt lastSeq lastRev
   lastMessage { ${MESSAGE} } unreadCount muted pinned archived`;
-const PAGE = `edges { cursor node { ${MESSAGE} } } nodes { seq } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }`;
+const PAGE =
+  `edges { cursor node { ${MESSAGE} } } nodes { seq } ` +
+  `pageInfo { hasNextPage hasPreviousPage startCursor endCursor }`;
 
 const SEND = `mutation S($input: SendMessageInput!) { sendMessage(input: $input)
   { deduplicated message { ${MESSAGE} } conversation { ${CONVERSATION} } } }`;
-const SEND_ALL = `mutation A($input: SendMessagesInput!) { sendMessages(input: $input) { deduplicated messages { ${MESSAGE} } } }`;
+const SEND_ALL =
+  `mutation A($input: SendMessagesInput!) { ` +
+  `sendMessages(input: $input) { deduplicated messages { ${MESSAGE} } } }`;
 const EDIT = `mutation E($input: EditMessageInput!) { editMessage(input: $input) { message { ${MESSAGE} } } }`;
 const REDACT = `mutation R($input: RedactMessageInput!) { redactMessage(input: $input) { message { ${MESSAGE} } } }`;
-const UPDATE = `mutation U($input: UpdateConversationInput!) { updateConversation(input: $input) { conversation { ${CONVERSATION} } } }`;
+const UPDATE =
+  `mutation U($input: UpdateConversationInput!) { ` +
+  `updateConversation(input: $input) { conversation { ${CONVERSATION} } } }`;
 const VIEW = `mutation V($input: UpdateViewInput!) { updateView(input: $input) { conversation { ${CONVERSATION} } } }`;
 const READ = `mutation M($input: MarkReadInput!) { markRead(input: $input) { conversation { ${CONVERSATION} } } }`;
 const TYPING = 'mutation T($id: ID!, $typing: Boolean!) { setTyping(conversationId: $id, typing: $typing) }';
-const LIST = `query L($first: Int, $after: String, $filter: ChatListFilter) { chatList(first: $first, after: $after, filter: $filter)
-  { unreadTotal edges { cursor node { ${CONVERSATION} } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
+const LIST =
+  `query L($first: Int, $after: String, $filter: ChatListFilter) { ` +
+  `chatList(first: $first, after: $after, filter: $filter)
+  { unreadTotal edges { cursor node { ${CONVERSATION} } } ` +
+  `pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }`;
 const OPEN = `query O($by: ConversationRef!) { conversation(by: $by) { ${CONVERSATION} messages { ${PAGE} } } }`;
-const PAGED = `query P($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $around: MessagePosition)
-  { conversation(by: {id: $id}) { messages(first: $first, after: $after, last: $last, before: $before, around: $around) { ${PAGE} } } }`;
-const NODE = `query N($id: ID!) { node(id: $id) { __typename id ... on Message { ${MESSAGE} } ... on Conversation { ${CONVERSATION} } } }`;
-const SEARCH = `query F($query: String!, $in: ID, $first: Int) { searchMessages(query: $query, in: $in, first: $first) { ${PAGE} } }`;
-const ADDED = `subscription D($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { ${MESSAGE} } }`;
-const EVENTS = `subscription X($id: ID!, $after: Int) { conversationEvents(conversationId: $id, afterRev: $after) { __typename
+const PAGED =
+  `query P($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $around: MessagePosition)
+  { conversation(by: {id: $id}) { messages(first: $first, after: $after, ` +
+  `last: $last, before: $before, around: $around) ` +
+  `{ ${PAGE} } } }`;
+const NODE =
+  `query N($id: ID!) { node(id: $id) { __typename id ` +
+  `... on Message { ${MESSAGE} } ... on Conversation { ${CONVERSATION} } } }`;
+const SEARCH =
+  `query F($query: String!, $in: ID, $first: Int) { ` +
+  `searchMessages(query: $query, in: $in, first: $first) { ${PAGE} } }`;
+const ADDED =
+  `subscription D($id: ID!, $after: Int) { ` + `messageAdded(conversationId: $id, afterSeq: $after) { ${MESSAGE} } }`;
+const EVENTS =
+  `subscription X($id: ID!, $after: Int) { ` +
+  `conversationEvents(conversationId: $id, afterRev: $after) { __typename
   ... on MessageAdded { rev message { ${MESSAGE} } } ... on MessageChanged { rev message { ${MESSAGE} } }
   ... on ReadMoved { member readSeq } ... on Typing { member typing } ... on CaughtUp { rev seq } } }`;
 const CHANGES = `subscription C { chatListChanged { ${CONVERSATION} } }`;
 
 /**
- * A recording of the bytes on the wire, compared with `wire.txt`: a change of the code that should not change the wire changes
- * nothing there, and one that should shows what. The clock stands still, and everything is asked in turn.
+ * Compares the bytes on the wire with the recording `wire.txt`: a change of the code that should not change the wire
+ * leaves it as it is, and any other shows its effect there. The clock stands still, and requests run in series.
  */
 test('the wire is what was recorded, over HTTP, graphql-ws and the legacy frames', async () => {
   const { url, ws } = await startServer({}, { clock: () => Date.UTC(2024, 1, 5, 18, 58, 32, 921) });
@@ -67,7 +86,7 @@ test('the wire is what was recorded, over HTTP, graphql-ws and the legacy frames
   const post = (user: string, query: string, variables: object = {}, headers: Record<string, string> = {}) =>
     http('POST', '/graphql', { ...as(user), ...headers }, JSON.stringify({ query, variables }));
 
-  /** A socket whose frames are recorded as they are asked for, under a name. */
+  /** A socket; its frames are recorded under a name, in the order of the requests. */
   async function open(name: string, path: string, protocol: string[] = []) {
     const socket = new WebSocket(`${ws}${path}`, protocol);
     const frames: string[] = [];

@@ -153,7 +153,8 @@ function NothingOpen({ list, onStart }: { list: ReturnType<Client['chatList']>; 
       <p>
         {conversations.length > 0
           ? 'Pick one from the list, or begin a new one.'
-          : 'Name the document configuration it is about and the people to talk to. The first message opens it for everybody.'}
+          : 'Name the document configuration it is about and the people to talk to. ' +
+            'The first message opens it for everybody.'}
       </p>
       <button type="button" className="primary" onClick={onStart}>
         New conversation

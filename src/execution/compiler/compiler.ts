@@ -32,20 +32,20 @@ import { leafWriter } from './leaf.ts';
 import { type Path, Run, type RunOptions, type Written } from './run.ts';
 import { Parts, type Text } from './text.ts';
 
-/** Runs an operation. @throws ChatError where the result becomes too large */
+/** Runs an operation. @throws ChatError if the result becomes too large */
 export type Compiled = (options: RunOptions) => Written | Promise<Written>;
 
 type Variables = RunOptions['variables'];
 
-/** Writes a value: a null or an error, too, and a promise when it has come. @throws where it may not be null and is */
+/** Writes a value, a null, an error, or the value of a promise. @throws if the value is null and must not be */
 type Write = (value: unknown, run: Run, path: Path) => Text;
 
 /** Writes an object of a known type. */
 type WriteObject = (source: unknown, run: Run, path: Path | undefined) => Text;
 
-/** One field of an object in the result, with what the document says of it in one or several places. */
+/** One field of an object in the result, merged from its places in the document. */
 interface Field {
-  /** Its key as JSON, with what stands before and after it. */
+  /** Its key as JSON, with the punctuation around it. */
   readonly head: string;
   readonly write: WriteObject;
 }
@@ -54,12 +54,12 @@ type WriteAll = (fields: readonly Field[], ...object: Parameters<WriteObject>) =
 
 type Selecting = Pick<FieldNode, 'selectionSet'>;
 
-/** Variants of one operation that are kept: what is selected depends on the variables in its directives. */
+/** Cached variants of one operation: its selection depends on the variables in its directives. */
 const MAX_VARIANTS = 4;
 
 /**
- * Compiles an operation of a valid document, to be run many times. A run writes JSON while it resolves. The result is
- * that of `execute` of graphql-js, except for the texts of errors about faults of resolvers. The `info` of resolvers is
+ * Compiles an operation of a valid document, to run many times. A run writes JSON while it resolves. The result equals
+ * that of `execute` of graphql-js, except for the messages of errors on faults of resolvers. The `info` of resolvers is
  * the same for all runs: it lacks the values of a single run.
  */
 export function compile(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Compiled {
@@ -90,7 +90,7 @@ export function compile(schema: GraphQLSchema, document: DocumentNode, operation
   };
 }
 
-/** @param variables the Booleans, which are the same in all runs of a variant */
+/** @param variables the Boolean ones, which are the same in all runs of a variant */
 function compileVariant(
   schema: GraphQLSchema,
   { definitions }: DocumentNode,
@@ -99,7 +99,7 @@ function compileVariant(
 ): WriteObject {
   const fragments: Record<string, FragmentDefinitionNode> = Object.create(null);
   for (const one of definitions) if (one.kind === Kind.FRAGMENT_DEFINITION) fragments[one.name.value] = one;
-  /** By type and the fields that select from it: a fragment may be spread in many places. */
+  /** Cached by type and the fields that select from it: a fragment may be spread in many places. */
   const objects = new Map<string, WriteObject>();
   const numbers = new Map<Selecting, number>();
 
@@ -146,7 +146,7 @@ function compileVariant(
             : writeSettled(value, run, path);
         if (typeof text === 'string') return text;
         const later = text.then(undefined, (error) => run.fail(error, info.fieldNodes, path, nullable));
-        // What holds it may fail before, and not wait for it: a field beside it did, or the result became too large.
+        // The parent may fail first and not wait: another field failed, or the result became too large.
         later.catch(() => {});
         return later;
       } catch (error) {
@@ -164,7 +164,7 @@ function compileVariant(
 
   function compileList(type: GraphQLOutputType, info: GraphQLResolveInfo): Write {
     const write = compileValue(type, info);
-    /** Writes a list from one of its elements on; a long one with turns for others in between. */
+    /** Writes a list from one of its elements on; a long list in slices. */
     function writeFrom(start: number, elements: readonly unknown[], run: Run, outer: Path): Text {
       const parts = new Parts();
       for (let key = start; key < elements.length; key++) {
@@ -208,7 +208,7 @@ function compileVariant(
     };
   }
 
-  /** What is selected is looked at when it is first asked for: of some types there may be no object ever. */
+  /** Compiles the selection of a type on first use: many types have no object in the result. */
   function compileObject(type: GraphQLObjectType, nodes: readonly Selecting[], writeAll: WriteAll): WriteObject {
     for (const node of nodes) if (!numbers.has(node)) numbers.set(node, numbers.size);
     const key = `${type.name} ${nodes.map((node) => numbers.get(node)).join()}`;
@@ -250,7 +250,7 @@ function writeFields(fields: readonly Field[], source: unknown, run: Run, path: 
   return parts.join();
 }
 
-/** Begins each field when the one before has ended. */
+/** Runs the fields in series. */
 async function writeSerially(fields: readonly Field[], source: unknown, run: Run, path: Path | undefined) {
   let text = '';
   for (const { head, write } of fields) text += head + (await write(source, run, path));
@@ -264,7 +264,7 @@ function fieldOf(schema: GraphQLSchema, type: GraphQLObjectType, name: string): 
   return field;
 }
 
-/** The arguments for each run: the same for all where they are fixed, and nothing in them could be changed. */
+/** The arguments for each run: one object for all runs if they are constant and immutable. */
 function compileArguments(field: GraphQLField<unknown, unknown>, node: FieldNode): (variables: Variables) => Variables {
   const changing: string[] = [Kind.VARIABLE, Kind.LIST, Kind.OBJECT];
   if (node.arguments?.some(({ value }) => changing.includes(value.kind)))
@@ -273,7 +273,7 @@ function compileArguments(field: GraphQLField<unknown, unknown>, node: FieldNode
   return () => values;
 }
 
-/** Whether a resolver may work long for a field; none does for an id or a switch, or to describe the schema. */
+/** True if the resolver of a field may be slow; IDs, Booleans and introspection are not. */
 function isWorkedFor({ name }: GraphQLObjectType, { resolve, type }: GraphQLField<unknown, unknown>): boolean {
   const named = getNamedType(type);
   return resolve !== undefined && named !== GraphQLID && named !== GraphQLBoolean && !name.startsWith('__');

@@ -11,7 +11,7 @@ import {
   type SelectionNode,
 } from 'graphql';
 
-/** Gathers the fields that selections have for a type, by their keys (GraphQL specification, section 6.3.2). */
+/** Collects the fields of selections for a type, by key (GraphQL specification, section 6.3.2). */
 export function collectFields(
   schema: GraphQLSchema,
   fragments: Readonly<Record<string, FragmentDefinitionNode>>,

@@ -1,41 +1,41 @@
 import { type FieldNode, type GraphQLError, locatedError } from 'graphql';
 import { badInput, type ChatError } from '../../chat/rules/errors.ts';
 
-/** Characters of JSON that are written before others have a turn. */
+/** Characters of JSON written in one slice. */
 const PIECE_CHARACTERS = 65_536;
 
-/** The place of a value in a result, from the inside out; undefined for the result itself. */
+/** The path of a value in a result, from the inside out; undefined for the result itself. */
 export interface Path {
   readonly outer: Path | undefined;
   readonly key: string | number;
 }
 
 export interface RunOptions {
-  /** What the root fields are resolved on: of a subscription, the event. */
+  /** The root value; for a subscription, the event. */
   readonly root?: unknown;
   readonly context: unknown;
-  /** The coerced values of the variables. */
+  /** The coerced variables. */
   readonly variables: Readonly<Record<string, unknown>>;
-  /** Bytes that the result may have. */
+  /** Largest result, in bytes. */
   readonly max: number;
-  /** Asked before each piece of long work: null where it may begin at once; else resolves when it may. */
+  /** See `FairScheduler`. */
   readonly slice: () => Promise<void> | null;
-  /** Whether `slice` is asked before every field that a resolver works for, too. */
+  /** Whether `slice` is called before every field with a slow resolver, too. */
   readonly sliceFields?: boolean;
 }
 
-/** What came of a run. */
+/** The result of a run. */
 export interface Written {
   /** The JSON of the data. */
   readonly data: string;
   readonly errors: readonly GraphQLError[];
 }
 
-/** One run of an operation: what it runs with, the errors so far, and how much is written. */
+/** The state of one run of an operation: its options, the errors so far, and the characters written. */
 export class Run {
   readonly options: RunOptions;
   readonly #errors: GraphQLError[] = [];
-  /** Places that are null for an error; what goes wrong inside them later is not told. */
+  /** Paths set to null by an error; later errors inside them are not reported. */
   readonly #nulled = new Set<Path | undefined>();
   #written = 0;
   #writtenBefore = 0;
@@ -44,13 +44,13 @@ export class Run {
     this.options = options;
   }
 
-  /** Counts JSON that is written. @throws ChatError where it is more than the result may have */
+  /** Counts written JSON. @throws ChatError if the result exceeds its limit */
   count(characters: number): void {
     this.#written += characters;
     if (this.#isTooLarge()) throw tooLarge(this.options.max);
   }
 
-  /** As `slice`, where a piece has been written since the last turn. */
+  /** Calls `slice` if a piece has been written since the last turn. */
   pause(): Promise<void> | null {
     if (this.#written - this.#writtenBefore < PIECE_CHARACTERS) return null;
     this.#writtenBefore = this.#written;
@@ -58,8 +58,8 @@ export class Run {
   }
 
   /**
-   * Tells of an error and gives the JSON that stands for the value.
-   * @throws GraphQLError where the value may not be null, so that what holds it is null instead
+   * Records an error and returns the JSON in place of the value.
+   * @throws GraphQLError if the value must not be null: its parent becomes null instead
    */
   fail(error: unknown, nodes: readonly FieldNode[], path: Path, nullable: boolean): 'null' {
     if (this.#isTooLarge()) throw error;
@@ -71,7 +71,7 @@ export class Run {
 
   readonly end = (data: string): Written => ({ data, errors: this.#errors });
 
-  /** The result where nothing in it could be null instead. @throws ChatError where it became too large */
+  /** The result if the error reaches the root. @throws ChatError if the result became too large */
   readonly endWith = (error: unknown): Written => {
     if (this.#isTooLarge()) throw error;
     this.#tell(error as GraphQLError, undefined);

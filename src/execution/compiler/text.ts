@@ -1,7 +1,7 @@
-/** JSON, or a promise of it where something is waited for. */
+/** JSON, or a promise of it. */
 export type Text = string | Promise<string>;
 
-/** Text that is put together of parts, which are waited for together. */
+/** Concatenates parts; a promise if one of them is. */
 export class Parts {
   readonly #parts: Text[] = [];
   #text = '';

@@ -12,8 +12,8 @@ import type { Audit } from '../../graphql/context.ts';
 import { selected } from './subscription-root.ts';
 
 /**
- * Answers an operation of a caller without an identity, without reading its variables: UNAUTHENTICATED for every root
- * field. Null where it asks for introspection alone, which needs no identity.
+ * Answers an operation of an anonymous caller without reading its variables: UNAUTHENTICATED for every root field. Null
+ * for pure introspection, which needs no identity.
  */
 export function refuseAnonymous(
   schema: GraphQLSchema,

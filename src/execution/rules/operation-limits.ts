@@ -8,21 +8,21 @@ import {
 } from 'graphql';
 import type { Limits } from '../../config.ts';
 
-/** The standard introspection query nests this deep; introspection is held to it and to graphql's own rule for it. */
+/** Depth of the standard introspection query: the limit for introspection, beside the rule of graphql-js. */
 const INTROSPECTION_DEPTH = 16;
 
 /**
- * Characters of an alias: each value is written beside it, and what an answer counts while it is made leaves names out.
+ * Longest alias, in characters: each value is written beside its alias, and the size of an answer does not count names.
  */
 const MAX_ALIAS = 100;
 
-/** An alias of introspection counts as so many: the whole schema may be answered once more for each. */
+/** An alias of introspection counts as this many aliases: each may return the whole schema once more. */
 const INTROSPECTION_ALIAS = 4;
 
-/** Fields an operation may select again beside one of the same name; graphql compares each with each. */
+/** Repeated selections of a field in an operation, at most; graphql-js compares each pair. */
 const MAX_REPEATS = 50;
 
-/** How deep a selection is, and how many it holds of what is counted, fragments included. */
+/** Depth and counts of a selection, fragments included. */
 interface Shape {
   readonly depth: number;
   readonly aliases: number;
@@ -33,9 +33,9 @@ interface Shape {
 const NOTHING: Shape = { depth: 0, aliases: 0, directives: 0, repeats: 0 };
 
 /**
- * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases and
- * `limits.directives` directives, and does not say the same over and over, with fragments counted wherever they are
- * spread. Fragments are measured once each, so that the count costs what the text is long. An alias is short.
+ * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases,
+ * `limits.directives` directives and MAX_REPEATS repeated fields, with fragments counted at each spread. Each fragment
+ * is measured once, so the time is linear in the length of the text. An alias has at most MAX_ALIAS characters.
  */
 export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'directives'>): ValidationRule {
   return (context) => {
@@ -45,7 +45,7 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
     function measureFragment(name: string): Shape {
       const known = measured.get(name);
       if (known) return known;
-      // Stands for the fragment while it is being measured: cycles are another rule's error, and end here.
+      // Placeholder while the fragment is measured: it ends cycles, which another rule reports.
       measured.set(name, NOTHING);
       const fragment = fragments.get(name);
       const shape = fragment ? measure(fragment) : NOTHING;
@@ -54,8 +54,8 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
     }
 
     /**
-     * What is in a node, and the directives on it.
-     * @param beside the names of fields that are selected beside it
+     * Measures a node and its directives.
+     * @param beside the names of sibling fields
      */
     function measure(
       node: OperationDefinitionNode | FragmentDefinitionNode | SelectionNode,
@@ -86,10 +86,12 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
     function check(node: OperationDefinitionNode): void {
       const { depth, aliases, directives, repeats } = measure(node);
       const refuse = (message: string) => context.reportError(new GraphQLError(message, { nodes: node }));
-      if (depth > limits.depth) refuse(`The operation nests more than ${limits.depth} fields.`);
-      if (aliases > limits.aliases) refuse(`The operation holds more than ${limits.aliases} aliases.`);
-      if (repeats > MAX_REPEATS) refuse(`The operation selects more than ${MAX_REPEATS} fields again.`);
-      if (directives > limits.directives) refuse(`The operation holds more than ${limits.directives} directives.`);
+      if (depth > limits.depth) refuse(`The operation nests too deep; at most ${limits.depth} fields are allowed.`);
+      if (aliases > limits.aliases)
+        refuse(`The operation has too many aliases; at most ${limits.aliases} are allowed.`);
+      if (repeats > MAX_REPEATS) refuse(`The operation repeats too many fields; at most ${MAX_REPEATS} are allowed.`);
+      if (directives > limits.directives)
+        refuse(`The operation has too many directives; at most ${limits.directives} are allowed.`);
     }
 
     return {
@@ -103,7 +105,7 @@ export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'dire
       },
       Field({ alias }) {
         if (alias && alias.value.length > MAX_ALIAS)
-          context.reportError(new GraphQLError(`An alias is longer than ${MAX_ALIAS} characters.`));
+          context.reportError(new GraphQLError(`An alias must have at most ${MAX_ALIAS} characters.`));
       },
     };
   };

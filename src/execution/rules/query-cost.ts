@@ -23,30 +23,28 @@ import {
 import { badInput } from '../../chat/rules/errors.ts';
 import type { Limits } from '../../config.ts';
 
-/** What a page is taken to hold where its size cannot be told: the most that is served. */
+/** Assumed size of a page of unknown size: the largest that is served. */
 const LARGEST_PAGE = 100;
-/** What a page holds that is not told its size, and whose schema says nothing. */
+/** Size of a page without `first` or `last`, if the schema has no default. */
 const USUAL_PAGE = 50;
-/** What a list that is no page is taken to hold. */
+/** Assumed length of a list that is not a page. */
 const USUAL_LIST = 10;
 
-/** What a subscription may cost is this part of what others may: it is executed for each event. */
+/** The cost limit of a subscription is this fraction of the limit: it is executed for each event. */
 const SUBSCRIPTION_SHARE = 20;
 /**
- * Values that may be asked for without a slot and a slice of the event loop: a page of messages, and what belongs to
- * it.
+ * Largest cost without a slot and a slice of the event loop, in values: a page of messages with their fields.
  */
 export const FREE_COST = 1250;
-/** Values that may be asked for without a slice of the event loop: those of one conversation, without its messages. */
+/** Largest cost without a slice of the event loop, in values: one conversation, without its messages. */
 export const QUICK_COST = 100;
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * How many values an operation asks for: each field is one, pages (fields with `first` or `last`) and batches count as
- * what they are asked to hold, other lists as 10, and everything multiplies with what it is in. A size that only a
- * missing variable tells counts as 100.
- * @param leafOf what a field without a selection counts
+ * The cost of an operation, in values: each field is one, pages (fields with `first` or `last`) and batches count with
+ * their requested size, other lists as 10, and nested sizes multiply. A size given by a missing variable counts as 100.
+ * @param leafOf the cost of a field without a selection
  */
 function costOf(
   schema: GraphQLSchema,
@@ -61,10 +59,10 @@ function costOf(
   for (const definition of document.definitions) {
     if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
   }
-  /** By fragment and the page it is spread in: each is counted once, so that the count costs what the text is long. */
+  /** Cached by fragment and enclosing page: each is counted once, so the time is linear in the length of the text. */
   const counted = new Map<string, number>();
 
-  /** @param page what the lists of a page hold; 0 where the selection is in no page */
+  /** @param page the length of the lists of a page; 0 outside of pages */
   function count({ selections }: SelectionSetNode, type: GraphQLNamedType | undefined, page: number): number {
     let sum = 0;
     for (const selection of selections) {
@@ -101,15 +99,15 @@ function costOf(
 }
 
 /**
- * Bytes that a value of a field without a selection takes, for `costOf`: a text at its longest, others as they are at
- * most but for rare ones.
+ * Size of a value of a field without a selection, in bytes, for `costOf`: the longest text; for other types a size that
+ * few values exceed.
  */
 function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
   if (name === 'text') return 60_000;
   return isListType(getNullableType(type)) ? 4000 : 100;
 }
 
-/** How many values the lists of a page, or of the answer to a batch, hold; 0 for what is neither. */
+/** The length of the lists of a page, or of the answer to a batch; 0 for other fields. */
 function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: FieldNode, variables: Variables): number {
   if (field?.args.some(takesBatch)) return batchSize(node, variables);
   const sizes = field?.args.filter(({ name }) => name === 'first' || name === 'last') ?? [];
@@ -119,7 +117,7 @@ function pageSize(field: GraphQLField<unknown, unknown> | undefined, node: Field
   return given.length === 0 ? usual : Math.max(...given.map(({ value }) => sizeOf(value, variables)));
 }
 
-/** Whether an argument holds the messages of a batch. */
+/** True if an argument holds the messages of a batch. */
 function takesBatch({ type }: GraphQLArgument): boolean {
   const input = getNamedType(type);
   return isInputObjectType(input) && 'messages' in input.getFields();
@@ -133,14 +131,14 @@ function batchSize({ arguments: [input] = [] }: FieldNode, variables: Variables)
 
 function sizeOf(value: ValueNode, variables: Variables): number {
   const size = valueFromASTUntyped(value, variables);
-  // What is out of range is refused later, and is not to make up for anything else here.
+  // A size out of range is refused later; clamp it, so that it does not offset other costs.
   return typeof size === 'number' && size >= 0 ? Math.min(size, LARGEST_PAGE) : LARGEST_PAGE;
 }
 
 /**
- * Checks the values of variables against the limits; the highest cost, whatever the variables, is counted once.
- * @returns the cost in values, and whether the result may be larger than allowed
- * @throws ChatError BAD_USER_INPUT where the operation asks for more values than are allowed
+ * Checks the cost with the given variables against the limit; the highest cost over all variables is computed once.
+ * @returns the cost in values, and whether the result may exceed its size limit
+ * @throws ChatError BAD_USER_INPUT if the cost exceeds the limit
  */
 export type CheckCost = (variables: Variables) => { readonly values: number; readonly mayBeTooLarge: boolean };
 
@@ -157,7 +155,7 @@ export function createQueryCost(
   return (variables) => {
     const values =
       highestValues > Math.min(FREE_COST, max) ? costOf(schema, document, operation, variables) : highestValues;
-    if (values > max) throw badInput(`The operation asks for more than ${max} values.`);
+    if (values > max) throw badInput(`The operation asks for too many values; at most ${max} are allowed.`);
     const mayBeTooLarge =
       highestBytes > limits.responseBytes &&
       costOf(schema, document, operation, variables, bytesOf) > limits.responseBytes;

@@ -47,7 +47,7 @@ describe('changes of the chat list', () => {
     await store.close();
   });
 
-  test('wait for a subscriber who does not read, who then gets the newest state alone', async () => {
+  test('wait for a subscriber that does not read, which then gets only the newest state', async () => {
     const store = await openSqlite(':memory:');
     const lists = await followed(store);
     let drain = () => {};
@@ -76,7 +76,8 @@ describe('changes of the chat list', () => {
 });
 
 describe('a member who left', () => {
-  const CHANGED = `subscription { chatListChanged { id configId subject party status labels assignee lastSeq lastRev unreadCount
+  const CHANGED = `subscription { chatListChanged {
+    id configId subject party status labels assignee lastSeq lastRev unreadCount
     lastMessage { text } members { email } messages(last: 5) { nodes { text } }
     around: messages(around: { firstUnread: true }) { nodes { text } } } }`;
   const members = [ANN, BOB, 'cat@example.com'];

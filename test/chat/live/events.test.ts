@@ -86,7 +86,7 @@ function socket() {
 }
 
 describe.each(['by what was written', 'by reading back'] as const)('a feed that goes on %s', (how) => {
-  test('who keeps up gets one and the same object, and who does not gets each message once as it is now', async () => {
+  test('subscribers that keep up get the same object, others get each message once in its newest state', async () => {
     const { follow, change, send, head } = await started(how);
     const [quick, other, slow] = [await follow(10), await follow(10), await follow(10)];
     for (const follower of [quick, other, slow]) await drain(follower, 'CaughtUp');
@@ -110,7 +110,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(brief((await slow.next()).value)).toBe(`MessageAdded 12 ${(await head()).lastRev} m12`);
   });
 
-  test('a message that was changed is as it is now for whoever resumes by number, too', async () => {
+  test('a changed message is in its newest state for a subscriber that resumes by number, too', async () => {
     const { feeds, id, follow, send, change } = await started(how);
     await follow(10);
     await send();
@@ -120,7 +120,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect((await resumed.next()).value.text).toBe('changed');
   });
 
-  test('ends for whoever leaves, before anything that came after', async () => {
+  test('ends for a member that leaves, before any later event', async () => {
     const { follow, feeds, removeBob } = await started(how);
     const follower = await follow(10);
     await drain(follower, 'CaughtUp');
@@ -142,7 +142,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect((await byNumber).value).toMatchObject({ seq: 1, text: '', rev: (await head()).lastRev });
   });
 
-  test('whoever is removed is told nothing more, and the stream ends, while the socket is full', async () => {
+  test('a removed member gets nothing more, and the stream ends, while the socket is full', async () => {
     const { feeds, follow, followMessages, removeBob } = await started(how);
     const never: Backpressure = { free: () => false, drained: () => new Promise<void>(() => {}) };
     const ends = [(await follow(0, never)).next(), (await followMessages(0, never)).next()];
@@ -152,7 +152,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(feeds.size()).toBe(0);
   });
 
-  test('a message that changes during a long replay is new once, and one that had changed before it is new then', async () => {
+  test('a message that changes during a long replay is added once, as is one that changed before it', async () => {
     const { follow, send, change, head } = await started(how);
     for (let i = 0; i < 240; i++) await send();
     await change(2, edited, 'before');
@@ -167,7 +167,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(told).toContain('MessageAdded 2 251 before');
   });
 
-  test('of long texts, earlier ones included, little is read ahead for whoever takes nothing', async () => {
+  test('of long texts, earlier ones included, little is read ahead for a subscriber that takes nothing', async () => {
     const { store, follow, change, id } = await started(how);
     for (let seq = 1; seq <= 10; seq++) await change(seq, edited, 'x'.repeat(20_000));
     for (let seq = 1; seq <= 10; seq++) await change(seq, edited, `short ${seq}`);

@@ -22,7 +22,8 @@ async function storedTexts(line: GraphqlLine, id: string, count: number): Promis
   const texts: string[] = [];
   for (let from = 1; from <= count; from += 100) {
     const { data } = await line.run(
-      'query ($id: ID!, $first: Int, $after: String) { conversation(by: { id: $id }) { messages(first: $first, after: $after) { nodes { text } } } }',
+      'query ($id: ID!, $first: Int, $after: String) { conversation(by: { id: $id }) { ' +
+        'messages(first: $first, after: $after) { nodes { text } } } }',
       { id, first: 100, after: from === 1 ? null : `${id}:${from - 1}` },
     );
     texts.push(...data.conversation.messages.nodes.map(({ text }: { text: string }) => text));
@@ -134,7 +135,7 @@ test('a store that fails for a while costs a subscriber no message', async () =>
   for (const seq of [1, 2, 3]) expect((await behind.next())?.data.messageAdded.seq).toBe(seq);
 });
 
-test('a store that shows an older state for a moment repeats nothing to anybody', async () => {
+test('a store that shows an older state for a moment repeats nothing to any subscriber', async () => {
   const store = await openSqlite(':memory:');
   let older: Awaited<ReturnType<typeof store.conversation>> = null;
   let looks = 0;
@@ -186,7 +187,7 @@ test('a position that only another instance knows of yet is looked for before it
 });
 
 test.each(['is said by the wake-up', 'is read', 'is found by the slow poll'])(
-  'a subscriber who is no member any more, which %s, is told nothing, and the stream ends',
+  'a subscriber that is no longer a member, which %s, gets nothing, and the stream ends',
   async (how) => {
     const store = await openSqlite(':memory:');
     const watch: typeof store.watch = (listener) =>

@@ -28,7 +28,7 @@ test('instances that hear nothing of each other append one after the other all t
   expect(seqs).toEqual(seqs.map((_, i) => i + 1));
 });
 
-test('a repeat by somebody who was removed meanwhile is answered as to any stranger', async () => {
+test('a repeat by a member removed meanwhile is answered as to any non-member', async () => {
   const store = await openSqlite(':memory:');
   let left = false;
   const conversation: Store['conversation'] = async (id) => {
@@ -45,7 +45,7 @@ test('a repeat by somebody who was removed meanwhile is answered as to any stran
   expect((await send(url, ANN, { text: 'x', clientId: '1' })).errors?.[0]?.extensions.code).toBe('NOT_FOUND');
 });
 
-test('a read position of which nobody knows whether it moved is looked for', async () => {
+test('a read position is read again if its write has an unknown outcome', async () => {
   const store = await openSqlite(':memory:');
   const advanceReadPosition: Store['advanceReadPosition'] = async (...args) => {
     await store.advanceReadPosition(...args);

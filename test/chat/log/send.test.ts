@@ -7,12 +7,14 @@ import { startServer, type TestServer } from '../../support/server.ts';
 
 const KEY = { configId: 'c1', members: ['ann@example.com', 'bob@example.com'] };
 const SEND = `mutation ($input: SendMessageInput!) {
-  sendMessage(input: $input) { message { id seq rev kind sender text clientId replyTo { seq text } readBy } conversation { id lastSeq lastRev } deduplicated }
+  sendMessage(input: $input) { message { id seq rev kind sender text clientId replyTo { seq text } readBy }
+    conversation { id lastSeq lastRev } deduplicated }
 }`;
 const SEND_MANY = `mutation ($input: SendMessagesInput!) {
   sendMessages(input: $input) { messages { seq text clientId } conversation { lastSeq } deduplicated }
 }`;
-const LOG = `query ($by: ConversationRef!) { conversation(by: $by) { lastSeq messages(first: 100) { nodes { seq sender text clientId } } } }`;
+const LOG = `query ($by: ConversationRef!) { conversation(by: $by) { lastSeq
+  messages(first: 100) { nodes { seq sender text clientId } } } }`;
 
 const send = ({ url }: TestServer, input: object, user = 'ann@example.com') =>
   post(url, user, SEND, { input: { to: { key: KEY }, ...input } });
@@ -20,7 +22,7 @@ const sendMany = ({ url }: TestServer, messages: object[], input: object = {}) =
   post(url, 'ann@example.com', SEND_MANY, { input: { to: { key: KEY }, messages, ...input } });
 const log = async ({ url }: TestServer, key: object = KEY) =>
   (await post(url, 'ann@example.com', LOG, { by: { key } })).data.conversation;
-/** White space and what Unicode lists as ignorable, the blank pattern of Braille, and the annotation and filler characters. */
+/** White space, Unicode's ignorable characters, the blank Braille pattern, annotation and filler characters. */
 const SHOWS_NOTHING = /^[\p{White_Space}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb\u{16fe4}\u{1d159}]+$/u;
 const legacyList = ({ ws }: TestServer) => legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' });
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
@@ -117,7 +119,8 @@ describe('sendMessage', () => {
           const { data } = await post(
             server.url,
             'bob@example.com',
-            'query ($by: ConversationRef!, $seq: Int!) { conversation(by: $by) { messages(around: { seq: $seq }, first: 1) { nodes { text } } } }',
+            'query ($by: ConversationRef!, $seq: Int!) { conversation(by: $by) { ' +
+              'messages(around: { seq: $seq }, first: 1) { nodes { text } } } }',
             { by: { key: KEY }, seq },
           );
           expect(data.conversation.messages.nodes).toEqual([{ text }]);
@@ -194,7 +197,7 @@ describe('sendMessage', () => {
         'members without the viewer',
         { text: 'x', to: { key: { ...KEY, members: ['bob@example.com', 'cat@example.com'] } } },
       ],
-      ['a member who is no address', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'bob'] } } }],
+      ['a member that is no address', { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'bob'] } } }],
       [
         'a member beyond ASCII',
         { text: 'x', to: { key: { ...KEY, members: ['ann@example.com', 'b\u00f6b@example.com'] } } },
@@ -416,7 +419,8 @@ test('a clock that was years ahead once neither pins a conversation nor dates wh
   await say('other', 'm1');
   const listed = async (after: string | null = null): Promise<string[]> => {
     const query =
-      'query ($after: String) { chatList(first: 2, after: $after) { nodes { configId } pageInfo { endCursor hasNextPage hasPreviousPage } } }';
+      'query ($after: String) { chatList(first: 2, after: $after) { ' +
+      'nodes { configId } pageInfo { endCursor hasNextPage hasPreviousPage } } }';
     const { data } = await post(server.url, 'bob@example.com', query, { after });
     const { endCursor, hasNextPage, hasPreviousPage } = data.chatList.pageInfo;
     const names: string[] = data.chatList.nodes.map(({ configId }: { configId: string }) => configId);
@@ -448,7 +452,8 @@ test('a clock that was years ahead once neither pins a conversation nor dates wh
   expect(lastActivityAt).toBe(iso(right + 2000));
   const at = async (time: number) => {
     const query =
-      'query ($id: ID!, $time: DateTime!) { node(id: $id) { ... on Conversation { messages(around: { time: $time }, first: 1) { nodes { seq } } } } }';
+      'query ($id: ID!, $time: DateTime!) { node(id: $id) { ... on Conversation { ' +
+      'messages(around: { time: $time }, first: 1) { nodes { seq } } } } }';
     const found = await post(server.url, 'ann@example.com', query, { id, time: iso(time) });
     return found.data.node.messages.nodes[0].seq;
   };

@@ -23,8 +23,10 @@ const PEOPLE = {
   'removed member': { credential: REX, is: 'stranger' },
 } as const;
 
-const NESTED = `configId subject memberCount membership { email } members { email role readSeq joinedAt leftAt } lastMessage { text readBy }
-  unreadCount messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
+const NESTED = `configId subject memberCount membership { email } members { email role readSeq joinedAt leftAt }
+  lastMessage { text readBy }
+  unreadCount
+  messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
 
 /** What a stranger hears, whatever the operation. */
 type Refusal = 'NOT_FOUND' | 'null' | 'nothing';
@@ -61,13 +63,17 @@ const ROWS: Record<Operation, readonly Row[]> = {
   ],
   sendMessage: [
     {
-      query: `mutation ($id: ID!) { sendMessage(input: { to: { id: $id }, text: "by id" }) { message { text } conversation { ${NESTED} } } }`,
+      query:
+        `mutation ($id: ID!) { sendMessage(input: { to: { id: $id }, text: "by id" }) { ` +
+        `message { text } conversation { ${NESTED} } } }`,
       refusal: 'NOT_FOUND',
     },
   ],
   sendMessages: [
     {
-      query: `mutation ($id: ID!) { sendMessages(input: { to: { id: $id }, messages: [{ text: "a" }, { text: "b" }] }) ${SENT} }`,
+      query:
+        `mutation ($id: ID!) { sendMessages(input: { to: { id: $id }, ` +
+        `messages: [{ text: "a" }, { text: "b" }] }) ${SENT} }`,
       refusal: 'NOT_FOUND',
     },
   ],
@@ -80,7 +86,8 @@ const ROWS: Record<Operation, readonly Row[]> = {
   editMessage: [
     {
       query:
-        'mutation ($id: ID!) { editMessage(input: { conversationId: $id, seq: 2, text: "secret 2" }) { message { text } } }',
+        'mutation ($id: ID!) { editMessage(input: { conversationId: $id, seq: 2, text: "secret 2" }) { ' +
+        'message { text } } }',
       refusal: 'NOT_FOUND',
       entitled: [],
     },
@@ -88,24 +95,32 @@ const ROWS: Record<Operation, readonly Row[]> = {
   redactMessage: [
     {
       query:
-        'mutation ($id: ID!) { redactMessage(input: { conversationId: $id, seq: 4, reason: "secret" }) { message { id text } } }',
+        'mutation ($id: ID!) { redactMessage(input: { conversationId: $id, seq: 4, reason: "secret" }) { ' +
+        'message { id text } } }',
       refusal: 'NOT_FOUND',
       entitled: ['bank'],
     },
   ],
   updateConversation: [
     {
-      query: `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, addLabels: ["secret"] }) { conversation { labels ${NESTED} } } }`,
+      query:
+        `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, addLabels: ["secret"] }) { ` +
+        `conversation { labels ${NESTED} } } }`,
       refusal: 'NOT_FOUND',
     },
     {
-      query: `mutation ($id: ID!) { updateConversation(input: { conversationId: $id, removeMembers: ["zed@example.com"] }) { conversation { id } } }`,
+      query:
+        `mutation ($id: ID!) { ` +
+        `updateConversation(input: { conversationId: $id, removeMembers: ["zed@example.com"] }) { ` +
+        `conversation { id } } }`,
       refusal: 'NOT_FOUND',
     },
   ],
   updateView: [
     {
-      query: `mutation ($id: ID!) { updateView(input: { conversationId: $id, pinned: true }) { conversation { ${NESTED} } } }`,
+      query:
+        `mutation ($id: ID!) { updateView(input: { conversationId: $id, pinned: true }) { ` +
+        `conversation { ${NESTED} } } }`,
       refusal: 'NOT_FOUND',
     },
   ],
@@ -118,7 +133,9 @@ const ROWS: Record<Operation, readonly Row[]> = {
   ],
   searchMessages: [
     {
-      query: `query ($id: ID!) { searchMessages(query: "secret", in: $id) { nodes { id text replyTo { text } readBy } edges { cursor } } }`,
+      query:
+        `query ($id: ID!) { searchMessages(query: "secret", in: $id) { ` +
+        `nodes { id text replyTo { text } readBy } edges { cursor } } }`,
       refusal: 'NOT_FOUND',
     },
     { query: 'query { searchMessages(query: "secret") { nodes { id text } } }', refusal: 'nothing' },
@@ -126,7 +143,8 @@ const ROWS: Record<Operation, readonly Row[]> = {
   conversationEvents: [
     {
       query:
-        'subscription ($id: ID!) { conversationEvents(conversationId: $id, afterRev: 0) { ... on MessageAdded { message { text } } } }',
+        'subscription ($id: ID!) { conversationEvents(conversationId: $id, afterRev: 0) { ' +
+        '... on MessageAdded { message { text } } } }',
       refusal: 'NOT_FOUND',
     },
   ],

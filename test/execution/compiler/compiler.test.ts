@@ -285,7 +285,7 @@ test('a promise that is waited for no more, as the result became too large, is n
   expect(unhandled).toEqual([]);
 });
 
-test('turns are left between the pieces of a long list, and before what resolvers work for where that is costly', async () => {
+test('other work gets turns between pieces of a long list, and before slow resolvers', async () => {
   let slices = 0;
   const slice = () => {
     slices++;

@@ -188,7 +188,9 @@ test('what is redacted is nowhere in the file, wherever its page has been', asyn
   for (let seq = 1; seq <= 120; seq++) {
     await Promise.all(
       configs.map((configId, which) => {
-        const text = `${name(which, seq)} 甲${pair(which, seq)} ${'x'.repeat((seq * 37 + which * 101) % (seq % 11 === 0 ? 6000 : 300))}`;
+        const text =
+          `${name(which, seq)} 甲${pair(which, seq)} ` +
+          `${'x'.repeat((seq * 37 + which * 101) % (seq % 11 === 0 ? 6000 : 300))}`;
         return store.write(writeOf(configId, [ANN, BOB], seq - 1, 1, { text }));
       }),
     );

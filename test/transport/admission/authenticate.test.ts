@@ -26,7 +26,7 @@ function sign(
   return new SignJWT({ ...CLAIMS, exp: now() + 600, ...claims }).setProtectedHeader(header).sign(bytes);
 }
 
-/** What each transport says to a token: who it takes the client for, or how it refuses. */
+/** The answer of each transport to a token: the address it accepts, or the refusal. */
 async function askHttp({ url }: TestServer, token: string): Promise<string> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
@@ -100,10 +100,10 @@ describe('a token signed with a shared secret', () => {
       'with another kind of key': await sign({}, privateKey, { alg: 'RS256' }),
       'with a longer hash': await sign({}, SECRET.padEnd(64), { alg: 'HS512' }),
       'with other claims than were signed': [head, other, signature].join('.'),
-      'for somebody else': await sign({ aud: 'another' }),
-      'for nobody': await sign({ aud: undefined }),
+      'for another audience': await sign({ aud: 'another' }),
+      'without an audience': await sign({ aud: undefined }),
       'of another issuer': await sign({ iss: 'https://evil.example' }),
-      'of nobody': await sign({ iss: undefined }),
+      'without an issuer': await sign({ iss: undefined }),
       expired: await sign({ exp: now() - 1 }),
       'not yet valid': await sign({ nbf: now() + 60 }),
       'without an address': await sign({ email: undefined }),
@@ -300,7 +300,7 @@ describe('a key set', () => {
       .toBe('UNAUTHENTICATED');
   });
 
-  test('that answers without end is let go, and lets nobody in', async () => {
+  test('that answers without end is let go, and admits no client', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '30' });
     set.endless = true;
@@ -319,7 +319,7 @@ describe('a key set', () => {
     expect(await ask(server, await sign({}, SECRET, { alg: 'HS256', kid: 'secret' }))).toEqual(REFUSED);
   });
 
-  test('that does not answer lets nobody in, and holds nobody up for longer than is allowed', async () => {
+  test('that does not answer admits no client, and delays none for longer than is allowed', async () => {
     const { set, url, http } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '1' });
     const { token } = await pair('RS256', 'a');
@@ -379,7 +379,7 @@ describe('a token that ends', () => {
     expect(line.socket.readyState).toBe(1);
   });
 
-  test('cannot be followed by a bad one, or one of somebody else', async () => {
+  test('cannot be followed by a bad one, or one of another user', async () => {
     const server = await startServer(JWT);
     const forbidden = { code: 4403, reason: 'Forbidden' };
     const renew = async (line: Line, authorization: unknown) => {

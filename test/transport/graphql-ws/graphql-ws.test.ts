@@ -19,7 +19,7 @@ async function say(line: GraphqlLine, text: string, configId = 'c1'): Promise<st
   );
   return data.sendMessage.conversation.id;
 }
-/** JSON that can be read, and that whoever looks into it level by level has no room for. */
+/** JSON that can be parsed, but overflows the stack of a recursive visitor. */
 const DEEP = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
 const protocol = ({ ws }: TestServer) => connect(`${ws}/graphql`, 'graphql-transport-ws');
 const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
@@ -149,7 +149,8 @@ describe('a connection', () => {
       ['query ($id: ID!) { node(id: $id) { id } }', {}],
       ['subscription { chatListChanged @skip(if: true) { id } }'],
       [
-        'subscription { ... on Subscription { ...A } } fragment A on Subscription { ...B @include(if: false) } fragment B on Subscription { chatListChanged { id } }',
+        'subscription { ... on Subscription { ...A } } fragment A on Subscription { ...B @include(if: false) } ' +
+          'fragment B on Subscription { chatListChanged { id } }',
       ],
       [ADDED, { id, after: -1 }],
       [ADDED, { id, after: 2 }],
@@ -289,14 +290,16 @@ describe('chatListChanged', () => {
     await say(ann, 'again');
     expect(await changed(0)).toMatchObject({ lastSeq: 2 });
     await eve.run(
-      'mutation { sendMessage(input: { to: { key: { configId: "e", members: ["eve@example.com", "fay@example.com"] } }, text: "x" }) { message { id } } }',
+      'mutation { sendMessage(input: { to: { ' +
+        'key: { configId: "e", members: ["eve@example.com", "fay@example.com"] } }, ' +
+        'text: "x" }) { message { id } } }',
     );
     expect((await foreign.next())?.data.chatListChanged).toMatchObject({ configId: 'e' });
   });
 });
 
 describe('opening and dropping subscriptions leaves no listener behind', () => {
-  test('500 of them, completed, closed or cut, while somebody writes', async () => {
+  test('500 of them, completed, closed or cut, while a member writes', async () => {
     // A file, so that sends are in flight while subscriptions register.
     const store = await openSqlite(join(mkdtempSync(join(tmpdir(), 'kredichat-')), 'k.db'));
     const { ws, server } = await startServer({}, { store });

@@ -133,7 +133,9 @@ describe('GraphQL over HTTP', () => {
       data: { viewer: { email: 'ann@example.com', role: null } },
     });
     const mutation =
-      'mutation { sendMessage(input: { to: { key: { configId: "c", members: ["ann@example.com", "b@example.com"] } }, text: "x" }) { message { id } } }';
+      'mutation { sendMessage(input: { ' +
+      'to: { key: { configId: "c", members: ["ann@example.com", "b@example.com"] } }, ' +
+      'text: "x" }) { message { id } } }';
     expect(await get(mutation)).toMatchObject({
       status: 405,
       body: { errors: [{ extensions: { code: 'BAD_USER_INPUT' } }] },
@@ -262,7 +264,9 @@ describe('GraphQL over HTTP', () => {
     const { url } = await startServer();
     const connection = openRaw(url);
     const body = '{"query":"{ viewer { email } }"}';
-    const fields = `Content-Type: application/json\r\nAuthorization: Bearer ann@example.com\r\nContent-Length: ${body.length}\r\n`;
+    const fields =
+      `Content-Type: application/json\r\nAuthorization: Bearer ann@example.com\r\n` +
+      `Content-Length: ${body.length}\r\n`;
     const asked = accept === undefined ? '' : `Accept: ${accept}\r\n`;
     connection.send(`POST /graphql HTTP/1.1\r\nHost: x\r\n${asked}${fields}\r\n${body}`);
     const answer = await connection.next();
@@ -316,7 +320,8 @@ describe('the limits of operations', () => {
     expect(await code(url, deep(10))).toBeUndefined();
     expect(await code(url, deep(11))).toBe('BAD_USER_INPUT');
     expect(await code(url, deep(10).replace(' id ', ' replyTo { __typename } '))).toBe('BAD_USER_INPUT');
-    const hidden = `{ chatList { nodes { lastMessage { ...A } } } } fragment A on Message { ${'replyTo { '.repeat(3)} ...B ${'}'.repeat(3)} }
+    const hidden = `{ chatList { nodes { lastMessage { ...A } } } }
+      fragment A on Message { ${'replyTo { '.repeat(3)} ...B ${'}'.repeat(3)} }
       fragment B on Message { ${'replyTo { '.repeat(4)} id ${'}'.repeat(4)} }`;
     expect(await code(url, hidden)).toBe('BAD_USER_INPUT');
 
@@ -561,7 +566,7 @@ describe('the other endpoints', () => {
     connection.socket.destroy();
   });
 
-  test('ask the store once for many who ask at the same time whether it is ready', async () => {
+  test('ping the store once for many simultaneous requests', async () => {
     const store = await openSqlite(':memory:');
     let pings = 0;
     const ping = async () => {

@@ -16,7 +16,9 @@ interface Row {
 // The three frames as they were documented to clients, to the letter.
 const CHAT_LIST = '{"type":"CHAT_LIST","email":"krediq@gmail.com"}';
 const SEND =
-  '{"type":"SEND","config_id":"64be430ccac4e62378a1ae89","members":["krediq@gmail.com","cp1@gmail.com"],"subject":"","party":23,"message":[{"text":"hi welcome","sender":"krediq@gmail.com","is_read":["krediq@gmail.com"]}]}';
+  '{"type":"SEND","config_id":"64be430ccac4e62378a1ae89","members":["krediq@gmail.com","cp1@gmail.com"],' +
+  '"subject":"","party":23,"message":[{"text":"hi welcome",' +
+  '"sender":"krediq@gmail.com","is_read":["krediq@gmail.com"]}]}';
 const RECEIVE =
   '{"type":"RECEIVE","config_id":"64ab94d14078dbac86787aed","members":["cp1@gmail.com","krediq@gmail.com"],"page":1}';
 
@@ -311,7 +313,8 @@ test('a SYSTEM message is told apart from a text that imitates it', async () => 
   const { data } = await post(url, 'ann@example.com', '{ chatList { nodes { id } } }');
   const [{ id }] = data.chatList.nodes;
   const update =
-    'mutation ($id: ID!) { updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }';
+    'mutation ($id: ID!) { ' +
+    'updateConversation(input: { conversationId: $id, status: PENDING }) { conversation { id } } }';
   await post(url, 'ann@example.com', update, { id });
   expect((await live.next()).message).toEqual([expect.objectContaining({ text: line, kind: 'SYSTEM' })]);
   const [text, system] = (await legacyOnce(ws, 'bob@example.com', receive())).data[0].message;
@@ -343,7 +346,7 @@ test('CHAT_LIST lists more than one GraphQL page, newest first, and marks nothin
   }
 });
 
-test('CHAT_LIST of 100 conversations of 1,024 members has them all, and those who came later in none', async () => {
+test('CHAT_LIST of 100 conversations of 1,024 members has them all, and later members in none', async () => {
   const { ws, store } = await startServer();
   const crowd = Array.from({ length: 1023 }, (_, i) => email(`m${i}`));
   const writes = Array.from({ length: 100 }, (_, i) => writeOf(`crowd ${i}`, [BOB, ...crowd], 0));
@@ -420,7 +423,7 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
       'SEND',
       'BAD_USER_INPUT',
     ],
-    ['CHAT_LIST of somebody else', { type: 'CHAT_LIST', email: 'bob@example.com' }, 'CHAT_LIST', 'FORBIDDEN'],
+    ['CHAT_LIST of another user', { type: 'CHAT_LIST', email: 'bob@example.com' }, 'CHAT_LIST', 'FORBIDDEN'],
     ['CHAT_LIST of a number', { type: 'CHAT_LIST', email: 1 }, 'CHAT_LIST', 'BAD_USER_INPUT'],
     ['CHAT_LIST of an operator', { type: 'CHAT_LIST', email: { $ne: null } }, 'CHAT_LIST', 'BAD_USER_INPUT'],
     ['SEND without a config', send('x', { config_id: undefined }), 'SEND', 'BAD_USER_INPUT'],
@@ -430,7 +433,7 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     ['SEND with one member', send('x', { members: ['ann@example.com', 'ANN@example.com'] }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with no member', send('x', { members: [] }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with members of text', send('x', { members: 'bob@example.com' }), 'SEND', 'BAD_USER_INPUT'],
-    ['SEND with a member who is none', send('x', { members: ['bob'] }), 'SEND', 'BAD_USER_INPUT'],
+    ['SEND with a member that is no address', send('x', { members: ['bob'] }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with an operator as member', send('x', { members: [{ $ne: null }] }), 'SEND', 'BAD_USER_INPUT'],
     [
       'SEND with 1,025 members',
@@ -459,7 +462,7 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
       'SEND',
       'BAD_USER_INPUT',
     ],
-    ['SEND for somebody else', send('x', { message: [{ text: 'x', sender: 'bob@example.com' }] }), 'SEND', 'FORBIDDEN'],
+    ['SEND for another user', send('x', { message: [{ text: 'x', sender: 'bob@example.com' }] }), 'SEND', 'FORBIDDEN'],
     ['SEND with a subject of a number', send('x', { subject: 1 }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with a long subject', send('x', { subject: long(201) }), 'SEND', 'BAD_USER_INPUT'],
     ['SEND with a party of a fraction', send('x', { party: 2.5 }), 'SEND', 'BAD_USER_INPUT'],
@@ -509,12 +512,14 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
 
   test('unknown extra keys are ignored', async () => {
     const { ws } = await startServer();
-    const frame = `{"__proto__":{"type":"X"},"constructor":1,"$where":"1",${JSON.stringify(send('hi', { extra: { a: 1 } })).slice(1)}`;
+    const frame =
+      `{"__proto__":{"type":"X"},"constructor":1,"$where":"1",` +
+      `${JSON.stringify(send('hi', { extra: { a: 1 } })).slice(1)}`;
     expect((await legacyOnce(ws, 'ann@example.com', frame)).data[0].message).toMatchObject([{ text: 'hi' }]);
   });
 });
 
-test('a list in a frame is read no further than its first mistake: to tell of all would keep others waiting', async () => {
+test('a list in a frame is read up to its first mistake: to report all would keep other clients waiting', async () => {
   const client: LegacyClient = {
     ...{ email: 'ann@example.com' as LegacyClient['email'], spelling: 'ann@example.com', pageSize: 20, maxBytes: 1 },
     run: () => Promise.reject(new Error('never gets here')),
