@@ -11,7 +11,7 @@ import {
   toListed,
 } from './conversation-row.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
-import { SEARCH_SQL } from './search.ts';
+import { SEARCH_SQL } from './search/search.ts';
 
 /**
  * The reading half of the port, over one connection. Rows cross the native boundary, which is the main cost, as one

@@ -1,5 +1,5 @@
 import type Database from 'libsql';
-import { SEARCH_TABLE } from './search-index.ts';
+import { SEARCH_TABLE } from './search/search-index.ts';
 
 /** "KCHT": marks the file as ours in its header (SQLite file format, section 1.3.17). */
 export const APPLICATION_ID = 0x4b434854;

@@ -6,7 +6,7 @@ import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
-import { createSearch } from './search.ts';
+import { createSearch } from './search/search.ts';
 import { type Command, createMaintenance, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
 

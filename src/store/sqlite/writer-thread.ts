@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
-import { STEP_MESSAGES } from './indexer.ts';
+import { STEP_MESSAGES } from './search/indexer.ts';
 import { type Command, createMaintenance, createWriter } from './writer.ts';
 
 /** Delay after a write until maintenance goes on, and until the thread counts as idle, in milliseconds. */

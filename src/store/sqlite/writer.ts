@@ -11,10 +11,10 @@ import {
 } from '../../model.ts';
 import { type ReadMoved, revAfter, type Write } from '../store.ts';
 import { changesOf, countsOf } from '../unread-counters.ts';
-import { createIndexer, type Indexer } from './indexer.ts';
 import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './message-row.ts';
 import { createScrubber, type Scrubber } from './scrubber.ts';
-import { createSearchIndex, type SearchIndex } from './search-index.ts';
+import { createIndexer, type Indexer } from './search/indexer.ts';
+import { createSearchIndex, type SearchIndex } from './search/search-index.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =

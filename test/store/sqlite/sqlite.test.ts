@@ -18,7 +18,7 @@ import type { ConversationId } from '../../../src/model.ts';
 import { SQL } from '../../../src/store/sqlite/reader.ts';
 import { migrate, VERSION } from '../../../src/store/sqlite/schema.ts';
 import { createScrubber } from '../../../src/store/sqlite/scrubber.ts';
-import { matchOf } from '../../../src/store/sqlite/search-index.ts';
+import { matchOf } from '../../../src/store/sqlite/search/search-index.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { StoreUnavailable } from '../../../src/store/store.ts';
 import { termsOf } from '../../../src/store/tokenizer.ts';

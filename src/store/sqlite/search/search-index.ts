@@ -1,6 +1,6 @@
 import type Database from 'libsql';
-import type { Seq } from '../../model.ts';
-import { keysOf, type Term, wordsOf } from '../tokenizer.ts';
+import type { Seq } from '../../../model.ts';
+import { keysOf, type Term, wordsOf } from '../../tokenizer.ts';
 
 /**
  * An inverted index of the words of every TEXT message. Its terms are `CONVERSATION_WORD`, so that a word or a prefix

@@ -1,9 +1,9 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress, Seq } from '../../model.ts';
-import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
-import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../store.ts';
-import type { Term } from '../tokenizer.ts';
-import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
+import type { ConversationId, EmailAddress, Seq } from '../../../model.ts';
+import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../../ranking.ts';
+import { type SearchPage, type SearchQuery, type SearchSlice, StoreUnavailable } from '../../store.ts';
+import type { Term } from '../../tokenizer.ts';
+import { MESSAGE, type MessageRow, toMessage } from '../message-row.ts';
 import { matchOf } from './search-index.ts';
 
 /** Conversations of at most so many messages are read: that costs less than an index look-up. */

@@ -1,5 +1,5 @@
 import type Database from 'libsql';
-import type { Seq } from '../../model.ts';
+import type { Seq } from '../../../model.ts';
 import type { IndexRow, SearchIndex } from './search-index.ts';
 
 /**

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { afterAll, expect, test } from 'vitest';
-import { createIndexer, STEP_MESSAGES } from '../../../src/store/sqlite/indexer.ts';
-import { migrate } from '../../../src/store/sqlite/schema.ts';
-import { createSearchIndex } from '../../../src/store/sqlite/search-index.ts';
-import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
-import { ANN, BOB, writeOf } from '../writes.ts';
+import { migrate } from '../../../../src/store/sqlite/schema.ts';
+import { createIndexer, STEP_MESSAGES } from '../../../../src/store/sqlite/search/indexer.ts';
+import { createSearchIndex } from '../../../../src/store/sqlite/search/search-index.ts';
+import { openSqlite } from '../../../../src/store/sqlite/sqlite.ts';
+import { ANN, BOB, writeOf } from '../../writes.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'kredichat-indexer-'));
 afterAll(() => rmSync(root, { recursive: true }));
