@@ -51,7 +51,8 @@ const NODE =
 const SEARCH =
   `query F($query: String!, $in: ID, $first: Int) { ` +
   `searchMessages(query: $query, in: $in, first: $first) { ${PAGE} } }`;
-const ADDED = `subscription D($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after) { ${MESSAGE} } }`;
+const ADDED = `subscription D($id: ID!, $after: Int) { messageAdded(conversationId: $id, afterSeq: $after)
+  { ${MESSAGE} } }`;
 const EVENTS =
   `subscription X($id: ID!, $after: Int) { ` +
   `conversationEvents(conversationId: $id, afterRev: $after) { __typename
