@@ -7,15 +7,12 @@ import { join } from 'node:path';
 const root = import.meta.dirname;
 const SOURCES = ['package-lock.json', 'codegen.yml', 'tsconfig.json', 'tsconfig.build.json', 'schema', 'src', 'web'];
 
-/** Files that builds and checks write among the sources. */
-const MADE = /^generated$|\.tsbuildinfo$/;
-
-/** The last change of a file, or of any below a folder, but for those. */
+/** The last change of a file, or of any below a folder, generated ones apart. */
 function changed(path) {
   if (!existsSync(path)) return 0;
   const { mtimeMs } = statSync(path);
   const names = statSync(path).isDirectory() ? readdirSync(path) : [];
-  return Math.max(mtimeMs, ...names.filter((name) => !MADE.test(name)).map((name) => changed(join(path, name))));
+  return Math.max(mtimeMs, ...names.filter((name) => name !== 'generated').map((name) => changed(join(path, name))));
 }
 
 // The last file that a build writes.
