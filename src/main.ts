@@ -123,14 +123,12 @@ program
     const { runImport } = await import('./commands/import/command.ts');
     audit('import', withoutPassword(`${options.from}/${options.database}.${options.collection}`));
     const result = await runImport(store, options);
-    const { documents, messages } = result;
-    print(
-      json,
-      result,
-      `documents: ${documents.source} = ${documents.imported} imported + ${documents.merged} merged + ${documents.refused} refused\n` +
-        `messages: ${messages.source} = ${messages.imported} imported + ${messages.present} present + ${messages.refused} refused` +
-        (result.complete ? '' : '\nThe source changed meanwhile: import again.'),
-    );
+    const sum = ({ source, ...parts }: Readonly<Record<string, number>>) =>
+      `${source} = ${Object.entries(parts)
+        .map(([name, count]) => `${count} ${name}`)
+        .join(' + ')}`;
+    const sums = `documents: ${sum({ ...result.documents })}\nmessages: ${sum({ ...result.messages })}`;
+    print(json, result, result.complete ? sums : `${sums}\nThe source changed meanwhile: import again.`);
     process.exitCode = result.complete ? 0 : 1;
   });
 

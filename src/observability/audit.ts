@@ -15,7 +15,7 @@ export interface AuditEvent {
 
 /** The caller of an audited operation. */
 export interface AuditActor {
-  /** The user's e-mail address, null before a credential has been accepted; of a command, the operating system's user. */
+  /** The user's e-mail address, null before a credential has been accepted; of a command, the system's user. */
   readonly user: string | null;
   /** The client's network address; of a command, the name of the machine. */
   readonly address: string;

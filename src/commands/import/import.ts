@@ -1,27 +1,11 @@
-import { clientKey, newMessage } from '../../chat/log/change-set.ts';
-import { afterWrite, opened } from '../../chat/log/next-state.ts';
 import { checkKey, checkOpening, codePoints } from '../../chat/rules/validation.ts';
-import {
-  type Conversation,
-  type ConversationId,
-  conversationId,
-  type Instant,
-  type Message,
-  type Seq,
-} from '../../model.ts';
+import { type ConversationId, conversationId } from '../../model.ts';
 import type { Opening, Store } from '../../store/store.ts';
+import { attempt, type Entry, entriesOf } from './merge.ts';
 import { createReadPositions } from './read-positions.ts';
-import {
-  addressOf,
-  configIdOf,
-  messageOf,
-  partyOf,
-  type Reading,
-  type SourceMessage,
-  subjectOf,
-  timeOf,
-} from './shapes.ts';
-import type { Head, Messages, Source } from './source.ts';
+import { addressOf, configIdOf, partyOf, type Reading, subjectOf } from './shapes.ts';
+import type { Head, Source } from './source.ts';
+import { writeBatch } from './write-batch.ts';
 
 /** Most messages in one write, and most code points of text, but for a single longer one. */
 const [BATCH_MESSAGES, BATCH_TEXT] = [200, 200_000];
@@ -73,19 +57,10 @@ interface Group {
   readonly documents: unknown[];
 }
 
-/** A message of the source on its way. */
-interface Entry {
-  readonly document: string;
-  readonly index: number;
-  readonly at: Instant;
-  readonly digest: string;
-  readonly message: SourceMessage;
-}
-
 /**
  * Moves an older chat in. Documents with the same configuration and people become one conversation; their messages are
  * ordered by time, but those of one document stay in its order. A message is known again by its `clientId`,
- * `import:{_id}:{index}`: an import that was interrupted, or whose source has grown, may be run again.
+ * `import:{_id}:{index}`: an import that was interrupted, or that finds a larger source, may be run again.
  * @param store null for a trial run, which takes the store for empty
  * @throws Error when the source or the store cannot be reached
  */
@@ -177,136 +152,5 @@ export async function importChat(source: Source, store: Store | null, options: I
     const leftOut = (error: Error) => refused({ document: String(head._id), reason: `left out: ${error.message}` });
     known.opening.subject ??= attempt(() => subjectOf(head.subject), leftOut);
     known.opening.party ??= attempt(() => partyOf(head.party), leftOut);
-  }
-}
-
-interface Outcome {
-  /** The state after the write. */
-  readonly conversation: Conversation | null;
-  /** Whether messages that come later may be stored already. */
-  readonly again: boolean;
-  readonly imported: number;
-  readonly present: number;
-  /** The numbers of the messages that are in the store now. */
-  readonly stored: readonly { readonly entry: Entry; readonly seqs: readonly Seq[] }[];
-}
-
-/** Writes the entries that are not stored yet, all or none, on the newest state. */
-async function writeBatch(
-  store: Store | null,
-  source: string,
-  id: ConversationId,
-  opening: Opening,
-  known: Conversation | null,
-  mayBeStored: boolean,
-  batch: readonly Entry[],
-  refuse: (entry: Entry, error: Error) => void,
-): Promise<Outcome> {
-  const keysOf = ({ document, index, message: { sender, texts } }: Entry) =>
-    texts.map((_, part) => ({ sender, clientId: `import:${document}:${index}${part === 0 ? '' : `:${part}`}` }));
-  let [conversation, again] = [known, mayBeStored];
-  for (;;) {
-    const found = again ? ((await store?.messagesByClientId(id, batch.flatMap(keysOf))) ?? []) : [];
-    const seqs = new Map(found.map(({ sender, clientId, seq }) => [clientKey(sender, clientId ?? ''), seq]));
-    const head = conversation ?? opened(id, opening, batch[0]?.at ?? 0);
-    let sentAt = head.lastActivityAt;
-    const messages: Message[] = [];
-    const refused: [Entry, Error][] = [];
-    const stored: { entry: Entry; seqs: Seq[] }[] = [];
-    let present = 0;
-    for (const entry of batch) {
-      const keys = keysOf(entry);
-      const own = keys.map(({ sender, clientId }) => seqs.get(clientKey(sender, clientId)));
-      if (own[0] !== undefined) {
-        present++;
-        stored.push({ entry, seqs: own.filter((seq) => seq !== undefined) });
-        continue;
-      }
-      const { sender, texts, time } = entry.message;
-      if (head.members.get(sender)?.leftAt !== null) {
-        refused.push([entry, new Error('the sender is no member of the conversation any more')]);
-        continue;
-      }
-      if (head.status === 'CLOSED') {
-        refused.push([entry, new Error('the conversation is closed')]);
-        continue;
-      }
-      sentAt = Math.max(sentAt, entry.at);
-      const origin = { source: `${source}/${entry.document}/${entry.index}`, time, digest: entry.digest };
-      const added = texts.map((text, part) =>
-        newMessage(head, messages.length + part, {
-          ...{ kind: 'TEXT', sender, text, sentAt, clientId: keys[part]?.clientId ?? null, origin },
-        }),
-      );
-      messages.push(...added);
-      stored.push({ entry, seqs: added.map(({ seq }) => seq) });
-    }
-    const write = {
-      ...{ conversation: id, afterRev: head.lastRev, opening: conversation ? null : opening, messages },
-      ...{ changed: [], state: null, members: [], roles: new Map() },
-    };
-    if (messages.length > 0) {
-      if (store && !(await store.write(write))) {
-        // Another process wrote to the conversation: decide again on its new state.
-        conversation = await store.conversation(id);
-        again = true;
-        continue;
-      }
-      conversation = afterWrite(conversation, write);
-    }
-    for (const one of refused) refuse(...one);
-    return { conversation, again, imported: stored.length - present, present, stored };
-  }
-}
-
-/** The result of a function, or null where it throws. */
-function attempt<T>(get: () => T, failed: (error: Error) => void = () => {}): T | null {
-  try {
-    return get();
-  } catch (error) {
-    failed(error as Error);
-    return null;
-  }
-}
-
-/**
- * The messages of documents by time, then document, then index. A message that its document dates before the one above
- * it takes the time of that one, so that each document keeps its order.
- */
-function* entriesOf(
-  ids: readonly unknown[],
-  lists: readonly (Messages | null)[],
-  reading: Reading,
-  refuse: (entry: Pick<Entry, 'document' | 'index'>, error: Error) => void,
-): Generator<Entry> {
-  const rows = lists.map((list, position) => entriesOfOne(String(ids[position]), list, reading, refuse));
-  const heads = rows.map((row) => row.next().value as Entry | undefined);
-  for (;;) {
-    let first = -1;
-    for (const [position, head] of heads.entries())
-      if (head && (first < 0 || head.at < (heads[first]?.at ?? 0))) first = position;
-    const next = heads[first];
-    if (!next) return;
-    yield next;
-    heads[first] = rows[first]?.next().value as Entry | undefined;
-  }
-}
-
-function* entriesOfOne(
-  document: string,
-  list: Messages | null,
-  reading: Reading,
-  refuse: (entry: Pick<Entry, 'document' | 'index'>, error: Error) => void,
-): Generator<Entry> {
-  let newest = Number.NEGATIVE_INFINITY;
-  for (let index = 0; index < (list?.count ?? 0); index++) {
-    const fields = list?.at(index) ?? {};
-    const entry = attempt(
-      () => ({ at: timeOf(fields.time, reading).at, message: messageOf(fields, reading) }),
-      (error) => refuse({ document, index }, error),
-    );
-    if (!entry) continue;
-    newest = Math.max(newest, entry.at);
-    yield { document, index, digest: list?.digest ?? '', message: entry.message, at: newest };
   }
 }
