@@ -126,7 +126,7 @@ interface Revision {
 }
 
 /** Origin of a message that was moved in from another chat. */
-export interface Origin {
+interface Origin {
   /** Path of the source message: `DATABASE.COLLECTION/_id/index`. */
   readonly source: string;
   /** The time of the message, as the source spells it. */

@@ -36,7 +36,7 @@ export interface Imported {
 }
 
 /** Part of the source that is left out. */
-export interface Refusal {
+interface Refusal {
   /** `_id` of the document. */
   readonly document: string;
   /** Index of the message; absent where the whole document, or the field that `reason` names, is left out. */
