@@ -108,7 +108,7 @@ describe.runIf(inject('replicaSet'))('an import', () => {
       [5, BOB, 'four', 5],
     ]);
     expect(two?.messages[3]).toMatchObject({
-      clientId: `import:${first}:2`,
+      clientId: `import:${ids[0]}:2`,
       origin: {
         source: `${name}/${first}/2`,
         time: '2021-06-01T00:00:02.000Z',
@@ -182,87 +182,87 @@ describe.runIf(inject('replicaSet'))('an import', () => {
       messages: { source: 12, imported: 1, present: 0, refused: 11 },
       complete: true,
     });
-    const [first, ...others] = (await collection.find().toArray()).map(({ _id }) => String(_id));
+    const ids = (await collection.find().toArray()).map(({ _id }) => String(_id));
     const lines = readFileSync(report, 'utf8').trimEnd().split('\n');
-    expect(lines.map((line) => JSON.parse(line))).toMatchInlineSnapshot(`
+    const refusals = lines.map((line) => JSON.parse(line));
+    expect(refusals.map((one) => ({ ...one, document: ids.indexOf(one.document) }))).toMatchInlineSnapshot(`
       [
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "reason": "left out: \`subject\` must not hold control characters or line breaks.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "reason": "left out: \`party\` must be up to 64 code points long",
         },
         {
-          "document": "6b08564b41390f6ed3d5a659",
+          "document": 1,
           "reason": "\`members\` must be an e-mail address; got "no address"",
         },
         {
-          "document": "6b08564b41390f6ed3d5a65a",
+          "document": 2,
           "reason": "\`members\` must hold 2 to 1024 different addresses; got 1.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a65b",
+          "document": 3,
           "reason": "\`config_id\` must be a string; got number",
         },
         {
-          "document": "6b08564b41390f6ed3d5a65c",
+          "document": 4,
           "reason": "\`members\` must be a list",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 0,
           "reason": "\`text\` must be 1 to 10000 code points long; got 0.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 1,
           "reason": "\`text\` must be 1 to 10000 code points long; got 10001.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 2,
           "reason": "\`text\` must not hold the character U+0000.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 3,
           "reason": "\`text\` must hold more than white space and invisible characters.",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 5,
           "reason": "\`sender\` must be an e-mail address; got "nobody"",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 6,
           "reason": "\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got "2021-02-30T00:00:00"",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 7,
           "reason": "\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got undefined",
         },
         {
-          "document": "6b08564b41390f6ed3d5a658",
+          "document": 0,
           "index": 8,
           "reason": "\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got undefined",
         },
       ]
     `);
     expect(lines.join()).not.toContain(long);
-    expect([first, ...others].every((id) => lines.some((line) => line.includes(String(id))))).toBe(true);
 
     const split = freshStore();
     expect((await moved(split, '--map', map, '--long-text', 'split')).counts.messages).toMatchObject({ imported: 2 });
     expect((await moved(split, '--map', map, '--long-text', 'split')).counts.messages).toMatchObject({ present: 2 });
     const [parts] = await contents(split, idOf(CONFIG, ANN, BOB));
     expect(parts?.messages.map(({ clientId, text }) => [clientId, text.length])).toEqual([
-      [`import:${first}:1`, 10_000],
-      [`import:${first}:1:1`, 1],
-      [`import:${first}:4`, 4],
+      [`import:${ids[0]}:1`, 10_000],
+      [`import:${ids[0]}:1:1`, 1],
+      [`import:${ids[0]}:4`, 4],
     ]);
   });
 
