@@ -108,7 +108,7 @@ describe.runIf(inject('replicaSet'))('an import', () => {
       [5, BOB, 'four', 5],
     ]);
     expect(two?.messages[3]).toMatchObject({
-      clientId: `import:${ids[0]}:2`,
+      clientId: `import:${first}:2`,
       origin: {
         source: `${name}/${first}/2`,
         time: '2021-06-01T00:00:02.000Z',
