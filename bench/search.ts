@@ -48,7 +48,14 @@ async function fill(
       const log = Array.from({ length: Math.min(500, each - seq) }, (_, i): Message => {
         const number = seq + i + 1;
         const envelope = { conversationId: conversation, seq: number, rev: number, addedRev: number, sender };
-        const life = { editedAt: null, redactedAt: null, redactionReason: null, firstTextHash: null, revisions: [] };
+        const life = {
+          editedAt: null,
+          redactedAt: null,
+          redactionReason: null,
+          firstTextHash: null,
+          origin: null,
+          revisions: [],
+        };
         const text = textOf(index * each + number);
         return { ...envelope, ...life, kind: 'TEXT', text, clientId: null, replyToSeq: null, sentAt: 1e12 + number };
       });

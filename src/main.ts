@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { hostname, userInfo } from 'node:os';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { readConfig, type StoreConfig } from './config.ts';
+import { createAudit } from './observability/audit.ts';
+import { createLogger } from './observability/logger.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 
@@ -24,6 +27,26 @@ function sqlite(url: string | undefined): SqliteConfig {
       ? `use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`
       : 'STORE_URL is memory:, which has no file; it must be sqlite:FILE',
   );
+}
+
+function timeZone(name: string): string {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone;
+  } catch {
+    throw new InvalidArgumentError('--time-zone must be an IANA name such as Asia/Kolkata.');
+  }
+}
+
+/** Writes the audit line of a command to the standard error: the user of the operating system runs it. */
+function audit(action: string, resource: string): void {
+  const { username } = userInfo();
+  const actor = { user: username, address: hostname(), transport: 'command' } as const;
+  createAudit(createLogger('info', process.stderr))(actor, { action, resource, outcome: 'allowed' });
+}
+
+/** A connection string without user and password. */
+function withoutPassword(url: string): string {
+  return url.replace(/\/\/[^/@]*@/, '//');
 }
 
 /** Writes a result for programs or for people. */
@@ -78,6 +101,35 @@ program
     const { contents, faults } = checkSqlite(sqlite(process.env.STORE_URL).path);
     print(json, { ...contents, faults }, faults.join('\n') || `${contents.messages} messages: no faults`);
     process.exitCode = faults.length > 0 ? 1 : 0;
+  });
+
+program
+  .command('import')
+  .description('move an older chat in; may be run again, and adds what is new. Exit code 1 if the sums do not add up')
+  .requiredOption('--from <url>', 'MongoDB that holds the older chat; it is only read')
+  .requiredOption('--database <name>', 'its database')
+  .option('--collection <name>', 'its collection', 'conversation')
+  .option('--to <url>', 'store to import into (default: STORE_URL)')
+  .option('--time-zone <name>', 'IANA name of the zone of times that name none', timeZone, 'UTC')
+  .option('--map <file>', 'CSV file with lines NAME,ADDRESS for members and senders that are no addresses')
+  .addOption(
+    new Option('--long-text <how>', 'texts over 10,000 code points').choices(['refuse', 'split']).default('refuse'),
+  )
+  .option('--dry-run', 'write nothing, and take the store for empty')
+  .option('--report <file>', 'write what is refused and why, one JSON object a line')
+  .option('--json', 'print the counts as JSON')
+  .action(async ({ to = process.env.STORE_URL, json, ...options }) => {
+    const { store } = readConfig({ STORE_URL: to });
+    const { runImport } = await import('./commands/import/command.ts');
+    audit('import', withoutPassword(`${options.from}/${options.database}.${options.collection}`));
+    const result = await runImport(store, options);
+    const sum = ({ source, ...parts }: Readonly<Record<string, number>>) =>
+      `${source} = ${Object.entries(parts)
+        .map(([name, count]) => `${count} ${name}`)
+        .join(' + ')}`;
+    const sums = `documents: ${sum({ ...result.documents })}\nmessages: ${sum({ ...result.messages })}`;
+    print(json, result, result.complete ? sums : `${sums}\nThe source changed meanwhile: import again.`);
+    process.exitCode = result.complete ? 0 : 1;
   });
 
 try {

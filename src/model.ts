@@ -125,6 +125,16 @@ interface Revision {
   readonly at: Instant;
 }
 
+/** Origin of a message that was moved in from another chat. */
+interface Origin {
+  /** Path of the source message: `DATABASE.COLLECTION/_id/index`. */
+  readonly source: string;
+  /** The time of the message, as the source spells it. */
+  readonly time: string;
+  /** SHA-256 of the source document (BSON) as it was read, in lower-case hex. */
+  readonly digest: string;
+}
+
 export interface Message {
   readonly conversationId: ConversationId;
   /** 1, 2, 3 … per conversation, in commit order. */
@@ -145,6 +155,8 @@ export interface Message {
   readonly redactionReason: string | null;
   /** `hashText` of the text it was sent with; null unless redacted. */
   readonly firstTextHash: string | null;
+  /** Null for messages sent here. */
+  readonly origin: Origin | null;
   readonly revisions: readonly Revision[];
 }
 

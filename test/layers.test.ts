@@ -42,8 +42,8 @@ test('only the entry and its commands name an adapter or read the environment', 
   const namers = imports.filter(({ from, to }) => adapter(to) && adapter(from) !== adapter(to));
   expect(namers.map(({ from, to }) => `${from} ${to}`).sort()).toEqual([
     'commands/backup.ts store/sqlite/backup.ts',
-    'commands/serve.ts store/mongo/mongo.ts',
-    'commands/serve.ts store/sqlite/sqlite.ts',
+    'commands/open-store.ts store/mongo/mongo.ts',
+    'commands/open-store.ts store/sqlite/sqlite.ts',
     'main.ts store/sqlite/backup.ts',
   ]);
   const readers = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter(

@@ -4,9 +4,8 @@ import type { Config } from '../config.ts';
 import { createLogger, openOutput } from '../observability/logger.ts';
 import { createMetrics } from '../observability/metrics.ts';
 import { createServer } from '../server.ts';
-import { openMongo } from '../store/mongo/mongo.ts';
 import { createOutages } from '../store/outages.ts';
-import { openSqlite } from '../store/sqlite/sqlite.ts';
+import { openStore } from './open-store.ts';
 
 /** Time limit of a stop, in milliseconds; then the process exits with 1. */
 const STOP_MS = 9000;
@@ -42,11 +41,7 @@ async function serveAlone(config: Config): Promise<void> {
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
   const outages = createOutages(logger);
-  const opening =
-    config.store.kind === 'mongodb'
-      ? openMongo(config.store.url, outages.report)
-      : openSqlite(config.store.path, outages.report);
-  const store = outages.watch(await opening.catch(naming('STORE_URL')));
+  const store = outages.watch(await openStore(config.store, outages.report).catch(naming('STORE_URL')));
   const server = createServer({ config, store, logger, metrics });
   const url = await server.listen().catch(naming('HOST, PORT'));
   onStop(async (signal) => {

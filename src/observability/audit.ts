@@ -15,11 +15,11 @@ export interface AuditEvent {
 
 /** The caller of an audited operation. */
 export interface AuditActor {
-  /** The e-mail address of the user; null before a credential has been accepted. */
+  /** The user's e-mail address, null before a credential has been accepted; of a command, the system's user. */
   readonly user: string | null;
-  /** The client's network address. */
+  /** The client's network address; of a command, the name of the machine. */
   readonly address: string;
-  readonly transport: Transport | 'http';
+  readonly transport: Transport | 'http' | 'command';
 }
 
 /** Writes one log line for each decision: at level `info` if allowed, at `warn` if refused. */

@@ -1,5 +1,3 @@
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -10,24 +8,10 @@ import { ANN, BOB, writeOf } from '../store/writes.ts';
 import { connectGraphql } from '../support/clients.ts';
 import { processes } from '../support/process.ts';
 
-const { directory, run, start } = processes();
+const { directory, ran, start } = processes();
 const TO = { key: { configId: 'c1', members: ['ann@example.com', 'bob@example.com'] } };
 const SEND =
   'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } conversation { id } } }';
-
-/** Runs a command to its end. */
-async function ran(store: string, ...args: string[]): Promise<{ code: number; out: string; error: string }> {
-  const child: ChildProcess = run({ STORE_URL: store }, ...args);
-  let [out, error] = ['', ''];
-  child.stdout?.on('data', (chunk) => {
-    out += chunk;
-  });
-  child.stderr?.on('data', (chunk) => {
-    error += chunk;
-  });
-  const [code] = await once(child, 'close');
-  return { code, out, error };
-}
 
 /** A file with one conversation, as a server that was stopped leaves it. */
 async function storeWith(name: string, messages: number): Promise<string> {
@@ -75,13 +59,16 @@ test('twenty backups beside sends: each holds all earlier sends, and restores to
 test('a backup goes into an empty folder, and is none without its manifest or with a byte changed', async () => {
   const store = await storeWith('one.db', 2);
   const folder = join(directory, 'whole');
-  expect(await ran(store, 'backup', folder)).toMatchObject({
+  expect(await ran({ STORE_URL: store }, 'backup', folder)).toMatchObject({
     code: 0,
     out: `${folder}: 1 conversations, 2 messages\n`,
   });
-  expect(await ran(store, 'backup', folder)).toMatchObject({ code: 1, error: `kredichat: ${folder} is not empty\n` });
+  expect(await ran({ STORE_URL: store }, 'backup', folder)).toMatchObject({
+    code: 1,
+    error: `kredichat: ${folder} is not empty\n`,
+  });
   const target = join(directory, 'target/kredichat.db');
-  const restored = () => ran('', 'restore', folder, '--to', `sqlite:${target}`);
+  const restored = () => ran({ STORE_URL: '' }, 'restore', folder, '--to', `sqlite:${target}`);
   expect((await restored()).code).toBe(0);
   expect(await restored()).toMatchObject({
     code: 1,
@@ -101,19 +88,21 @@ test('a backup goes into an empty folder, and is none without its manifest or wi
 test('a backup of a store that does not exist, has no file or is of MongoDB says what to do', async () => {
   const folder = join(directory, 'none');
   const none = join(directory, 'missing.db');
-  expect(await ran(`sqlite:${none}`, 'backup', folder)).toMatchObject({
+  expect(await ran({ STORE_URL: `sqlite:${none}` }, 'backup', folder)).toMatchObject({
     code: 1,
     error: `kredichat: ${none} does not exist\n`,
   });
-  expect((await ran('memory:', 'backup', folder)).error).toContain('which has no file');
-  expect((await ran('mongodb://127.0.0.1/x?replicaSet=rs', 'backup', folder)).error).toContain('mongodump --uri');
+  expect((await ran({ STORE_URL: 'memory:' }, 'backup', folder)).error).toContain('which has no file');
+  expect((await ran({ STORE_URL: 'mongodb://127.0.0.1/x?replicaSet=rs' }, 'backup', folder)).error).toContain(
+    'mongodump --uri',
+  );
   expect(existsSync(folder)).toBe(false);
 });
 
 test('check finds what breaks the laws of the log, beside a server that goes on', async () => {
   const store = await storeWith('checked.db', 3);
   await start({ STORE_URL: store });
-  expect(await ran(store, 'check')).toMatchObject({ code: 0, out: '3 messages: no faults\n' });
+  expect(await ran({ STORE_URL: store }, 'check')).toMatchObject({ code: 0, out: '3 messages: no faults\n' });
   for (const [sql, fault] of [
     ['DELETE FROM messages WHERE seq = 2', 'the numbers of the messages have a hole'],
     ['UPDATE messages SET rev = 1', 'two messages have one position'],
@@ -128,22 +117,22 @@ test('check finds what breaks the laws of the log, beside a server that goes on'
     const broken = new Database(copy);
     broken.exec(sql);
     broken.close();
-    const { code, out } = await ran(`sqlite:${copy}`, 'check', '--json');
+    const { code, out } = await ran({ STORE_URL: `sqlite:${copy}` }, 'check', '--json');
     expect(code, sql).toBe(1);
     expect(JSON.parse(out).faults.join(), sql).toContain(fault);
   }
   const other = join(directory, 'other.db');
   new Database(other).exec('CREATE TABLE other (x)');
-  expect(await ran(`sqlite:${other}`, 'check')).toMatchObject({
+  expect(await ran({ STORE_URL: `sqlite:${other}` }, 'check')).toMatchObject({
     code: 1,
     error: `kredichat: ${other} is not a Kredichat store\n`,
   });
   mkdirSync(join(directory, 'text'));
   writeFileSync(join(directory, 'text/file.db'), 'no database, but long enough to be looked at'.repeat(20));
-  expect((await ran(`sqlite:${join(directory, 'text/file.db')}`, 'check')).code).toBe(1);
+  expect((await ran({ STORE_URL: `sqlite:${join(directory, 'text/file.db')}` }, 'check')).code).toBe(1);
 });
 
 test('an unknown command, option or value is a mistake in usage: exit code 2, nothing done', async () => {
   for (const args of [['nope'], ['--nope'], ['--workers', '0'], ['--workers', 'x'], ['backup'], ['restore', 'x']])
-    expect((await ran('memory:', ...args)).code, args.join(' ')).toBe(2);
+    expect((await ran({ STORE_URL: 'memory:' }, ...args)).code, args.join(' ')).toBe(2);
 });

@@ -30,7 +30,7 @@ export function message(conversation: ConversationId, seq: number, values: Parti
   return {
     ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, clientId: null },
     ...{ replyToSeq: null, sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
-    ...{ addedRev: values.rev ?? seq, redactionReason: null, firstTextHash: null },
+    ...{ addedRev: values.rev ?? seq, redactionReason: null, firstTextHash: null, origin: null },
     ...values,
   };
 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, afterEach } from 'vitest';
 
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
@@ -55,10 +56,19 @@ export function processes() {
     return child;
   }
 
+  /** Runs a command to its end. */
+  async function ran(environment: Record<string, string>, ...args: string[]) {
+    const child = run(environment, ...args);
+    const [out, error] = [child.stdout, child.stderr].map((stream) => (stream ? text(stream) : ''));
+    const [code] = (await once(child, 'close')) as [number];
+    return { code, out: (await out) ?? '', error: (await error) ?? '' };
+  }
+
   return {
     directory,
     run,
     runAs,
+    ran,
     /** Starts the server as an operator would; resolves once it listens. */
     start: (environment: Record<string, string> = {}, ...args: string[]) => listening(run(environment, ...args)),
     async kill(child: ChildProcess): Promise<void> {

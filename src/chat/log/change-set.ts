@@ -143,6 +143,7 @@ export function newMessage(
     redactedAt: null,
     redactionReason: null,
     firstTextHash: null,
+    origin: null,
     revisions: [],
     ...values,
   };

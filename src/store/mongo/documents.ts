@@ -60,7 +60,7 @@ export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
  * Fields that a document leaves out where they are null: the unique index on `clientId` then skips it. A field added to
  * `Message` later belongs here, as older documents do not have it.
  */
-const OPTIONAL = ['clientId', 'redactionReason', 'firstTextHash'] as const;
+const OPTIONAL = ['clientId', 'redactionReason', 'firstTextHash', 'origin'] as const;
 type Optional = (typeof OPTIONAL)[number];
 
 /** One entry of a log. */
@@ -152,6 +152,7 @@ export function toMessage(document: MessageDocument): Message {
     redactedAt: document.redactedAt,
     redactionReason: document.redactionReason ?? null,
     firstTextHash: document.firstTextHash ?? null,
+    origin: document.origin ?? null,
     revisions: document.revisions,
   };
 }

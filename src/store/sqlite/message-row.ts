@@ -35,6 +35,7 @@ const COLUMNS: {
   redactedAt: { changes: true },
   redactionReason: { changes: true },
   firstTextHash: { changes: true },
+  origin: { read: 'json(m.origin)', bind: ({ origin }) => origin && JSON.stringify(origin) },
   revisions: { read: 'json(m.revisions)', bind: ({ revisions }) => JSON.stringify(revisions), changes: true },
 };
 const AT = indexesOf(COLUMNS);
@@ -61,6 +62,7 @@ export function toMessage(conversationId: ConversationId, row: MessageRow): Mess
     redactedAt: row[AT.redactedAt],
     redactionReason: row[AT.redactionReason],
     firstTextHash: row[AT.firstTextHash],
+    origin: row[AT.origin],
     revisions: row[AT.revisions],
   };
   return message as unknown as Message;

@@ -105,6 +105,8 @@ const MIGRATIONS = [
   UPDATE members SET sent = o.sent, seen = members.seen - o.seen FROM own o
     WHERE o.conversation = members.conversation AND o.email = members.email;
   DROP TABLE own; DROP TABLE upto;`,
+  // JSON of `Origin`, see model.ts.
+  'ALTER TABLE messages ADD COLUMN origin TEXT;',
 ];
 
 /** The version of files that this program writes. */

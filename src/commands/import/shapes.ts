@@ -1,0 +1,102 @@
+import { checkMessageText, checkName, codePoints } from '../../chat/rules/validation.ts';
+import { type EmailAddress, type Instant, parseEmail } from '../../model.ts';
+import { instantIn } from './time.ts';
+
+/**
+ * Fields of the documents of the older chat, in both generations of their shapes. Every field may be missing or hold
+ * another type: the functions below say what is taken, and throw an Error with the reason of a refusal.
+ */
+
+export interface Reading {
+  /** IANA name of the zone of times without one. */
+  readonly timeZone: string;
+  /** Addresses by the name that stands for them in the source, in lower case. */
+  readonly addresses: ReadonlyMap<string, string>;
+  /** Whether texts over the limit become several messages. */
+  readonly splitLong: boolean;
+}
+
+/** A message of the source. */
+export interface SourceMessage {
+  readonly sender: EmailAddress;
+  /** Several where a long text is split. */
+  readonly texts: readonly string[];
+  /** The time as the source spells it; of a date, RFC 3339. */
+  readonly time: string;
+  /** Members that have read the message; or, in the older generation, whether a member has. */
+  readonly readers: ReadonlySet<EmailAddress> | boolean;
+}
+
+/** The address of a member or sender. */
+export function addressOf(value: unknown, name: string, { addresses }: Reading): EmailAddress {
+  const text = typeof value === 'string' ? value.trim() : '';
+  const email = parseEmail(addresses.get(text.toLowerCase()) ?? text);
+  if (!email) throw new Error(`\`${name}\` must be an e-mail address; got ${shown(value)}`);
+  return email;
+}
+
+export function configIdOf(value: unknown): string {
+  const text = typeof value === 'object' && value !== null ? String(value) : value;
+  if (typeof text !== 'string') throw new Error(`\`config_id\` must be a string; got ${shown(value)}`);
+  return text;
+}
+
+/** Null for "", null and a missing one; of a list of `{label, xpath}`, the labels. Throws where it is no name. */
+export function subjectOf(value: unknown): string | null {
+  const labels = Array.isArray(value) ? value.map((entry) => entry?.label).filter((label) => label) : value;
+  return nameOf('subject', Array.isArray(labels) ? labels.join(', ') : labels, 200);
+}
+
+/** Null for "", null and a missing one. Throws where it is no name. */
+export function partyOf(value: unknown): string | null {
+  return nameOf('party', value, 64);
+}
+
+function nameOf(name: string, value: unknown, max: number): string | null {
+  if (value == null || value === '') return null;
+  if (typeof value === 'object') throw new Error(`\`${name}\` must be a string; got ${shown(value)}`);
+  const text = String(value);
+  if (codePoints(text) > max) throw new Error(`\`${name}\` must be up to ${max} code points long`);
+  return checkName(name, text);
+}
+
+/** The time of a message, which orders the messages of merged documents. */
+export function timeOf(value: unknown, { timeZone }: Reading): { readonly at: Instant; readonly time: string } {
+  if (value instanceof Date && !Number.isNaN(value.getTime()))
+    return { at: value.getTime(), time: value.toISOString() };
+  const at = typeof value === 'string' ? instantIn(timeZone, value) : null;
+  if (at === null) throw new Error(`\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got ${shown(value)}`);
+  return { at, time: String(value) };
+}
+
+export function messageOf(fields: Readonly<Record<string, unknown>>, reading: Reading): SourceMessage {
+  const { text, sender, time, is_read } = fields;
+  if (typeof text !== 'string') throw new Error(`\`text\` must be a string; got ${shown(text)}`);
+  return {
+    sender: addressOf(sender, 'sender', reading),
+    texts: (reading.splitLong ? split(text, 10_000) : [text]).map(checkMessageText),
+    time: timeOf(time, reading).time,
+    readers: Array.isArray(is_read) ? readersOf(is_read, reading) : is_read === true,
+  };
+}
+
+function readersOf(list: readonly unknown[], { addresses }: Reading): Set<EmailAddress> {
+  const names = list.map((name) => String(name).trim());
+  const emails = names.map((name) => parseEmail(addresses.get(name.toLowerCase()) ?? name));
+  return new Set(emails.filter((email) => email !== null));
+}
+
+/** Parts of at most `max` code points. */
+function split(text: string, max: number): string[] {
+  if (codePoints(text) <= max) return [text];
+  const points = [...text];
+  const parts: string[] = [];
+  for (let from = 0; from < points.length; from += max) parts.push(points.slice(from, from + max).join(''));
+  return parts;
+}
+
+/** A value of the source for the report: its type, and the beginning of a short text. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  return value === null || value === undefined ? String(value) : typeof value;
+}
