@@ -1,6 +1,6 @@
 import { webSocketUrl } from '../client/connection/platform.ts';
 import { type Client, createClient, type Outgoing } from '../client/index.ts';
-import { outboxPrefix } from '../client/outbox.ts';
+import { outboxPrefix } from '../client/outbox-items.ts';
 import { createSafeStorage } from '../client/storage.ts';
 
 /** The server's authentication mode: by address in development, else by token. */
