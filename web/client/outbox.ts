@@ -1,4 +1,4 @@
-import { backoffMs, delay } from './connection/backoff.ts';
+import { createBackoff, delay } from './connection/backoff.ts';
 import type { Connection } from './connection/connection.ts';
 import { randomId } from './connection/platform.ts';
 import { asError } from './errors.ts';
@@ -33,7 +33,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
   async function drain(queueKey: string): Promise<void> {
     if (!items.isOpen() || sending.has(queueKey)) return;
     sending.add(queueKey);
-    let failures = 0;
+    const backoff = createBackoff();
     for (;;) {
       const item = items.get().find((other) => other.state === 'queued' && queueKeyOf(other.to) === queueKey);
       if (!item) break;
@@ -41,21 +41,20 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
         const { to, text, clientId, subject, party } = item;
         const input = { to, text, clientId, subject: subject ?? null, party: party ?? null };
         const { sendMessage } = await connection.run(SendMessageDocument, { input });
-        failures = 0;
+        backoff.reset();
         notifyAll(listeners, item, sendMessage.message);
         items.remove(item);
         if (item.to.key) readdress(queueKey, sendMessage.message.conversationId);
       } catch (thrown) {
-        const { code, message, retryAfterMs } = asError(thrown);
+        const error = asError(thrown);
+        const { code, message } = error;
         // The message stays queued for the next connection, which has a fresh token, or for the next client.
         if (code === 'UNAUTHENTICATED' || code === 'CLIENT_CLOSED') break;
-        if (code === 'DISCONNECTED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED') {
-          // The outcome may be unknown; the client id makes the retry safe.
-          const wait = retryAfterMs ?? (code === 'DISCONNECTED' ? 0 : backoffMs(failures++));
-          if (wait > 0) await delay(wait);
-        } else if (items.find(item.clientId)) {
+        // The outcome may be unknown; the client id makes the retry safe.
+        if (code === 'DISCONNECTED') continue;
+        if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED') await delay(backoff.next(error));
+        else if (items.find(item.clientId))
           items.replace({ ...item, state: 'failed', failure: { code, message, retry: RETRYABLE.has(code) } });
-        }
       }
     }
     sending.delete(queueKey);

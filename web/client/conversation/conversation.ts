@@ -15,7 +15,7 @@ import { type ConversationEvent, followEvents } from './events.ts';
 import { createLocalCopy } from './local-copy.ts';
 import { createPageLoader } from './page-loader.ts';
 import { createReadMarker } from './read-marker.ts';
-import { createTypingHint, createTypingTracker } from './typing.ts';
+import { createTypingReporter, createTypingTracker } from './typing.ts';
 
 export interface ConversationOptions {
   readonly connection: Connection;
@@ -82,7 +82,7 @@ export function openConversation(options: ConversationOptions): ConversationView
   function follow(id: string, afterRev: number): void {
     stopFollowing = followEvents(connection, id, afterRev, {
       started: typists.clear,
-      typing: typists.note,
+      typing: typists.record,
       next: (events) => !closed && copy.isReady() && applyEvents(events),
       end: markGone,
     });
@@ -90,7 +90,7 @@ export function openConversation(options: ConversationOptions): ConversationView
 
   function applyEvents(events: readonly ConversationEvent[]): void {
     const outdated = copy.applyEvents(events);
-    for (const event of events) if (event.__typename === 'MessageAdded') typists.note(event.message.sender, false);
+    for (const event of events) if (event.__typename === 'MessageAdded') typists.record(event.message.sender, false);
     if (outdated) refetch();
   }
 
@@ -152,7 +152,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     jumpTo: async (seq) => (copy.holds(seq) ? copy.show(seq) : open({ seq })),
     send: (text, about = {}) => outbox.send({ to: copy.ref(), text, ...about }),
     markRead: readMarker.upTo,
-    typing: createTypingHint(connection, copy.id, clock),
+    typing: createTypingReporter(connection, copy.id, clock),
     close() {
       closed = true;
       stopFollowing();
