@@ -43,6 +43,27 @@ const drop = (page: Page, selector: string, type: 'file' | 'text') =>
   );
 
 describeInBrowser('The inbox page and its browser', (open) => {
+  /** Two tabs with Ann's conversation open, both offline. */
+  async function openTwoTabs() {
+    const { url } = await startServer();
+    const id = await openConversations(url, 1);
+    const line = await wire(url);
+    const { page } = await open(line.url);
+    const other = await page.context().newPage();
+    other.setDefaultTimeout(30_000);
+    await other.goto(line.url);
+    const tabs = [page, other];
+    for (const tab of tabs) {
+      await signIn(tab, ANN);
+      await openChat(tab, /programme-1/);
+      await tab.getByText('Hello Ann').last().waitFor();
+    }
+    line.aim(url, true);
+    line.cut();
+    for (const tab of tabs) await tab.getByText('Offline.').waitFor();
+    return { url, id, line, page, other, tabs };
+  }
+
   test.each(['full', 'forbidden', 'missing'])(
     'where storage is %s: a draft is kept while the page lives',
     async (how) => {
@@ -130,20 +151,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await eventually(() => texts(page)).toEqual(['Hello Ann']);
   });
 
-  test('signing out asks about messages of another tab, too', async () => {
-    const { url } = await startServer();
-    await openConversations(url, 1);
-    const line = await wire(url);
-    const { page } = await open(line.url);
-    const other = await page.context().newPage();
-    await other.goto(line.url);
-    for (const tab of [page, other]) {
-      await signIn(tab, ANN);
-      await openChat(tab, /programme-1/);
-    }
-    line.aim(url, true);
-    line.cut();
-    for (const tab of [page, other]) await tab.getByText('Offline.').waitFor();
+  test('signing out asks about unsent messages of another tab, and discards them', async () => {
+    const { page, other } = await openTwoTabs();
     await write(other, 'Never sent');
     await other.getByRole('img', { name: 'Sending' }).waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
@@ -176,21 +185,8 @@ describeInBrowser('The inbox page and its browser', (open) => {
     expect(await stored(page)).toBe('[{},{}]');
   });
 
-  test('signing out in one tab asks about the unsent messages of another tab', async () => {
-    const { url } = await startServer();
-    await openConversations(url, 1);
-    const line = await wire(url);
-    const { page } = await open(line.url);
-    const other = await page.context().newPage();
-    await other.goto(line.url);
-    for (const tab of [page, other]) {
-      await signIn(tab, ANN);
-      await openChat(tab, /programme-1/);
-      await tab.getByText('Hello Ann').last().waitFor();
-    }
-    line.aim(url, true);
-    line.cut();
-    await other.getByText('Offline.').waitFor();
+  test('signing out no longer asks once another tab has sent its messages', async () => {
+    const { url, line, page, other } = await openTwoTabs();
     await write(other, 'Not sent yet');
     await eventually(() => stored(other)).toContain('Not sent yet');
     await page.getByRole('button', { name: 'Sign out' }).click();
@@ -219,21 +215,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
   });
 
   test('two tabs of one viewer agree on failed, discarded and sent messages', async () => {
-    const { url } = await startServer();
-    const id = await openConversations(url, 1);
-    const line = await wire(url);
-    const { page } = await open(line.url);
-    const other = await page.context().newPage();
-    other.setDefaultTimeout(30_000);
-    await other.goto(line.url);
-    for (const tab of [page, other]) {
-      await signIn(tab, ANN);
-      await openChat(tab, /programme-1/);
-      await tab.getByText('Hello Ann').last().waitFor();
-    }
-    line.aim(url, true);
-    line.cut();
-    for (const tab of [page, other]) await tab.getByText('Offline.').waitFor();
+    const { url, id, line, page, tabs, other } = await openTwoTabs();
     await write(page, 'First');
     await write(page, 'Second');
     await page.getByRole('img', { name: 'Sending' }).nth(1).waitFor();
@@ -242,17 +224,16 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const closed = await post(url, `${BOB}:BANK`, close, { input: { conversationId: id, status: 'CLOSED' } });
     expect(closed.errors).toBeUndefined();
     line.aim(url);
-    for (const tab of [page, other])
-      await eventually(() => tab.getByRole('button', { name: 'Try again' }).count()).toBe(2);
+    for (const tab of tabs) await eventually(() => tab.getByRole('button', { name: 'Try again' }).count()).toBe(2);
 
     await page.getByRole('button', { name: 'Discard' }).first().click();
-    for (const tab of [page, other]) {
+    for (const tab of tabs) {
       await eventually(() => tab.getByRole('button', { name: 'Try again' }).count()).toBe(1);
     }
     const reopened = await post(url, `${BOB}:BANK`, close, { input: { conversationId: id, status: 'OPEN' } });
     expect(reopened.errors).toBeUndefined();
     await other.getByRole('button', { name: 'Try again' }).click();
-    for (const tab of [page, other]) {
+    for (const tab of tabs) {
       await eventually(() => tab.getByRole('button', { name: 'Try again' }).count()).toBe(0);
       await eventually(async () => (await texts(tab)).filter((text) => text === 'Second')).toEqual(['Second']);
       expect(await texts(tab)).not.toContain('First');

@@ -8,6 +8,7 @@ import {
   type ListedConversationFieldsFragment as Conversation,
   UnreadTotalDocument,
 } from './generated/operations.ts';
+import { createListedConversations } from './listed-conversations.ts';
 import { createObservable, type Readable } from './observable.ts';
 import type { ViewEvents } from './view-events.ts';
 
@@ -51,6 +52,7 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
     ...{ loaded: false, conversations: [], unreadTotal: 0, hasMore: false, loadingMore: false, error: null },
   });
   const update = (change: Partial<ChatListState>) => state.set({ ...state.get(), ...change });
+  const listed = createListedConversations(archived, clock);
   const filter = archived ? { archived } : null;
   let cursor: string | null = null;
   let closed = false;
@@ -59,43 +61,22 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
   const retryMore = createRetryTimer();
   /** Counts queries of the list, so that the answers to earlier ones are dropped. */
   let generation = 0;
-  /** Conversations that changed or were removed since the last query, the answer to which may be older. */
-  const changed = new Set<string>();
-  const removed = new Set<string>();
-
-  /** Replaces older states by newer ones. */
-  function merge(present: readonly Conversation[], newer: readonly Conversation[]): Conversation[] {
-    const known = new Map(present.map((conversation) => [conversation.id, conversation]));
-    for (const conversation of newer) {
-      if (removed.has(conversation.id)) continue;
-      const before = known.get(conversation.id);
-      if (before && isOlder(conversation, before)) continue;
-      if (conversation.membership.leftAt === null && conversation.archived === archived)
-        known.set(conversation.id, conversation);
-      else known.delete(conversation.id);
-    }
-    return [...known.values()].sort(compareConversations(clock()));
-  }
 
   /** Reloads the beginning of the list, as many conversations as were loaded. */
   async function load(): Promise<void> {
     const own = ++generation;
     retryLoad.cancel();
-    changed.clear();
-    removed.clear();
+    listed.startReload();
     try {
       const first = Math.min(Math.max(pageSize, state.get().conversations.length), 100);
       const { chatList } = await connection.run(ChatListDocument, { first, filter });
       if (closed || own !== generation) return;
-      const listed = new Set(chatList.nodes.map(({ id }) => id));
-      // A conversation missing in the answer may have been removed during the interruption, unless it changed since.
-      const kept = state.get().conversations.filter(({ id }) => listed.has(id) || changed.has(id));
       cursor = chatList.pageInfo.endCursor;
       const { hasNextPage: hasMore } = chatList.pageInfo;
       retryLoad.reset();
-      const conversations = merge(kept, chatList.nodes);
+      const conversations = listed.reload(chatList.nodes);
       update({ conversations, unreadTotal: chatList.unreadTotal, loaded: true, hasMore, error: null });
-      if (removed.size > 0) refreshTotal();
+      if (listed.hasRemoved()) refreshTotal();
     } catch (thrown) {
       const error = asError(thrown);
       if (closed || own !== generation) return;
@@ -113,13 +94,6 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
     () => closed,
   );
 
-  /** Applies the present state of a conversation. */
-  function applyChange(conversation: Conversation): void {
-    changed.add(conversation.id);
-    removed.delete(conversation.id);
-    update({ conversations: merge(state.get().conversations, [conversation]) });
-  }
-
   const stop = follow(connection, ChatListChangedDocument, () => ({}), {
     starting: () => void load(),
     next({ chatListChanged }) {
@@ -132,11 +106,9 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
   });
 
   const unlisten = viewEvents.listen({
-    changed: applyChange,
+    changed: (conversation) => update({ conversations: listed.change(conversation) }),
     removed(id) {
-      changed.delete(id);
-      removed.add(id);
-      update({ conversations: state.get().conversations.filter((conversation) => conversation.id !== id) });
+      update({ conversations: listed.remove(id) });
       refreshTotal();
     },
   });
@@ -159,8 +131,8 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
       if (closed || own !== generation) return;
       cursor = chatList.pageInfo.endCursor;
       retryMore.reset();
-      const conversations = merge(state.get().conversations, chatList.nodes);
-      update({ conversations, hasMore: chatList.pageInfo.hasNextPage, error: null });
+      const { hasNextPage: hasMore } = chatList.pageInfo;
+      update({ conversations: listed.add(chatList.nodes), hasMore, error: null });
     } catch (thrown) {
       const error = asError(thrown);
       if (closed || own !== generation) return;
@@ -180,24 +152,5 @@ export function openChatList({ connection, viewEvents, pageSize, clock, archived
       unlisten();
       stop();
     },
-  };
-}
-
-/** Whether state `a` of a conversation is older than `b`: positions only move forward. */
-function isOlder(a: Conversation, b: Conversation): boolean {
-  return a.lastRev < b.lastRev || (a.lastRev === b.lastRev && a.membership.readSeq < b.membership.readSeq);
-}
-
-/** A time further ahead of the clock than this (ms) comes from a wrong clock. The server uses the same limit. */
-const MAX_AHEAD_MS = 86_400_000;
-
-/** The order of the chat list: pinned first, wrong times last, then by most recent activity, then by id. */
-function compareConversations(now: number): (a: Conversation, b: Conversation) => number {
-  const isLate = ({ lastActivityAt }: Conversation) => Date.parse(lastActivityAt) > now + MAX_AHEAD_MS;
-  return (a, b) => {
-    if (a.pinned !== b.pinned) return a.pinned ? -1 : 1;
-    if (isLate(a) !== isLate(b)) return isLate(a) ? 1 : -1;
-    if (a.lastActivityAt !== b.lastActivityAt) return a.lastActivityAt > b.lastActivityAt ? -1 : 1;
-    return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
   };
 }

@@ -4,7 +4,8 @@
  */
 
 import { type ChatListView, openChatList } from './chat-list.ts';
-import { createConnection, type Operation, type Status, type Timeouts, type Token } from './connection/connection.ts';
+import { createConnection, type Operation } from './connection/connection.ts';
+import type { Token } from './connection/credential.ts';
 import { follow, followMessages, type SubscriptionObserver } from './connection/follow.ts';
 import {
   type OutboxStorage,
@@ -13,6 +14,7 @@ import {
   type WebSocketImpl,
   webSocketUrl,
 } from './connection/platform.ts';
+import type { Status, Timeouts } from './connection/reconnecting-socket.ts';
 import { openConversation } from './conversation/conversation.ts';
 import type { ConversationView } from './conversation/conversation-state.ts';
 import {
@@ -29,17 +31,25 @@ import { createSafeStorage } from './storage.ts';
 import { createViewEvents } from './view-events.ts';
 
 export type { ChatListState, ChatListView } from './chat-list.ts';
-export type { Operation, Status, Timeouts, Token } from './connection/connection.ts';
+export type { Operation } from './connection/connection.ts';
+export type { Token } from './connection/credential.ts';
 export type { SubscriptionObserver } from './connection/follow.ts';
 export type { OutboxStorage, WebSocketImpl, WebSocketLike } from './connection/platform.ts';
+export type { Status, Timeouts } from './connection/reconnecting-socket.ts';
 export type { ConversationActions, Revision } from './conversation/actions.ts';
-export type { ConversationState, ConversationView } from './conversation/conversation-state.ts';
-export { type Delivery, deliveryOf, readersOf } from './conversation/delivery.ts';
+export {
+  type ConversationState,
+  type ConversationView,
+  type Delivery,
+  deliveryOf,
+  readersOf,
+} from './conversation/conversation-state.ts';
 export { KredichatError, type KredichatErrorCode } from './errors.ts';
 export type { ErrorCode } from './generated/enums.ts';
 export * from './generated/operations.ts';
 export type { Readable } from './observable.ts';
-export { type NewMessage, type Outbox, type Outgoing, queueKeyOf } from './outbox.ts';
+export type { Outbox } from './outbox.ts';
+export { type NewMessage, type Outgoing, queueKeyOf } from './outbox-items.ts';
 export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 
 /** The viewer: address and role. */

@@ -18,9 +18,9 @@ export function App() {
   const [refusal, setRefusal] = useState<string | null>(null);
   const [client, setClient] = useState<Client | null>(null);
 
-  const leave = useCallback((why: string | null) => {
+  const dropCredential = useCallback((reason: string | null) => {
     forgetCredential();
-    setRefusal(why);
+    setRefusal(reason);
     setCredential(null);
   }, []);
 
@@ -29,7 +29,7 @@ export function App() {
     const opened = openClient(credential);
     const stop = opened.status.subscribe(() => {
       const status = opened.status.get();
-      if (status.state === 'refused') leave(status.error.message);
+      if (status.state === 'refused') dropCredential(status.error.message);
     });
     opened.viewer().then(
       ({ email }) => beginSession(email),
@@ -42,9 +42,9 @@ export function App() {
       opened.close();
       setClient(null);
     };
-  }, [credential, leave]);
+  }, [credential, dropCredential]);
 
-  function enter(given: string) {
+  function signIn(given: string) {
     storeCredential(given);
     setRefusal(null);
     setCredential(given);
@@ -55,9 +55,9 @@ export function App() {
     endSession();
     // The address may hold addresses of members and a subject.
     goTo(null);
-    leave(null);
+    dropCredential(null);
   }
 
-  if (credential === null) return <SignIn refusal={refusal} onSignIn={enter} />;
+  if (credential === null) return <SignIn refusal={refusal} onSignIn={signIn} />;
   return client && <Inbox key={credential} client={client} onSignOut={() => signOut(client)} />;
 }

@@ -22,7 +22,7 @@ export class ErrorBoundary extends Component<ErrorBoundaryProps, { readonly fail
           <h2>Something went wrong</h2>
           <p>The page cannot go on. What you wrote and did not send is kept where the browser allows it.</p>
           <p className="hint">{this.state.failure}</p>
-          {/* biome-ignore lint/a11y/noAutofocus: the focus was in what failed, and is lost */}
+          {/* biome-ignore lint/a11y/noAutofocus: the focus was in a component that failed, and is lost */}
           <button type="button" className="primary" autoFocus onClick={() => location.reload()}>
             Reload
           </button>

@@ -42,7 +42,7 @@ export function Inbox({ client, onSignOut }: InboxProps) {
 
   const me = viewer?.email ?? null;
   const nameOf = useMemo(() => namesFor(me ?? ''), [me]);
-  const searches = search.text.trim() !== '';
+  const isSearching = search.text.trim() !== '';
   return (
     <main className={route ? 'inbox open' : 'inbox'}>
       <Banner client={client} />
@@ -65,10 +65,10 @@ export function Inbox({ client, onSignOut }: InboxProps) {
         <SearchField search={search} onChange={setSearch} />
       </header>
       <nav className="sidebar" aria-label="Conversations">
-        {list && <Unread list={list} />}
+        {list && <UnreadTotal list={list} />}
         {me !== null && (
           <NamesProvider value={nameOf}>
-            {searches ? (
+            {isSearching ? (
               <SearchResults client={client} search={search} me={me} />
             ) : archived ? (
               <Archive client={client} me={me} route={route} onStart={() => setStarting(true)} />
@@ -132,7 +132,7 @@ function Archive(props: Omit<Parameters<typeof ChatList>[0], 'list' | 'outbox' |
 }
 
 /** Shows the number of unread messages in the page title and to screen readers. */
-function Unread({ list }: { readonly list: ReturnType<Client['chatList']> }) {
+function UnreadTotal({ list }: { readonly list: ReturnType<Client['chatList']> }) {
   const { unreadTotal, loaded } = useReadable(list);
   useEffect(() => {
     document.title = unreadTotal > 0 ? `(${unreadTotal}) Kredichat` : 'Kredichat';

@@ -1,6 +1,6 @@
 import { webSocketUrl } from '../client/connection/platform.ts';
 import { type Client, createClient, type Outgoing } from '../client/index.ts';
-import { outboxPrefix } from '../client/outbox.ts';
+import { outboxPrefix } from '../client/outbox-items.ts';
 import { createSafeStorage } from '../client/storage.ts';
 
 /** The server's authentication mode: by address in development, else by token. */
@@ -15,10 +15,10 @@ const URL_HERE = './graphql';
 
 /** Path of this server: one origin may have several servers. */
 const PATH = new URL('.', location.href).pathname;
-const OWN = `kredichat${PATH === '/' ? '' : PATH}`;
-const CREDENTIAL = `${OWN}:credential`;
-const VIEWER = `${OWN}:viewer`;
-const DRAFTS = `${OWN}:draft:`;
+const KEY_PREFIX = `kredichat${PATH === '/' ? '' : PATH}`;
+const CREDENTIAL = `${KEY_PREFIX}:credential`;
+const VIEWER = `${KEY_PREFIX}:viewer`;
+const DRAFTS = `${KEY_PREFIX}:draft:`;
 
 /** The key of a viewer's unfinished text for one conversation. */
 export const draftKey = (viewer: string, queueKey: string): string => `${DRAFTS}${viewer}:${queueKey}`;
@@ -30,14 +30,14 @@ export const storeCredential = (credential: string): void => tabStorage.set(CRED
 
 export const forgetCredential = (): void => tabStorage.remove(CREDENTIAL);
 
-/** Records the viewer of this session, and removes the drafts of an earlier viewer with an ended credential. */
+/** Records the viewer of this session, and removes the drafts that another viewer of this tab left. */
 export function beginSession(viewer: string): void {
   tabStorage.set(VIEWER, viewer);
   forgetDrafts((key) => !key.startsWith(draftKey(viewer, '')));
 }
 
 /** The storage shared by all tabs, and the keys of the viewer's unsent messages in it. */
-function keptMessages() {
+function storedMessages() {
   const viewer = tabStorage.get(VIEWER);
   const storage = createSafeStorage(() => localStorage);
   const prefix = viewer === null ? null : outboxPrefix(webSocketUrl(URL_HERE), viewer);
@@ -46,13 +46,13 @@ function keptMessages() {
 
 /** The number of the viewer's unsent messages in this tab and in others. */
 export function countUnsent(outgoing: readonly Outgoing[]): number {
-  const { prefix, keys } = keptMessages();
+  const { prefix, keys } = storedMessages();
   return new Set([...outgoing.map(({ clientId }) => `${prefix}${clientId}`), ...keys]).size;
 }
 
 /** Removes the viewer's unsent messages, drafts and credential. */
 export function endSession(): void {
-  const { storage, keys } = keptMessages();
+  const { storage, keys } = storedMessages();
   for (const key of keys) storage.remove(key);
   forgetDrafts(() => true);
   tabStorage.remove(VIEWER);

@@ -1,21 +1,12 @@
 import { type ConversationId, type ConversationKey, type EmailAddress, parseId, type Viewer } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
 import { badInput, notFound } from './errors.ts';
+import { codePoints, MAX_TEXT_LENGTH } from './text-length.ts';
 
 /** A conversation as a client names it, not yet checked: exactly one of the two. */
 export type ConversationRef =
   | { readonly id: string; readonly key?: null | undefined }
   | { readonly id?: null | undefined; readonly key: ConversationKey };
-
-/** The number of code points, without allocating. */
-export function codePoints(text: string): number {
-  let length = text.length;
-  for (let i = 0; i < text.length - 1; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit >= 0xd800 && unit < 0xdc00) length--;
-  }
-  return length;
-}
 
 /**
  * Text that every store keeps byte for byte: well-formed Unicode without U+0000, `min` to `max` code points.
@@ -41,7 +32,7 @@ const IGNORABLE = String.raw`\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u{16f
 const INVISIBLE_TEXT = new RegExp(`^[\\p{White_Space}\\u2800${IGNORABLE}]+$`, 'u');
 
 export function checkMessageText(text: string): string {
-  checkText('text', text, 1, 10_000);
+  checkText('text', text, 1, MAX_TEXT_LENGTH);
   if (INVISIBLE_TEXT.test(text)) throw badInput('`text` must hold more than white space and invisible characters.');
   return text;
 }

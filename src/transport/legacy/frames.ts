@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { badInput } from '../../chat/rules/errors.ts';
-import { codePoints } from '../../chat/rules/validation.ts';
+import { codePoints } from '../../chat/rules/text-length.ts';
 import { type ConversationId, type EmailAddress, parseEmail } from '../../model.ts';
 import type { LegacyParams } from './params.ts';
 

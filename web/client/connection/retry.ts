@@ -1,5 +1,5 @@
 import { asError, type KredichatError } from '../errors.ts';
-import { backoffMs, delay } from './backoff.ts';
+import { createBackoff, delay } from './backoff.ts';
 
 /** Repeats one piece of work after failures, with growing waits. */
 export interface RetryTimer {
@@ -11,19 +11,17 @@ export interface RetryTimer {
   cancel(): void;
 }
 
-/** Creates a timer for retries; see `backoffMs` for the limits of the wait, in milliseconds. */
+/** Creates a timer for retries; see `createBackoff` for the limits of the wait, in milliseconds. */
 export function createRetryTimer(firstMs?: number, maxMs?: number): RetryTimer {
-  let failures = 0;
+  const backoff = createBackoff(firstMs, maxMs);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const cancel = () => clearTimeout(timer);
   return {
     schedule(work, error) {
       cancel();
-      timer = setTimeout(work, error?.retryAfterMs ?? backoffMs(failures++, firstMs, maxMs));
+      timer = setTimeout(work, backoff.next(error));
     },
-    reset() {
-      failures = 0;
-    },
+    reset: backoff.reset,
     cancel,
   };
 }
@@ -38,17 +36,18 @@ export function coalesceWithRetry(work: () => Promise<void>, stopped: () => bool
 
   async function run(): Promise<void> {
     running = true;
-    for (let failures = 0; requested && !stopped(); ) {
+    const backoff = createBackoff();
+    while (requested && !stopped()) {
       requested = false;
       try {
         await work();
-        failures = 0;
+        backoff.reset();
       } catch (thrown) {
         const error = asError(thrown);
         // UNAUTHENTICATED may pass with the next credential.
         if (!error.transient && error.code !== 'UNAUTHENTICATED') continue;
         requested = true;
-        await delay(backoffMs(failures++));
+        await delay(backoff.next());
       }
     }
     running = false;

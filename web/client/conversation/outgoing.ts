@@ -1,5 +1,6 @@
 import type { ConversationRef, MessageFieldsFragment as Message } from '../generated/operations.ts';
-import { type Outbox, type Outgoing, queueKeyOf } from '../outbox.ts';
+import type { Outbox } from '../outbox.ts';
+import { type Outgoing, queueKeyOf } from '../outbox-items.ts';
 
 /** Tracks the viewer's outgoing messages in one conversation until the loaded messages include them. */
 export function createOutgoingTracker(outbox: Outbox, ref: ConversationRef) {

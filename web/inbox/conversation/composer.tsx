@@ -1,4 +1,5 @@
 import { type ClipboardEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from 'react';
+import { codePoints, MAX_TEXT_LENGTH } from '../../../src/chat/rules/text-length.ts';
 import { tabStorage } from '../session.ts';
 import { CheckIcon, CloseIcon, SendIcon } from '../shared/icons.tsx';
 
@@ -19,9 +20,6 @@ interface ComposerProps {
   onUp?(): void;
 }
 
-/** Maximum length of a text, in code points. */
-const MAX_LENGTH = 10_000;
-
 /** Whether Enter comes from a touch keyboard, which has no Shift+Enter. */
 const onTouchKeyboard = () => matchMedia('(pointer: coarse)').matches;
 
@@ -31,7 +29,7 @@ export function Composer(props: ComposerProps) {
   const [text, setText] = useState(() => (draftKey && tabStorage.get(draftKey)) ?? initial);
   const field = useRef<HTMLTextAreaElement>(null);
   const [filesRefused, setFilesRefused] = useState(false);
-  const left = MAX_LENGTH - [...text].length;
+  const left = MAX_TEXT_LENGTH - codePoints(text);
   const sendable = text.trim() !== '' && left >= 0;
 
   useEffect(() => {

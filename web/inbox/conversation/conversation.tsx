@@ -30,12 +30,12 @@ export function ConversationPane(props: PaneProps) {
   // The initial route: the pane is mounted anew for another conversation.
   const [{ ref, at = null }] = useState(props.route);
   const view = useView(() => props.client.conversation(ref, { at }));
-  return view && <Opened {...props} view={view} />;
+  return view && <Pane {...props} view={view} />;
 }
 
-function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps & { readonly view: ConversationView }) {
+function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & { readonly view: ConversationView }) {
   const state = useReadable(view);
-  const [opened] = useState(route);
+  const [initial] = useState(route);
   const [sends, setSends] = useState(0);
   const [editing, setEditing] = useState<number | null>(null);
   const [redacting, setRedacting] = useState<MessageFieldsFragment | null>(null);
@@ -43,14 +43,14 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   const { phase, conversation, messages } = state;
   const id = conversation?.id;
   const me = viewer.email;
-  const emails = (conversation?.members.map(({ email }) => email) ?? opened.ref.key?.members ?? []).join(' ');
+  const emails = (conversation?.members.map(({ email }) => email) ?? initial.ref.key?.members ?? []).join(' ');
   const nameOf = useMemo(() => namesAmong(emails.split(' ')), [emails]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: called once, when the conversation has an id
   useEffect(() => {
-    if (id !== undefined && opened.ref.id === undefined) onOpened(id);
+    if (id !== undefined && initial.ref.id === undefined) onOpened(id);
   }, [id]);
 
-  const [target, setTarget] = useState(opened.at === undefined ? null : { seq: opened.at });
+  const [target, setTarget] = useState(initial.at === undefined ? null : { seq: initial.at });
   useEffect(() => {
     if (route.at === undefined || route.ref.id === undefined) return;
     setTarget({ seq: route.at });
@@ -59,11 +59,11 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   }, [route.at, route.ref]);
 
   // With a likely keyboard the composer takes the focus; elsewhere the heading does.
-  const hovers = matchMedia('(hover: hover)').matches;
+  const hasPointer = matchMedia('(hover: hover)').matches;
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
-    if (!hovers) heading.current?.focus();
-  }, [hovers]);
+    if (!hasPointer) heading.current?.focus();
+  }, [hasPointer]);
 
   const edit = useCallback((message: MessageFieldsFragment) => setEditing(message.seq), []);
   const edited = messages.find((message) => message.seq === editing);
@@ -85,11 +85,11 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   if (phase === 'gone' || phase === 'loading') {
     return (
       <NamesProvider value={nameOf}>
-        <Head {...{ view, state, route: opened, viewer, heading }} onDetails={() => {}} onSearch={() => {}} />
+        <Head {...{ view, state, route: initial, viewer, heading }} onDetails={() => {}} onSearch={() => {}} />
         {phase === 'loading' ? (
           <div className="nothing">{state.error ? state.error.message : 'Loading …'}</div>
         ) : (
-          <Gone was={conversation !== null} />
+          <Gone wasMember={conversation !== null} />
         )}
       </NamesProvider>
     );
@@ -97,7 +97,7 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   return (
     <NamesProvider value={nameOf}>
       <Head
-        {...{ view, state, route: opened, viewer, heading }}
+        {...{ view, state, route: initial, viewer, heading }}
         onDetails={() => setDetails(true)}
         onSearch={(name) => onSearch(id === undefined ? null : { id, name })}
       />
@@ -109,12 +109,12 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
         <EditComposer key={edited.seq} view={view} message={edited} onDone={stopEditing} />
       ) : (
         <Composer
-          draftKey={draftKey(me, id ?? queueKeyOf(opened.ref))}
-          autoFocus={hovers}
+          draftKey={draftKey(me, id ?? queueKeyOf(initial.ref))}
+          autoFocus={hasPointer}
           onType={view.typing}
           onUp={editLast}
           onSend={(text) => {
-            const { subject, party } = opened;
+            const { subject, party } = initial;
             view.send(text, { subject: subject ?? null, party: party ?? null });
             setSends((count) => count + 1);
           }}
@@ -128,12 +128,12 @@ function Opened({ client, view, route, viewer, onOpened, onSearch }: PaneProps &
   );
 }
 
-function Gone({ was }: { readonly was: boolean }) {
+function Gone({ wasMember }: { readonly wasMember: boolean }) {
   return (
     <div className="nothing" role="status">
-      <h2>{was ? 'You are not in this conversation any more' : 'There is no such conversation'}</h2>
+      <h2>{wasMember ? 'You are not in this conversation any more' : 'There is no such conversation'}</h2>
       <p>
-        {was
+        {wasMember
           ? 'You left it, or were removed. A member can add you again.'
           : 'It does not exist, or you are not one of its members.'}
       </p>

@@ -10,13 +10,13 @@ export function EarlierTexts({ view, message }: { view: ConversationView; messag
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: reloads after another edit
   useEffect(() => {
-    let present = true;
+    let active = true;
     view.revisions(message).then(
-      (found) => present && setRevisions(found),
-      (thrown: Error) => present && setError(thrown.message),
+      (found) => active && setRevisions(found),
+      (thrown: Error) => active && setError(thrown.message),
     );
     return () => {
-      present = false;
+      active = false;
     };
   }, [message.rev]);
 

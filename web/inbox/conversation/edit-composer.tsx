@@ -12,13 +12,13 @@ interface EditComposerProps {
 
 /** Edits a message. An edit from another session in the meantime is shown before it is replaced. */
 export function EditComposer({ view, message, onDone }: EditComposerProps) {
-  const [opened] = useState(message);
+  const [original] = useState(message);
   const [error, setError] = useState<KredichatError | null>(null);
   const conflict = error?.code === 'CONFLICT';
 
   async function save(text: string) {
     // The state that the editor has seen: after a conflict the note below shows the present one.
-    const seen = conflict ? message : opened;
+    const seen = conflict ? message : original;
     if (text === seen.text) return onDone();
     try {
       await view.edit(seen, text);
@@ -31,7 +31,7 @@ export function EditComposer({ view, message, onDone }: EditComposerProps) {
   return (
     <Composer
       draftKey={null}
-      initial={opened.text}
+      initial={original.text}
       autoFocus
       note={
         <>

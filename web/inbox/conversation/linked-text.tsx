@@ -1,7 +1,7 @@
 import { RIGHT_TO_LEFT } from '../shared/bidi.tsx';
 
-/** A link starts at a scheme and ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
 const CJK_PUNCTUATION = String.raw`\u3000-\u303F\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65`;
+/** A link ends at white space, invisible characters, quotes, emoji or CJK punctuation. */
 const END = String.raw`\s\p{C}<>"\x60\\\p{Pi}\p{Pf}\p{Extended_Pictographic}${CJK_PUNCTUATION}`;
 const CANDIDATE = new RegExp(`(?<![a-z0-9+.-])(?:https?://|mailto:)[^${END}]+`, 'giu');
 

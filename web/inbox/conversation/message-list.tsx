@@ -46,10 +46,10 @@ export function MessageList(props: MessageListProps) {
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: moves to the target once for each request
   useEffect(() => {
-    let present = true;
-    if (target) void view.jumpTo(target.seq).then(() => present && toSeq(target.seq));
+    let active = true;
+    if (target) void view.jumpTo(target.seq).then(() => active && toSeq(target.seq));
     return () => {
-      present = false;
+      active = false;
     };
   }, [target]);
 

@@ -1,5 +1,6 @@
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import type { ConversationState, ConversationView } from '../../client/index.ts';
+import { AT_END, useScrollAnchor } from '../shared/use-scroll-anchor.ts';
 
 /*
  * Rows are not virtualized by the library `virtua` (0.54): it positions rows absolutely at estimated heights until they
@@ -32,9 +33,6 @@ const STEP = 30;
 /** Distance from an end, in pixels, within which more rows are rendered or loaded. */
 const MARGIN = 500;
 
-/** Distance from the end, in pixels, that counts as being at the end. */
-const AT_END = 24;
-
 const FOLLOW = Number.POSITIVE_INFINITY;
 
 /**
@@ -43,13 +41,12 @@ const FOLLOW = Number.POSITIVE_INFINITY;
  */
 export function useVirtualRows(view: ConversationView, state: ConversationState, me: string, at: number | null) {
   const { messages, hasOlder, hasNewer, firstUnread, phase } = state;
-  const scroller = useRef<HTMLElement>(null);
+  const { scroller, sticksToEnd, saveAnchor, restoreAnchor } = useScrollAnchor(
+    firstUnread === null && at === null,
+    phase,
+  );
   const [range, setRange] = useState<Range | null>(null);
   const [atEnd, setAtEnd] = useState(true);
-  /** The row at the top of the viewport, its offset, and the scroll position at that time. */
-  const anchor = useRef<{ readonly seq: string; readonly top: number; readonly scrolled: number } | null>(null);
-  /** Whether the viewport is at the end and stays there when messages arrive. */
-  const sticksToEnd = useRef(firstUnread === null && at === null);
   /** Position of the message to scroll to as soon as it is rendered; null for none. */
   const target = useRef(at);
   const placed = useRef(false);
@@ -58,37 +55,6 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
   // The look of a row depends on the row before. The oldest row waits for that, so that loading never changes a row.
   const oldest = Math.min((messages[0]?.seq ?? 1) + (hasOlder ? 1 : 0), newest);
   const shown = clipToLoaded(range ?? rangeAround(at ?? firstUnread, newest, hasNewer), oldest, newest, hasNewer);
-
-  /** Saves the first visible row and its offset. */
-  const saveAnchor = useCallback(() => {
-    const element = scroller.current;
-    if (!element) return;
-    const { top: edge } = element.getBoundingClientRect();
-    for (const row of element.querySelectorAll<HTMLElement>('[data-seq]')) {
-      const { top, bottom } = row.getBoundingClientRect();
-      if (bottom <= edge) continue;
-      anchor.current = { seq: row.dataset.seq ?? '', top: top - edge, scrolled: element.scrollTop };
-      break;
-    }
-  }, []);
-
-  /** Scrolls the saved row back to its offset. */
-  const restoreAnchor = useCallback(() => {
-    const element = scroller.current;
-    if (!element) return;
-    // Keeps the distance scrolled since then: its scroll event is still pending.
-    const scrolled = anchor.current ? element.scrollTop - anchor.current.scrolled : 0;
-    if (scrolled < -1 && element.scrollHeight - element.scrollTop - element.clientHeight > AT_END)
-      sticksToEnd.current = false;
-    if (sticksToEnd.current) element.scrollTop = element.scrollHeight;
-    else if (anchor.current) {
-      const { seq, top } = anchor.current;
-      const row = element.querySelector(`[data-seq="${seq}"]`);
-      if (!row) return;
-      const moved = row.getBoundingClientRect().top - element.getBoundingClientRect().top - top + scrolled;
-      if (Math.abs(moved) >= 1) element.scrollTop += moved;
-    }
-  }, []);
 
   /** Renders or loads more rows near an end, and marks visible messages as read. */
   function update(): void {
@@ -115,17 +81,9 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     }
     if (above < margin && shown.from === oldest && hasOlder) void view.loadOlder();
     if (below < margin && shown.to === newest && hasNewer) void view.loadNewer();
-    if (isFocused()) markRead(element);
-  }
-
-  /** Marks as read the messages that have been visible to their end. */
-  function markRead(element: HTMLElement): void {
     const readSeq = state.conversation?.members.find(({ email }) => email === me)?.readSeq ?? 0;
-    const { bottom: edge } = element.getBoundingClientRect();
-    const rows = [...element.querySelectorAll<HTMLElement>('[data-seq]')];
-    const last = rows.findLast((row) => row.getBoundingClientRect().bottom <= edge + AT_END);
-    const seq = Number(last?.dataset.seq ?? 0);
-    if (seq > readSeq) view.markRead(seq);
+    const lastSeq = isFocused() ? lastVisibleSeq(element) : 0;
+    if (lastSeq > readSeq) view.markRead(lastSeq);
   }
 
   useLayoutEffect(() => {
@@ -147,16 +105,6 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
     saveAnchor();
     update();
   });
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the element changes with the phase
-  useEffect(() => {
-    const element = scroller.current;
-    if (!element) return;
-    const observer = new ResizeObserver(restoreAnchor);
-    observer.observe(element);
-    for (const child of element.children) observer.observe(child);
-    return () => observer.disconnect();
-  }, [restoreAnchor, phase]);
 
   const latestUpdate = useRef(update);
   latestUpdate.current = update;
@@ -199,6 +147,13 @@ export function useVirtualRows(view: ConversationView, state: ConversationState,
 
 /** Whether the window has the focus: a visible one may be in the background, and `readBy` is evidence. */
 const isFocused = () => document.visibilityState === 'visible' && document.hasFocus();
+
+/** Position of the last message that is visible to its end; 0 for none. */
+function lastVisibleSeq(element: HTMLElement): number {
+  const { bottom: edge } = element.getBoundingClientRect();
+  const rows = [...element.querySelectorAll<HTMLElement>('[data-seq]')];
+  return Number(rows.findLast((row) => row.getBoundingClientRect().bottom <= edge + AT_END)?.dataset.seq ?? 0);
+}
 
 /** Whether a row is more than `margin` pixels below the viewport. */
 function isFar(element: HTMLElement, seq: number, margin: number): boolean {

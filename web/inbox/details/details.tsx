@@ -25,7 +25,7 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
   const nameOf = useNames();
   const { status, assignee, members, configId, subject, party } = conversation;
   const closed = status === 'CLOSED';
-  const closes = mayClose(viewer, conversation);
+  const canClose = mayClose(viewer, conversation);
   const present = members.filter(({ leftAt }) => leftAt === null);
   const change = (changes: Parameters<ConversationView['update']>[0]) => action.attempt(() => view.update(changes));
   useEffect(() => {
@@ -53,10 +53,10 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
           Status
           <select
             value={status}
-            disabled={closed && !closes}
+            disabled={closed && !canClose}
             onChange={({ target }) => void change({ status: target.value as ConversationStatus })}
           >
-            {STATUSES.filter((one) => one !== 'CLOSED' || closes || closed).map((one) => (
+            {STATUSES.filter((one) => one !== 'CLOSED' || canClose || closed).map((one) => (
               <option key={one} value={one}>
                 {statusName(one)}
               </option>
@@ -81,7 +81,7 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
       </div>
       {closed && (
         <p className="hint">
-          {closes ? 'Closed: give it another status to reopen it.' : 'Closed: only a bank member can reopen it.'}
+          {canClose ? 'Closed: give it another status to reopen it.' : 'Closed: only a bank member can reopen it.'}
         </p>
       )}
       <Labels labels={conversation.labels} fixed={closed} change={change} />

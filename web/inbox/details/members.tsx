@@ -16,7 +16,7 @@ interface MembersProps {
 /** The members of a conversation and their read positions. */
 export function Members({ conversation, viewer, fixed, change }: MembersProps) {
   /** Address of the member to remove, until the removal is confirmed. */
-  const [leaving, setLeaving] = useState<string | null>(null);
+  const [removing, setRemoving] = useState<string | null>(null);
   const { members, lastSeq } = conversation;
   const present = members.filter(({ leftAt }) => leftAt === null);
 
@@ -32,8 +32,8 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
       <ul className="members">
         {present.map((member) => {
           const mine = member.email === viewer.email;
-          const sure = leaving === member.email;
-          const behind = lastSeq - member.readSeq;
+          const confirming = removing === member.email;
+          const toRead = lastSeq - member.readSeq;
           return (
             <li key={member.email}>
               <span className={`avatar small tint-${tint(member.email)}`} aria-hidden="true">
@@ -44,19 +44,19 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
                   <Person email={member.email} />
                 </strong>{' '}
                 {member.role && <span className="state">{member.role.toLowerCase()}</span>}
-                <span className="about">{mine ? 'you' : read(behind)}</span>
+                <span className="about">{mine ? 'you' : readStatus(toRead)}</span>
               </span>
               {mayRemove(viewer, member.email) && (
                 <button
                   type="button"
-                  className={sure ? 'destructive' : 'danger'}
-                  onBlur={() => setLeaving(null)}
+                  className={confirming ? 'destructive' : 'danger'}
+                  onBlur={() => setRemoving(null)}
                   onClick={() => {
-                    setLeaving(sure ? null : member.email);
-                    if (sure) void change({ removeMembers: [member.email] });
+                    setRemoving(confirming ? null : member.email);
+                    if (confirming) void change({ removeMembers: [member.email] });
                   }}
                 >
-                  {sure ? 'Really? ' : ''}
+                  {confirming ? 'Really? ' : ''}
                   {mine ? 'Leave' : 'Remove'}
                   <span className="hidden"> {mine ? 'this conversation' : member.email}</span>
                 </button>
@@ -75,7 +75,7 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
   );
 }
 
-function read(behind: number): string {
-  if (behind <= 0) return 'has read everything';
-  return behind === 1 ? 'has one message to read' : `has ${behind} messages to read`;
+function readStatus(toRead: number): string {
+  if (toRead <= 0) return 'has read everything';
+  return toRead === 1 ? 'has one message to read' : `has ${toRead} messages to read`;
 }

@@ -39,7 +39,7 @@ export function parseAddresses(text: string): Addresses {
           .replace(/^mailto:([^?]*).*/i, '$1');
         if (isAddress(address)) found.add(address.toLowerCase());
         else if (bracket >= 0 || word.includes('@')) wrong ??= word;
-        // Neither is a bullet or a number of a list.
+        // A word without letters, such as a bullet or the number of a list item, is skipped.
         else if (/\p{L}/u.test(word)) name ??= word;
       }
     }

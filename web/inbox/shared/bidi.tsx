@@ -8,7 +8,7 @@ export const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC\u{10800}-
 
 const withoutScopes = (text: string): string => text.replace(SCOPES, '');
 
-/** Text for an attribute or a plain string, isolated: its direction does not turn round what stands beside it. */
+/** Text for an attribute or a plain string, isolated: its direction does not affect the text beside it. */
 export function isolate(text: string): string {
   const safe = withoutScopes(text);
   return RIGHT_TO_LEFT.test(safe) ? `\u2068${safe}\u2069` : safe;
@@ -30,7 +30,7 @@ export function IsolatedList({ texts }: { readonly texts: readonly (string | nul
     ));
 }
 
-/** The text of a SYSTEM message: labels are quoted in it, and are the only part that may be of any direction. */
+/** The text of a SYSTEM message: labels are quoted in it, and only they may have another direction. */
 export const SystemText = ({ text }: { readonly text: string }) =>
   text.split(/("(?:[^"\\]|\\.)*")/u).map((part, i) => (
     // biome-ignore lint/suspicious/noArrayIndexKey: the parts of a text keep their places

@@ -5,17 +5,17 @@ import { renewFormats } from './format.ts';
 const CHECK_MS = 60_000;
 
 /** The day and time zone that dates are formatted for. */
-const read = () => `${new Date().toDateString()} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+const readDay = () => `${new Date().toDateString()} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
 
 const listeners = new Set<() => void>();
-let current = read();
+let current = readDay();
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 function check(): void {
   clearTimeout(timer);
   const midnight = new Date().setHours(24, 0, 0, 0);
   timer = setTimeout(check, Math.min(midnight - Date.now(), CHECK_MS));
-  const now = read();
+  const now = readDay();
   if (now === current) return;
   current = now;
   renewFormats();

@@ -30,7 +30,7 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
   useClock();
   const { conversations, loaded, hasMore, loadingMore, error } = useReadable(list);
   const waiting = firstMessages(useReadable(outbox));
-  const drafts = archived ? [] : waiting;
+  const unsent = archived ? [] : waiting;
   const open = route && queueKeyOf(route.ref);
   const end = useRef<HTMLLIElement>(null);
 
@@ -46,7 +46,7 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
   return (
     <>
       {archived && conversations.length === 0 && <p className="list-note">Nothing is archived.</p>}
-      {!archived && conversations.length + drafts.length === 0 && (
+      {!archived && conversations.length + unsent.length === 0 && (
         <div className="list-note">
           <p>No conversations yet. Name a document configuration and the people to talk to.</p>
           <button type="button" className="primary" onClick={onStart}>
@@ -55,8 +55,8 @@ export function ChatList({ list, outbox, me, route, archived, onStart }: ChatLis
         </div>
       )}
       <ul className="chats" onKeyDown={moveFocus}>
-        {drafts.map((draft) => (
-          <DraftRow key={draft.clientId} draft={draft} me={me} open={queueKeyOf(draft.to) === open} />
+        {unsent.map((first) => (
+          <UnsentRow key={first.clientId} first={first} me={me} open={queueKeyOf(first.to) === open} />
         ))}
         {conversations.map((conversation) => (
           <Row key={conversation.id} conversation={conversation} me={me} open={conversation.id === open} />
@@ -127,12 +127,13 @@ function Row({ conversation, me, open }: RowProps) {
   );
 }
 
-function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: boolean }) {
+/** A conversation that does not exist yet: its first message is in the outbox. */
+function UnsentRow({ first, me, open }: { first: Outgoing; me: string; open: boolean }) {
   const nameOf = useNames();
-  const { key } = draft.to;
+  const { key } = first.to;
   if (!key) return null;
   const people = key.members.filter((member) => member.toLowerCase() !== me);
-  const name = draft.subject || nameList(people, nameOf);
+  const name = first.subject || nameList(people, nameOf);
   return (
     <li>
       <a href={hashOf({ ref: { key } })} className="chat" aria-current={open ? 'page' : undefined}>
@@ -145,10 +146,10 @@ function DraftRow({ draft, me, open }: { draft: Outgoing; me: string; open: bool
             <Isolate text={key.configId} />
           </small>
         </span>
-        <time>{shortTime(draft.at)}</time>
+        <time>{shortTime(first.at)}</time>
         <span className="chat-last truncate">
-          {draft.state === 'failed' ? 'Not sent: ' : 'Sending: '}
-          <Isolate text={draft.text.slice(0, PREVIEW)} />
+          {first.state === 'failed' ? 'Not sent: ' : 'Sending: '}
+          <Isolate text={first.text.slice(0, PREVIEW)} />
         </span>
       </a>
     </li>

@@ -55,7 +55,7 @@ export function SearchResults({ client, search, me }: ResultsProps) {
   useClock();
   // The last word may be incomplete, so it is searched as a prefix.
   const query = /[\p{L}\p{N}\p{M}]$/u.test(search.text) ? `${search.text}*` : search.text;
-  const { outcome, loadMore: goOn } = useSearch(client, query, search.in?.id);
+  const { outcome, loadMore } = useSearch(client, query, search.in?.id);
   const { hits = [], more = null, error = null } = outcome ?? {};
   return (
     <>
@@ -68,7 +68,7 @@ export function SearchResults({ client, search, me }: ResultsProps) {
         ))}
       </ul>
       {more && (
-        <button type="button" className="more-hits" onClick={() => void goOn()}>
+        <button type="button" className="more-hits" onClick={() => void loadMore()}>
           More
         </button>
       )}

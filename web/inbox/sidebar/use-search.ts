@@ -28,7 +28,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
   const current = outcome?.query === query && outcome.within === within ? outcome : null;
 
   useEffect(() => {
-    let present = true;
+    let active = true;
     let failures = 0;
     let timer = later(DEBOUNCE_MS);
 
@@ -38,7 +38,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
 
     async function start(): Promise<void> {
       await running.current;
-      if (!present) return;
+      if (!active) return;
       // The previous search may have failed and moved `earliest`.
       if (performance.now() < earliest.current) timer = later(0);
       else running.current = run();
@@ -46,22 +46,22 @@ export function useSearch(client: Client, query: string, within: string | undefi
 
     async function run(): Promise<void> {
       earliest.current = performance.now() + MIN_INTERVAL_MS;
-      const asked = { query, within };
+      const request = { query, within };
       try {
         const { hits, more } = await client.search(query, within === undefined ? {} : { in: within });
-        if (present) setOutcome({ ...asked, hits, more, error: null });
+        if (active) setOutcome({ ...request, hits, more, error: null });
       } catch (thrown) {
         const error = thrown as KredichatError;
         const wait = error.retryAfterMs ?? MIN_INTERVAL_MS * 2 ** Math.min(failures++, MAX_DOUBLINGS);
         if (error.transient) earliest.current = performance.now() + wait;
-        if (!present) return;
-        setOutcome({ ...asked, hits: [], more: null, error });
+        if (!active) return;
+        setOutcome({ ...request, hits: [], more: null, error });
         if (error.transient) timer = later(0);
       }
     }
 
     return () => {
-      present = false;
+      active = false;
       clearTimeout(timer);
     };
   }, [client, query, within]);
@@ -74,7 +74,7 @@ export function useSearch(client: Client, query: string, within: string | undefi
     [client],
   );
 
-  /** Loads the next page of the present outcome. */
+  /** Loads the next page of the shown outcome. */
   async function loadMore(): Promise<void> {
     if (!current?.more) return;
     setOutcome({ ...current, more: null, error: null });
