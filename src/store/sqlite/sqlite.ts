@@ -85,7 +85,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
       setTimeout(resolve, milliseconds);
     });
 
-  // Group commit: commands that arrive while a transaction runs go into the next one together.
+  // Group commit: commands that arrive while a transaction runs go into the next one together. `createBatcher` does not
+  // fit: here a command that finds no transaction starts at once, and later ones gather for some time.
   async function writeAll(): Promise<void> {
     for (let until = 0; waiting.length > 0; ) {
       const early = until - performance.now();
