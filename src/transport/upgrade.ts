@@ -63,59 +63,66 @@ export function createUpgrade(options: UpgradeOptions) {
     const address = remoteAddresses.addressOf(request);
     const transport = TRANSPORTS.get(target.pathname);
     if (!transport) return refuse(stream, 404);
-    const anonymous: AuditActor = { user: null, address, transport };
+    const refusal = admit(request, stream, { user: null, address, transport });
+    if (refusal !== null) return refuse(stream, refusal);
+    if (transport === 'legacy') return upgradeLegacy(request, stream, head, target, address);
+    graphqlWss.handleUpgrade(request, stream, head, (ws) =>
+      openGraphqlWs(ws, sockets.add(ws, stream, transport), address),
+    );
+  };
+
+  /** Checks the origin, and counts the stream for its address. Returns the HTTP status of a refusal, otherwise null. */
+  function admit(request: IncomingMessage, stream: Connection, actor: AuditActor): number | null {
     if (!isAllowedOrigin(request)) {
-      audit(anonymous, {
-        action: 'connect',
-        outcome: 'FORBIDDEN',
-        reason: `origin ${request.headers.origin?.slice(0, 200)}`,
-      });
-      return refuse(stream, 403);
+      const reason = `origin ${request.headers.origin?.slice(0, 200)}`;
+      audit(actor, { action: 'connect', outcome: 'FORBIDDEN', reason });
+      return 403;
     }
-    const network = networkOf(address);
+    const { address } = actor;
     // The address of the connected peer was counted when it connected.
-    if (address !== connectedAddress(request.socket) && !remoteAddresses.isShared(address)) {
-      if (!quotas.addresses.take(network)) {
-        audit(anonymous, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets of the address' });
-        return refuse(stream, 429);
-      }
-      stream.once('close', () => quotas.addresses.give(network));
+    if (address === connectedAddress(request.socket) || remoteAddresses.isShared(address)) return null;
+    const network = networkOf(address);
+    if (!quotas.addresses.take(network)) {
+      audit(actor, { action: 'connect', outcome: 'RATE_LIMITED', reason: 'sockets of the address' });
+      return 429;
     }
-    const opened = (open: (ws: WebSocket, socket: Socket) => void) => (ws: WebSocket) =>
-      open(ws, sockets.add(ws, stream, transport));
-    if (transport === 'graphql-ws') {
-      return graphqlWss.handleUpgrade(
-        request,
-        stream,
-        head,
-        opened((ws, socket) => openGraphqlWs(ws, socket, address)),
-      );
-    }
+    stream.once('close', () => quotas.addresses.give(network));
+    return null;
+  }
+
+  /** A legacy client has no first message with a credential, so it is authenticated before the upgrade. */
+  async function upgradeLegacy(
+    request: IncomingMessage,
+    stream: Connection,
+    head: Buffer,
+    target: Target,
+    address: string,
+  ): Promise<void> {
     const params = readParams(target.search, request.headers);
     if (!params) return refuse(stream, 400);
-    let actor = anonymous;
+    let actor: AuditActor = { user: null, address, transport: 'legacy' };
     try {
       const asserted = assertedByGateway(request);
       const { viewer, endsAt } = asserted ?? (await authenticateLegacy(params));
-      actor = { ...anonymous, user: viewer.email };
+      actor = { ...actor, user: viewer.email };
       if (viewer.email !== params.email)
         throw new ChatError('FORBIDDEN', '`email_id` must be the address of the credential.');
       // A client that has disconnected meanwhile uses no quota.
       if (stream.destroyed) return;
       if (!quotas.sockets.take(viewer.email)) throw new ChatError('RATE_LIMITED', 'sockets');
       stream.once('close', () => quotas.sockets.give(viewer.email));
-      const open = opened((_, socket) => {
+      shimWss.handleUpgrade(request, stream, head, (ws) => {
+        const socket = sockets.add(ws, stream, 'legacy');
         audit(actor, { action: 'connect', outcome: 'allowed', ...(asserted && { reason: 'said by a gateway' }) });
         socket.endAt(endsAt, () => audit(actor, TOKEN_ENDED));
         openShim(socket, { ...params, viewer, address });
       });
-      shimWss.handleUpgrade(request, stream, head, open);
     } catch (error) {
       if (!(error instanceof ChatError)) throw error;
       audit(actor, { action: 'connect', outcome: error.code, reason: error.message });
       refuse(stream, ERROR_CODES[error.code]);
     }
-  };
+  }
 
   /** The session of a legacy client that a gateway asserts, if any. */
   function assertedByGateway(request: IncomingMessage): Session | null {

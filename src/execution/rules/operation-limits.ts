@@ -36,6 +36,9 @@ const NOTHING: Shape = { depth: 0, aliases: 0, directives: 0, repeats: 0 };
  * Validation rule: an operation nests at most `limits.depth` fields and holds at most `limits.aliases` aliases,
  * `limits.directives` directives and MAX_REPEATS repeated fields, with fragments counted at each spread. Each fragment
  * is measured once, so the time is linear in the length of the text. An alias has at most MAX_ALIAS characters.
+ *
+ * graphql-armor is not used: it limits neither repeated fields nor the length of an alias, and its depth rule exempts
+ * introspection altogether or not at all.
  */
 export function operationLimits(limits: Pick<Limits, 'depth' | 'aliases' | 'directives'>): ValidationRule {
   return (context) => {

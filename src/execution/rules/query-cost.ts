@@ -44,6 +44,9 @@ type Variables = Readonly<Record<string, unknown>> | null | undefined;
 /**
  * The cost of an operation, in values: each field is one, pages (fields with `first` or `last`) and batches count with
  * their requested size, other lists as 10, and nested sizes multiply. A size given by a missing variable counts as 100.
+ *
+ * graphql-armor is not used: its cost rule does not see the variables, so that a page with a size from a variable, or
+ * with the default size, counts as one item, and so does a batch. It has no cost in bytes either.
  * @param leafOf the cost of a field without a selection
  */
 function costOf(

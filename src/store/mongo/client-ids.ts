@@ -1,6 +1,6 @@
-import { setImmediate } from 'node:timers/promises';
 import type { ClientSession } from 'mongodb';
 import type { ConversationId, EmailAddress, Message, Rev } from '../../model.ts';
+import { createBatcher } from '../batcher.ts';
 import type { Store } from '../store.ts';
 import { type Collections, type MessageDocument, toMessage } from './documents.ts';
 import type { createWriter } from './writer.ts';
@@ -29,25 +29,18 @@ export function createClientIdLookUp(
   session: ClientSession,
   { pendingAt }: Pick<ReturnType<typeof createWriter>, 'pendingAt'>,
 ): Store['messagesByClientId'] {
-  const waiting: Call[] = [];
-  let looking = false;
+  const add = createBatcher<Call>(callsWithin, answer);
 
-  async function lookAll(): Promise<void> {
-    looking = true;
-    await setImmediate();
-    while (waiting.length > 0) {
-      const calls = waiting.splice(0, callsWithin(waiting, MAX_KEYS));
-      try {
-        const found = await look(calls);
-        for (const { id, keys, resolve } of calls) {
-          const own = new Set(keys.map(({ sender, clientId }) => nameOf(id, sender, clientId)));
-          resolve([...own].flatMap((name) => found.get(name) ?? []).map(toMessage));
-        }
-      } catch (error) {
-        for (const { reject } of calls) reject(error);
+  async function answer(calls: readonly Call[]): Promise<void> {
+    try {
+      const found = await look(calls);
+      for (const { id, keys, resolve } of calls) {
+        const own = new Set(keys.map(({ sender, clientId }) => nameOf(id, sender, clientId)));
+        resolve([...own].flatMap((name) => found.get(name) ?? []).map(toMessage));
       }
+    } catch (error) {
+      for (const { reject } of calls) reject(error);
     }
-    looking = false;
   }
 
   /** The newest version of each message, by its name; and of others that are pending in the same conversations. */
@@ -82,19 +75,16 @@ export function createClientIdLookUp(
 
   return async (id, keys, lastRev) => {
     if (keys.length === 0) return [];
-    return new Promise((resolve, reject) => {
-      waiting.push({ id, keys, lastRev, resolve, reject });
-      if (!looking) void lookAll();
-    });
+    return new Promise((resolve, reject) => add({ id, keys, lastRev, resolve, reject }));
   };
 }
 
-/** How many of the calls have at most `max` keys together; at least one. */
-function callsWithin(calls: readonly Call[], max: number): number {
+/** How many of the calls have at most MAX_KEYS keys together; at least one. */
+function callsWithin(calls: readonly Call[]): number {
   let count = 0;
   const end = calls.findIndex(({ keys }, i) => {
     count += keys.length;
-    return i > 0 && count > max;
+    return i > 0 && count > MAX_KEYS;
   });
   return end < 0 ? calls.length : end;
 }

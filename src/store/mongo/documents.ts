@@ -1,4 +1,4 @@
-import type { Db, Document, ObjectId } from 'mongodb';
+import type { Db, Document, Filter, ObjectId } from 'mongodb';
 import {
   type Conversation,
   type ConversationId,
@@ -214,6 +214,11 @@ export function toConversation(document: ConversationDocument): Conversation {
 function lastOf(tail: readonly MessageDocument[], lastSeq: Seq): Message | undefined {
   const last = tail.at(-1);
   return last?.seq === lastSeq ? toMessage(last) : undefined;
+}
+
+/** A condition on conversations: that the reader is a present member. */
+export function present(reader: EmailAddress): Filter<ConversationDocument> {
+  return { members: { $elemMatch: { email: reader, leftAt: null } } };
 }
 
 /** A conversation's document as `listedFor` projects it. */

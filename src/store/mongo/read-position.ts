@@ -3,7 +3,7 @@ import type { ReadMoved, Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
 import type { ConversationDocument } from './documents.ts';
 import type { InSession } from './mover.ts';
-import type { createReader, SeenAt } from './reader.ts';
+import type { createUnread, SeenAt } from './unread.ts';
 
 /** Attempts to move a position while messages are changed, each of which may be a redaction. */
 const ATTEMPTS = 20;
@@ -14,7 +14,7 @@ const ATTEMPTS = 20;
  */
 export function createAdvanceReadPosition(
   conversations: Collection<ConversationDocument>,
-  { seenAt }: Pick<ReturnType<typeof createReader>, 'seenAt'>,
+  { seenAt }: Pick<ReturnType<typeof createUnread>, 'seenAt'>,
   inSession: InSession,
   wake: (wakeUp: ReadMoved, position: string) => void,
 ): Store['advanceReadPosition'] {

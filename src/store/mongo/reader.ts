@@ -1,38 +1,26 @@
-import type { ClientSession, Filter } from 'mongodb';
-import type { ConversationId, EmailAddress, Member, Seq } from '../../model.ts';
-import { MAX_SEARCHED } from '../ranking.ts';
+import type { ClientSession } from 'mongodb';
+import type { ConversationId, Seq } from '../../model.ts';
 import type { Store } from '../store.ts';
-import { changesOf } from '../unread-counters.ts';
 import { createChatList } from './chat-list.ts';
 import {
   type Collections,
   type ConversationDocument,
-  type CountedDocument,
-  countedFor,
   type ListedDocument,
   listedFor,
   type MessageDocument,
+  present,
   toConversation,
   toListed,
   toMessage,
 } from './documents.ts';
 import { createSearch } from './search.ts';
+import { createUnread } from './unread.ts';
 
 /** The part of the log that a conversation's document holds. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
 
 /** Projection for the state of a conversation; of its log the last message at most. */
 const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
-
-/** How many messages a member has seen, of a log with this number of `changes`. */
-export interface SeenAt {
-  readonly own: Pick<Member, 'readSeq' | 'role' | 'leftAt'>;
-  readonly changes: number;
-  readonly seen: number;
-}
-
-/** Projection for a search: activity and pending messages. */
-const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
 
 /** Attempts to read a page while messages are moved out of the tail. */
 const MAX_ATTEMPTS = 20;
@@ -59,6 +47,7 @@ export function createReader(
   session: ClientSession,
 ) {
   const { list, chatList, unreadTotal } = createChatList(conversations, session);
+  const { firstUnread, seenAt } = createUnread({ conversations, messages }, session);
 
   /** The part of the log in the conversation's document, and the end of the log. */
   async function pendingOf(id: ConversationId): Promise<Pending> {
@@ -88,49 +77,6 @@ export function createReader(
         return [...newest.values()].sort((a, b) => a.seq - b.seq);
       if (attempt === MAX_ATTEMPTS) throw new Error(`messages of ${id} are missing between ${from} and ${to}`);
     }
-  }
-
-  /**
-   * The state of a conversation and its reader, and how many messages of other senders up to `seq` count as unread;
-   * null for a reader that is no member. Counts those after `seq`: in `messages` before the tail, except for changed
-   * ones, and in the pending messages.
-   */
-  async function seenAt(id: ConversationId, reader: EmailAddress, seq: Seq): Promise<SeenAt | null> {
-    const document = await counted(id, reader);
-    const own = document?.own[0];
-    if (!document || !own) return null;
-    const { tail, changed = [], lastSeq } = document;
-    const tailFrom = tail[0]?.seq ?? lastSeq + 1;
-    const pending = [...tail, ...changed].filter(isUnread(reader, seq)).length;
-    const between = { $gt: seq, $lt: tailFrom, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
-    const before = { conversation: id, counts: true, seq: between, sender: { $ne: reader } };
-    const after = pending + (seq >= tailFrom - 1 ? 0 : await messages.countDocuments(before, { session }));
-    return { own, changes: changesOf(document), seen: document.counted - own.sent - after };
-  }
-
-  function counted(id: ConversationId, reader: EmailAddress): Promise<CountedDocument | null> {
-    return conversations.findOne<CountedDocument>({ _id: id }, { session, projection: countedFor(reader) });
-  }
-
-  /** The conversations to search, most recently active first. */
-  async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
-    if (id)
-      return conversations
-        .find<ConversationDocument>({ _id: id, ...present(reader) }, { session, projection: SEARCHED })
-        .toArray();
-    const found: ConversationDocument[] = [];
-    for (const archived of [false, true]) {
-      const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
-      for await (const conversation of list<ConversationDocument>(
-        reader,
-        filter,
-        { after: null },
-        MAX_SEARCHED,
-        SEARCHED,
-      ))
-        found.push(conversation);
-    }
-    return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
   }
 
   const reads: Reads = {
@@ -180,20 +126,6 @@ export function createReader(
       }
     },
 
-    async firstUnread(id, reader) {
-      const document = await counted(id, reader);
-      const readSeq = document?.own[0]?.readSeq;
-      if (!document || readSeq === undefined) return null;
-      const { tail, changed = [] } = document;
-      const seq = { $gt: readSeq, ...(changed.length > 0 && { $nin: changed.map(({ seq }) => seq) }) };
-      const unread = { conversation: id, counts: true, seq, sender: { $ne: reader } };
-      const first = await messages.find(unread, { session }).sort({ seq: 1 }).limit(1).next();
-      // Any part of the tail may be in `messages` already.
-      const pending = [...tail, ...changed].filter(isUnread(reader, readSeq));
-      const seqs = [...pending, ...(first ? [first] : [])].map(({ seq }) => seq);
-      return seqs.length > 0 ? Math.min(...seqs) : null;
-    },
-
     async leftSince(reader, since, limit) {
       const left = { members: { $elemMatch: { email: reader, leftAt: { $gte: since } } } };
       const found = await conversations
@@ -203,8 +135,8 @@ export function createReader(
       return found.map(({ _id }) => _id);
     },
 
-    search: createSearch(messages, session, searched),
-    ...{ chatList, unreadTotal },
+    search: createSearch({ conversations, messages }, session, list),
+    ...{ chatList, unreadTotal, firstUnread },
   };
   return { ...reads, documents, pendingOf, seenAt };
 }
@@ -216,16 +148,4 @@ function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocume
     if (document.rev > (newest.get(document.seq)?.rev ?? 0)) newest.set(document.seq, document);
   }
   return newest;
-}
-
-/** A condition on conversations: that the reader is a present member. */
-function present(reader: EmailAddress): Filter<ConversationDocument> {
-  return { members: { $elemMatch: { email: reader, leftAt: null } } };
-}
-
-function isUnread(
-  reader: EmailAddress,
-  readSeq: Seq,
-): (message: Pick<MessageDocument, 'seq' | 'sender' | 'counts'>) => boolean {
-  return ({ seq, sender, counts }) => counts && seq > readSeq && sender !== reader;
 }

@@ -1,9 +1,10 @@
 import type { ClientSession, Filter } from 'mongodb';
 import type { ConversationId, EmailAddress } from '../../model.ts';
-import { MAX_RANKED, type Ranked, rank, stillMatching } from '../ranking.ts';
+import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
 import type { SearchPage, Store } from '../store.ts';
 import { type IndexKey, keysOf, type Term } from '../tokenizer.ts';
-import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from './documents.ts';
+import type { createChatList } from './chat-list.ts';
+import { type Collections, type ConversationDocument, type MessageDocument, present, toMessage } from './documents.ts';
 
 /** Time limit of one search, in milliseconds: frequent words that never occur together are all read. */
 const LOOK_MS = 1000;
@@ -12,15 +13,39 @@ const [TEXTS, RECEIVED] = [50, 250];
 /** Leaves out large fields that are not compared; earlier texts are read for the page alone. */
 const PROJECTION = { words: 0, changes: 0, revisions: 0 } as const;
 
+/** Projection for a search: activity and pending messages. */
+const SEARCHED = { lastActivityAt: 1, tail: 1, changed: 1 } as const;
+
 /**
  * The port's search: in `messages` by an index of each conversation's words, and in the conversations' documents for
- * messages not moved there yet. `searched` returns the conversations to search, most recently active first.
+ * messages not moved there yet.
  */
 export function createSearch(
-  messages: Collections['messages'],
+  { conversations, messages }: Pick<Collections, 'conversations' | 'messages'>,
   session: ClientSession,
-  searched: (reader: EmailAddress, id: ConversationId | null) => Promise<ConversationDocument[]>,
+  list: ReturnType<typeof createChatList>['list'],
 ): Store['search'] {
+  /** The conversations to search, most recently active first. */
+  async function searched(reader: EmailAddress, id: ConversationId | null): Promise<ConversationDocument[]> {
+    if (id)
+      return conversations
+        .find<ConversationDocument>({ _id: id, ...present(reader) }, { session, projection: SEARCHED })
+        .toArray();
+    const found: ConversationDocument[] = [];
+    for (const archived of [false, true]) {
+      const filter = { configId: null, status: null, label: null, unreadOnly: false, archived };
+      for await (const conversation of list<ConversationDocument>(
+        reader,
+        filter,
+        { after: null },
+        MAX_SEARCHED,
+        SEARCHED,
+      ))
+        found.push(conversation);
+    }
+    return found.sort((a, b) => b.lastActivityAt - a.lastActivityAt || (a._id < b._id ? -1 : 1)).slice(0, MAX_SEARCHED);
+  }
+
   /**
    * Candidates in the order in which they are ranked: the most recently active conversation first, in it the newest.
    */

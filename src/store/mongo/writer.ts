@@ -1,7 +1,8 @@
-import { setImmediate, setTimeout } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import { type ClientSession, MongoError, ObjectId } from 'mongodb';
 import type { ConversationId, Rev } from '../../model.ts';
+import { createBatcher } from '../batcher.ts';
 import { revAfter, type Write } from '../store.ts';
 import { commitOperation } from './commit-operation.ts';
 import {
@@ -62,9 +63,7 @@ export function createWriter(
 ) {
   const logs = new LRUCache<ConversationId, Log>({ max: 10_000 });
   const mover = createMover({ conversations, messages }, logs, reading, inSession, onError);
-  const waiting: Waiting[] = [];
-  /** Commands under way. */
-  let committing = 0;
+  const add = createBatcher<Waiting>(() => MAX_GROUP, commit, MAX_COMMANDS);
 
   /** Determines which messages the document carries on, and adds the write to the next command. */
   async function enqueue(entry: Waiting): Promise<void> {
@@ -86,8 +85,7 @@ export function createWriter(
     } catch (error) {
       return retry(entry, error);
     }
-    waiting.push(entry);
-    if (committing < MAX_COMMANDS) void commitAll();
+    add(entry);
   }
 
   /** Marks the messages that are about to be changed, and returns their new documents. */
@@ -108,14 +106,6 @@ export function createWriter(
     if (!(error instanceof MongoError) || performance.now() > entry.deadline) return entry.reject(error);
     await setTimeout(RETRY_MS);
     await enqueue(entry);
-  }
-
-  async function commitAll(): Promise<void> {
-    committing++;
-    // Writes of this turn are committed together.
-    await setImmediate();
-    while (waiting.length > 0) await commit(waiting.splice(0, MAX_GROUP));
-    committing--;
   }
 
   async function commit(group: readonly Waiting[]): Promise<void> {

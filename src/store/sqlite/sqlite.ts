@@ -4,10 +4,11 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { createMaintenance } from './maintenance.ts';
 import { createReader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search/search.ts';
-import { type Command, createMaintenance, createWriter, type Done, type Outcome } from './writer.ts';
+import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
 
 /** Most commands in one transaction, so that the first of them does not wait long. */
@@ -29,9 +30,9 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   if (path === ':memory:') {
     const db = new Database(path);
     migrate(db, 0);
-    const chores = createMaintenance(db);
-    const write = createWriter(db, chores);
-    const searchLag = chores.indexer.lag;
+    const maintenance = createMaintenance(db);
+    const write = createWriter(db, maintenance);
+    const searchLag = maintenance.indexer.lag;
     return createStore(db, {
       write: async (commands) => write(commands),
       gatherMs: 0,
@@ -85,7 +86,8 @@ function createStore(db: Database.Database, backend: Backend): Store {
       setTimeout(resolve, milliseconds);
     });
 
-  // Group commit: commands that arrive while a transaction runs go into the next one together.
+  // Group commit: commands that arrive while a transaction runs go into the next one together. `createBatcher` does not
+  // fit: here a command that finds no transaction starts at once, and later ones gather for some time.
   async function writeAll(): Promise<void> {
     for (let until = 0; waiting.length > 0; ) {
       const early = until - performance.now();

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'libsql';
+import { createMaintenance } from './maintenance.ts';
 import { STEP_MESSAGES } from './search/indexer.ts';
-import { type Command, createMaintenance, createWriter } from './writer.ts';
+import { type Command, createWriter } from './writer.ts';
 
 /** Delay after a write until maintenance goes on, and until the thread counts as idle, in milliseconds. */
 const [PAUSE_MS, IDLE_MS] = [20, 100];
@@ -26,8 +27,8 @@ const { file, searchLag } = workerData as ThreadData;
 const db = new Database(file);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
 db.exec('PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 8000');
-const chores = createMaintenance(db);
-const write = createWriter(db, chores);
+const maintenance = createMaintenance(db);
+const write = createWriter(db, maintenance);
 let timer: NodeJS.Timeout | null = null;
 /** True if the pending timer may be replaced. */
 let timerEnds = false;
@@ -39,9 +40,9 @@ let scrubbing: number | null = null;
 let scrubAt = 0;
 
 /** Does one step of scrubbing. */
-function scrub(now: number): ReturnType<typeof chores.scrubber.step> {
+function scrub(now: number): ReturnType<typeof maintenance.scrubber.step> {
   if (now < scrubAt) return 'busy';
-  const progress = chores.scrubber.step();
+  const progress = maintenance.scrubber.step();
   if (progress === 'busy') scrubAt = now + BUSY_MS;
   if (progress === 'done') scrubbing = null;
   else if (progress === 'again') scrubbing = now;
@@ -56,7 +57,7 @@ function rest(): void {
   try {
     const progress = scrub(began);
     // While writes come, `keepUp` indexes them: only the backlog of an earlier process is indexed here.
-    if (chores.indexer.lag() >= (idle ? 1 : STEP_MESSAGES)) chores.indexer.step();
+    if (maintenance.indexer.lag() >= (idle ? 1 : STEP_MESSAGES)) maintenance.indexer.step();
     const lag = tellLag();
     const scrubbed = progress === 'done' || progress === 'busy';
     if (lag === 0 && progress === 'done') return;
@@ -74,7 +75,7 @@ function rest(): void {
 }
 
 function tellLag(): number {
-  searchLag[0] = chores.indexer.lag();
+  searchLag[0] = maintenance.indexer.lag();
   return searchLag[0];
 }
 
@@ -106,7 +107,7 @@ parentPort?.on('message', (message: string) => {
     lastWrite = performance.now();
     try {
       // Runs before the next writes are applied.
-      chores.indexer.keepUp();
+      maintenance.indexer.keepUp();
     } catch {
       undo();
     }
@@ -120,7 +121,7 @@ restIn(0);
 function scrubAll(): void {
   const deadline = performance.now() + STOP_MS;
   try {
-    while (performance.now() < deadline && ['more', 'again'].includes(chores.scrubber.step()));
+    while (performance.now() < deadline && ['more', 'again'].includes(maintenance.scrubber.step()));
   } catch {
     undo();
   }

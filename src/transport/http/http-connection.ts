@@ -54,6 +54,16 @@ export async function answered(response: ServerResponse | undefined): Promise<vo
   if (response && !response.closed) await new Promise((resolve) => response.once('close', resolve));
 }
 
+/** Answers with a body, by default a plain text. */
+export function respond(
+  response: ServerResponse,
+  status: number,
+  body: string | Buffer,
+  type = 'text/plain; charset=utf-8',
+): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body);
+}
+
 /**
  * Serves an upgrade request as if it had no `Upgrade` field (RFC 9110, section 7.8). Node has detached its parser from
  * the connection, so the connection is parsed anew, from this request on and without the field.
