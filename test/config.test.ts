@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { readConfig } from '../src/config.ts';
 
 describe('the configuration', () => {
-  test('needs nothing', () => {
+  test('has a default for everything', () => {
     expect(readConfig({})).toMatchObject({
       ...{
         port: 4000,
@@ -17,7 +17,7 @@ describe('the configuration', () => {
     expect(readConfig({ PORT: '', STORE_URL: '' })).toEqual(readConfig({}));
   });
 
-  test('takes what is set', () => {
+  test('takes the values of variables', () => {
     expect(readConfig({ STORE_URL: 'memory:' }).store).toEqual({ kind: 'sqlite', path: ':memory:' });
     expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).store).toEqual({ kind: 'sqlite', path: '/var/lib/k.db' });
     expect(readConfig({ STORE_URL: 'sqlite:./k.db' }).store).toEqual({ kind: 'sqlite', path: './k.db' });
@@ -117,7 +117,7 @@ describe('the configuration', () => {
     },
   );
 
-  test('with tokens is told how they are checked, in one way, and is closed by default', () => {
+  test('with tokens has exactly one way to check them, and is closed by default', () => {
     const JWT_SECRET = 'é'.repeat(16);
     expect(readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, HOST: '0.0.0.0' })).toMatchObject({
       ...{ introspection: false, loopbackOrigins: false, trustedProxies: [], legacyGateways: [] },

@@ -61,7 +61,7 @@ const describeTimes = (values: readonly number[]) =>
 const megabytes = ({ held, resident }: { held: number; resident: number }) =>
   `${(held / 1e6).toFixed(1)} MB held, ${(resident / 1e6).toFixed(0)} MB resident`;
 
-test('hostile clients of every kind keep no user from chatting, and leave nothing behind', {
+test('hostile clients of every kind do not keep users from chatting, and leave no memory or sockets behind', {
   timeout: 1000 * (SECONDS + WARM_UP_SECONDS) + 300_000,
 }, async () => {
   const { child, url, ws } = await start({

@@ -147,7 +147,7 @@ describe('npm start without the development packages', () => {
     await expect(fetch(`${url}/healthz`)).rejects.toThrow();
   });
 
-  test('says what is missing when nothing is built', async () => {
+  test('names what is missing if nothing is built', async () => {
     const bare = join(root, 'bare');
     mkdirSync(bare);
     for (const name of ['package.json', 'prestart.js']) copyFileSync(join(installed, name), join(bare, name));
@@ -157,7 +157,7 @@ describe('npm start without the development packages', () => {
   });
 });
 
-test('before a start is built what is missing or older than its sources, and nothing else', () => {
+test('a start builds only what is missing or older than its sources', () => {
   const tree = join(root, 'tree');
   for (const folder of ['node_modules/.bin', 'src/generated', 'dist/web'])
     mkdirSync(join(tree, folder), { recursive: true });

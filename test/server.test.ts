@@ -7,7 +7,7 @@ import { startServer } from './support/server.ts';
 /** Bytes that a closed server may leave behind, in code and caches of the process. */
 const LEFT_BYTES = 500_000;
 
-test('closed servers leave nothing in memory', async () => {
+test('closed servers are freed from memory', async () => {
   v8.setFlagsFromString('--expose-gc');
   const collect: () => void = vm.runInNewContext('gc');
   async function held(): Promise<number> {

@@ -102,7 +102,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 /** A step that is done to a conversation. */
 type Deed = Exclude<Step, { kind: 'cut' | 'follow' }>;
 
-test('any history of four members comes to what brute force comes to, for each of them', {
+test('any history of four members has the state that brute force computes, for each of them', {
   timeout: 240_000,
 }, async () => {
   let tick = Date.now();

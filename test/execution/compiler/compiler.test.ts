@@ -235,7 +235,7 @@ function runWith(
   return run;
 }
 
-test('the fields of a mutation run one after the other, each once, also when one fails', async () => {
+test('the fields of a mutation run one after the other, each once, also if one fails', async () => {
   const begun: string[] = [];
   const ended: string[] = [];
   const resolve: GraphQLFieldResolver<unknown, unknown> = async (_, { name }) => {
@@ -256,7 +256,7 @@ test('the fields of a mutation run one after the other, each once, also when one
   expect(begun).toEqual(['a', 'b', 'c']);
 });
 
-test('a result that becomes too large ends early, wherever null is allowed', async () => {
+test('a result that becomes too large ends early at any nullable field', async () => {
   let calls = 0;
   const text = () => {
     calls++;
@@ -272,7 +272,7 @@ test('a result that becomes too large ends early, wherever null is allowed', asy
   await expect(Promise.resolve(run()).then(({ data }) => data.length)).resolves.toBeGreaterThan(100_000);
 });
 
-test('a promise that is waited for no more, as the result became too large, is no fault of the process', async () => {
+test('a rejected promise that is no longer awaited, as the result became too large, is handled', async () => {
   const unhandled: unknown[] = [];
   onUnhandled((error) => unhandled.push(error));
   const run = runWith(
@@ -285,7 +285,7 @@ test('a promise that is waited for no more, as the result became too large, is n
   expect(unhandled).toEqual([]);
 });
 
-test('other work gets turns between pieces of a long list, and before slow resolvers', async () => {
+test('other work runs between pieces of a long list, and before slow resolvers', async () => {
   let slices = 0;
   const slice = () => {
     slices++;
@@ -304,7 +304,7 @@ test('other work gets turns between pieces of a long list, and before slow resol
   expect(slices).toBe(29);
 });
 
-test('arguments that a resolver could change are its own', async () => {
+test('a resolver gets its own copy of arguments that it could change', async () => {
   const taken: unknown[][] = [];
   const take = (_: unknown, { list, first }: Record<string, unknown>) => {
     taken.push(list as unknown[]);
@@ -323,7 +323,7 @@ test('arguments that a resolver could change are its own', async () => {
   ]);
 });
 
-test('what is selected is decided anew for other values of the variables', async () => {
+test('the selection is decided again for other values of the variables', async () => {
   const names = [...'abc'];
   const query = `query (${names.map((name) => `$${name}: Boolean!`).join()}) {
     ${names.map((name) => `${name}: one @include(if: $${name})`).join(' ')} }`;

@@ -2,7 +2,7 @@ import { serverAudits } from 'graphql-http';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { startServer, type TestServer } from '../../support/server.ts';
 
-describe('GraphQL over HTTP, as its reference implementation audits it', () => {
+describe('GraphQL over HTTP passes the audit of its reference implementation', () => {
   const ends: (() => Promise<void>)[] = [];
   let server: TestServer | undefined;
   beforeEach(async () => {
