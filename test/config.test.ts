@@ -96,7 +96,7 @@ describe('the configuration', () => {
     ['sqlite:data/x.db?mode=ro', 'data/x.db'],
     ['sqlite://', 'FILE'],
   ])(
-    'refuses STORE_URL=%s, which other programs understand in different ways, with the spellings of ours',
+    'refuses STORE_URL=%s, which programs interpret differently, with the valid spellings',
     (url, file) => {
       const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
       expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
@@ -111,7 +111,7 @@ describe('the configuration', () => {
   );
 
   test.each(['~/x.db', '$HOME/x.db', '%DATA%/x.db', '"x.db"', "'x.db'", ' x.db', 'x.db '])(
-    'refuses the file %j, which a shell would have read in another way',
+    'refuses the file %j, which a shell would have expanded',
     (file) => {
       expect(() => readConfig({ STORE_URL: `sqlite:${file}` })).toThrow('STORE_URL must be a whole path');
     },

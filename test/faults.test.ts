@@ -188,7 +188,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of three', () =
     };
     await progress(100, 30_000);
     const mend = await fault(set);
-    // Those under way may still be answered by what was decided before.
+    // Sends in flight may still get the answer that was decided before.
     await progress(9, 15_000);
     await mend();
     await progress(100, 30_000);

@@ -99,7 +99,7 @@ describe('the package', () => {
 
   test('gives the program', async () => {
     const program = join(installed, 'dist/main.js');
-    // As npm does with what `bin` names.
+    // As npm does with the files that `bin` names.
     chmodSync(program, 0o755);
     mkdirSync(join(modules, '.bin'));
     symlinkSync(program, join(modules, '.bin/kredichat'));
@@ -140,7 +140,7 @@ describe('npm start without the development packages', () => {
 
   test.each(['SIGHUP', 'SIGKILL'] as const)('drains when npm ends by %s', async (signal) => {
     const { child, url } = await listening(start());
-    // Of npm and of the server: the pipe closes with the second.
+    // The pipe closes when both npm and the server have ended.
     const end = ended(child);
     child.kill(signal);
     expect((await end).output).toContain('draining');

@@ -17,7 +17,7 @@ test('closed servers are freed from memory', async () => {
       await post(url, 'ann@example.com', '{ chatList { unreadTotal } }');
       await close();
     }
-    // Twice: what is finalized in one collection is freed in the next.
+    // Twice: objects finalized in one collection are freed in the next.
     for (let i = 0; i < 2; i++) collect();
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;

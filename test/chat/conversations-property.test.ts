@@ -116,7 +116,7 @@ test('any history of four members has the state that brute force computes, for e
     return (await run(who, query, { input })).errors?.[0]?.extensions.code ?? null;
   };
 
-  /** Does it, and gives what became of it here and in the model. */
+  /** Runs a step, and returns its outcome here and in the model. */
   function perform(model: Model, id: string, who: Person, one: Deed) {
     const seqOf = (at: number) => 1 + Math.floor(at * model.log.length);
     const about = { conversationId: id };

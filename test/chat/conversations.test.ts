@@ -18,7 +18,7 @@ const ADDED = 'subscription ($id: ID!) { messageAdded(conversationId: $id) { tex
 
 const codeOf = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
-/** Runs a mutation that takes an input; the answer is what it selects, or the code of the refusal. */
+/** Runs a mutation with an input; returns its selection, or the code of the refusal. */
 async function mutate(line: GraphqlLine, field: string, input: object, selection: string) {
   const type = `${field[0]?.toUpperCase()}${field.slice(1)}Input`;
   const answer = await line.run(`mutation ($input: ${type}!) { ${field}(input: $input) { ${selection} } }`, { input });
@@ -237,7 +237,7 @@ describe('an update', () => {
     expect(await mark(bank)).toEqual(members('BANK'));
     expect(await mark(bob)).toEqual(members('BANK'));
     for (const line of [ann, bob]) expect(await update(line, id, { status: 'CLOSED' })).toBe('FORBIDDEN');
-    // The present credential says that there is no bank any more.
+    // By the present credential there is no bank any more.
     const customer = await connectGraphql(ws, `${BOB}:CUSTOMER`);
     expect(await update(customer, id, { status: 'CLOSED' })).toMatchObject({ conversation: { status: 'CLOSED' } });
     expect(await update(ann, id, { status: 'OPEN' })).toMatchObject({ conversation: { status: 'OPEN' } });
@@ -304,7 +304,7 @@ test('a write that cannot be read back is not reported as one that did not happe
           away ? Promise.reject(new StoreUnavailable(true, new Error('away'))) : store.conversation(...args),
         advanceReadPosition: (...args) => thenAway(store.advanceReadPosition(...args)),
         setView: (...args) => thenAway(store.setView(...args)),
-        // No wake-up says what was written: it is read.
+        // No wake-up holds the write, so the feed reads it.
         watch: () => () => {},
       },
     },

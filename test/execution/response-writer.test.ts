@@ -208,7 +208,7 @@ describe('an answer', () => {
     const id = await fill(url, LONGEST, 30);
     const page = (texts: string) =>
       `{ conversation(by: { id: "${id}" }) { messages(first: 100) { nodes { ${texts} } } } }`;
-    // 27 MB: more than the kernel takes for a client that does not read. So many values that it begins with a slot.
+    // 27 MB: more than the kernel buffers for a client that does not read. So many values need a slot at the start.
     const longest = page(ALIASES);
     const query = page('text');
     const silent = await Promise.all([1, 2, 3, 4].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
@@ -255,7 +255,7 @@ test('pipelined requests are answered one after the other, and only as far as th
   });
   socket.write(requests.join(''));
   let before = -1;
-  // Until no more are answered, as the kernel takes no more.
+  // Until no more are answered, as the kernel's buffers are full.
   while (pages !== before || pages === 0) {
     before = pages;
     for (let i = 0; i < 5; i++) await post(url, BOB, '{ viewer { email } }');
@@ -325,7 +325,7 @@ describe('an event', () => {
     const query = `subscription { chatListChanged { id unreadCount lastMessage { text } members { email } muted
       newest: messages(last: 1) { nodes { text } }
       unread: messages(first: 1, around: { firstUnread: true }) { nodes { seq } } } }`;
-    // Of what follows their positions each has written a part: the first that is unread is to be looked for.
+    // Each has written a part of the events after its position: find the first unread one.
     for (const line of [lines[0], lines[2]])
       await line?.run(SEND, { input: { to: TO, messages: [{ text: 'before' }] } });
     const streams = lines.flatMap((line) => Array.from({ length: 10 }, () => line.subscribe(query)));

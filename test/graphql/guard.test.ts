@@ -119,7 +119,7 @@ describe('to a non-member, a foreign conversation and a missing one are indistin
     for (const [name, query] of Object.entries(ATTEMPTS)) {
       const samples: Record<string, number[]> = { [foreign]: [], [missing]: [] };
       for (let i = 0; i < 60; i++) {
-        // In turn, and in both orders: what the machine does meanwhile is the same to both.
+        // In turn, and in both orders, so that other load affects both alike.
         for (const id of i % 2 ? [foreign, missing] : [missing, foreign]) {
           const started = performance.now();
           await line.subscribe(query, { id }).next();

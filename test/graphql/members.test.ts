@@ -79,7 +79,7 @@ describe('a list of conversations of 1,024 members', () => {
       expect(messages.nodes).toEqual([{ readBy: ['ann@example.com'] }, { readBy: ['ann@example.com'] }]);
     }
     expect(loaded.toSorted()).toEqual(ids.toSorted());
-    // Ten milliseconds a turn, of which each takes one at least.
+    // Ten milliseconds a turn; each takes at least one.
     expect(mostInOneTurn()).toBeLessThan(ids.length);
   });
 

@@ -90,7 +90,7 @@ describe('BASE_PATH', () => {
 
 describeInBrowser('The page under a prefix', (open) => {
   test.each(['of the server', 'of a proxy that takes it off'])(
-    '%s: works, and so does what it links to',
+    '%s: works, and so do its links',
     async (whose) => {
       const stripped = whose.includes('proxy');
       const server = await startServer(stripped ? {} : { BASE_PATH: '/apps/chat' });

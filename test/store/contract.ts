@@ -315,7 +315,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     test('watch reports each change at least once, until it ends', async () => {
       const told = new Set<string>();
       const { conversation } = writeOf('c', pair, 0);
-      // Null says that something may have been missed, and may come at any time.
+      // Null reports that hints may have been missed, and may come at any time.
       const unwatch = store.watch(
         (wakeUp: WakeUp | null) =>
           wakeUp &&

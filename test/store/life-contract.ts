@@ -30,7 +30,7 @@ import {
 
 const PAIR = [ANN, BOB];
 
-/** The laws of the port about what happens after a message is sent. Called by `storeContract`. */
+/** The laws of the port for changes after a message is sent. Called by `storeContract`. */
 export function lifeContract(open: () => Promise<Store>): void {
   let store: Store;
   beforeEach(async () => {
@@ -461,7 +461,7 @@ export function lifeContract(open: () => Promise<Store>): void {
         const brute = createBruteForce();
         const configs = [0, 1, 2].map((i) => `run ${++run} ${i}`);
         const ids = configs.map((configId) => writeOf(configId, who, 0).conversation);
-        /** The states that follow from the writes and from what is told of reads. */
+        /** The states that follow from the writes and the reported reads. */
         const derived = new Map<ConversationId, Conversation>();
         const unwatch = store.watch((wakeUp) => {
           const before = wakeUp?.kind === 'read' && derived.get(wakeUp.conversation);

@@ -82,7 +82,7 @@ test('a body that is too large is refused without being read', async () => {
     write();
     await closed;
     expect(answer).toMatch(/^HTTP\/1.1 413 .*"TOO_LARGE"/s);
-    // What the kernel takes by itself, and no more.
+    // Only the bytes that the kernel buffers.
     expect(socket.bytesWritten).toBeLessThan(50_000_000);
   }
 });
@@ -206,12 +206,12 @@ describe('the quota of a user', () => {
     await one.run('{ viewer { email } }');
     const { data } = await one.run(say, { input });
     for (const events of [...live, other]) expect((await events.next())?.data.chatListChanged.configId).toBe('c');
-    // A frame client that asks for live messages is told that it is not followed.
+    // A frame client that asks for live messages gets an error: its subscription is over the limit.
     const legacy = await connectLegacy(ws, ANN, '&live=1');
     legacy.send({ type: 'RECEIVE', config_id: 'c', members: [BOB] });
     expect((await legacy.next()).type).toBe('RECEIVE');
     expect(await legacy.next()).toMatchObject({ type: 'ERROR', error: { code: 'RATE_LIMITED' } });
-    // What was given back can be taken again: by the end of a subscription, and of a socket.
+    // The end of a subscription or a socket frees its part of the quota.
     live[0]?.stop();
     const again = one.subscribe('subscription ($id: ID!) { messageAdded(conversationId: $id, afterSeq: 0) { text } }', {
       id: data.sendMessage.conversation.id,

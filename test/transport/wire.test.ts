@@ -67,7 +67,7 @@ const CHANGES = `subscription C { chatListChanged { ${CONVERSATION} } }`;
 test('the bytes on the wire equal the recording, over HTTP, graphql-ws and the legacy frames', async () => {
   const { url, ws } = await startServer({}, { clock: () => Date.UTC(2024, 1, 5, 18, 58, 32, 921) });
   const log: string[] = [];
-  /** What was sent, its document cut short: the answer says what it selects. */
+  /** The request, with its document shortened: the answer shows the selection. */
   const sent = (text: string) => text.replace(/("query":"[^"]{60})(?:[^"\\]|\\.)*"/, '$1…"');
 
   /** One HTTP exchange: status, headers without the date, and body. */

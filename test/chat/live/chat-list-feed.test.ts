@@ -11,7 +11,7 @@ import { startServer } from '../../support/server.ts';
 
 const viewer = (email: EmailAddress) => ({ email, role: null });
 
-/** Followers of a store's chat lists that are told of each of its writes. */
+/** Followers of a store's chat lists that are woken by each of its writes. */
 async function followed(store: Store, readsBack = false) {
   const states = createKnownStates(store);
   const lists = createChatListFeeds(store, states, Date.now, (error) => {
@@ -30,7 +30,7 @@ describe('changes of the chat list', () => {
   test.each([
     ['named by the wake-up', 0],
     ['read once', 1],
-  ])('are one object for all followers, %s', async (how, times) => {
+  ])('share one object among all followers, %s', async (how, times) => {
     const store = await openSqlite(':memory:');
     let reads = 0;
     const conversation: Store['conversation'] = async (id) => {

@@ -8,7 +8,7 @@ import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../.
 
 const UNBOUNDED: Backpressure = { free: () => true, drained: async () => {} };
 
-/** Feeds of a conversation with 10 messages, and what a follower has been told. */
+/** Feeds of a conversation with 10 messages, and the events a follower received. */
 async function started(how: 'by its own writes' | 'by reading back') {
   const store = await openSqlite(':memory:');
   const states = createKnownStates(store);
@@ -75,7 +75,7 @@ async function drain(follower: AsyncIterator<ConversationEvent>, until: string):
   return told;
 }
 
-/** A socket that has room for one event when it is told so. */
+/** A full socket, with room for one event after each call of `giveRoom`. */
 function socket() {
   let giveRoom = (): void => {};
   const drained = () =>
@@ -94,7 +94,7 @@ describe.each(['by its own writes', 'by reading back'] as const)('a feed that ad
     const event = quick.poll();
     expect(brief(event)).toBe('MessageAdded 11 11 m11');
     expect(other.poll()).toBe(event);
-    // More than is kept at hand, while the slow one takes nothing.
+    // More than the feed keeps in memory, while the slow subscriber reads nothing.
     for (let i = 0; i < 300; i++) {
       await change(1 + (i % 11), edited, `edit ${i}`);
       expect(brief(quick.poll())).toBe(`MessageChanged ${1 + (i % 11)} ${12 + i} edit ${i}`);

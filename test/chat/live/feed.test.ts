@@ -35,7 +35,7 @@ describe('a subscriber that is killed and resumes with its last seq', () => {
   test('gets every message once and in order after a cut at any point, while two writers write', async () => {
     const { ws, server } = await startServer();
     let run = 0;
-    // How many messages the subscriber takes before each cut.
+    // Messages that the subscriber receives before each cut.
     const cuts = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 30 });
     await fc.assert(
       fc.asyncProperty(cuts, async (lives) => {

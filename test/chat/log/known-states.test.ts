@@ -13,7 +13,7 @@ const replicaSet = inject('replicaSet');
 const KEY = { configId: 'c', members: [ANN, BOB] };
 const ID = conversationId(KEY);
 
-/** What an instance does with a store, and how often it asked it for the conversation. */
+/** The operations of an instance, and the number of its reads of the conversation from the store. */
 function instance(store: Store) {
   let reads = 0;
   const counting: Store = {

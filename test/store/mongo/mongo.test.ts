@@ -48,7 +48,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
     await expect.poll(() => told).toEqual([null]);
     const { conversation } = writeOf('c', [ANN, BOB], 0);
-    // Only the stream can tell of what another instance wrote.
+    // Only the stream reports the writes of another instance.
     const elsewhere = await openMongo(set.uri('stream'));
     await elsewhere.write(writeOf('c', [ANN, BOB], 0));
     await expect.poll(() => told).toContainEqual(expect.objectContaining({ kind: 'log', conversation }));
@@ -94,7 +94,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     expect(await two.write(writeOf('other', pair, 0))).toBe(true);
     const client = await MongoClient.connect(set.uri('moves'));
     const moved = () => client.db('moves').collection('messages').countDocuments({ conversation });
-    // What the other store wrote last is moved too, where the stream has told of it.
+    // The last write of the other store is moved, too, if the stream has reported it.
     await expect.poll(moved).toBeGreaterThanOrEqual(9);
     await look();
     await Promise.all([one.close(), two.close(), client.close()]);
@@ -155,7 +155,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const db = client.db(new URL(url).pathname.slice(1));
     await db.collection('messages').updateMany({ text: '发票m2' }, update);
     await db.collection('probes').deleteMany({});
-    // What an earlier version says of its own words.
+    // The record of an earlier version about its words.
     await db.collection<{ _id: string }>('probes').insertOne({ _id: 'words' });
     const store = await openMongo(url);
     const search = () => store.search(BOB, { terms: termsOf('票 m2'), conversation: null }, { first: 9, after: null });
@@ -276,7 +276,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
   });
 
   describe('a changed message', () => {
-    /** Three instances, and what is stored, of a conversation with six messages. */
+    /** Three instances and the stored documents of a conversation with six messages. */
     async function open() {
       const url = freshUrl();
       const stores = await Promise.all([openMongo(url), openMongo(url), openMongo(url)]);
@@ -308,7 +308,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.findOne({ seq: 1 })).toMatchObject({ rev: 7 });
       await change(two, 2, (message, rev) => edited(message, rev, 'edited'));
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8 });
-      // The stores read what a majority has.
+      // The stores read majority-committed data.
       const writeConcern = { w: 'majority' } as const;
       for (const document of before.slice(1))
         await stored.replaceOne({ _id: document._id }, { ...document, changing: true }, { writeConcern });
@@ -503,7 +503,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       .find({ ns: /conversations$/ })
       .toArray();
     expect(operations.length).toBeGreaterThan(8);
-    // A member takes 120 bytes and more: all of them are 25 times as much.
+    // A member takes at least 120 bytes: all members are 25 times as much.
     for (const { responseLength, command } of operations)
       expect(responseLength, JSON.stringify(command)).toBeLessThan(5000);
     await client.close();
@@ -544,7 +544,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const [one, two] = [await openMongo(url), await openMongo(url)];
     const told: string[] = [];
     two.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.conversation));
-    // Until the stream is open it tells nothing.
+    // Until the stream is open it reports nothing.
     let others = 0;
     await expect
       .poll(async () => {
@@ -638,7 +638,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       const returned = command.aggregate ? 10 : (nreturned ?? nMatched ?? 1);
       expect(planSummary, JSON.stringify(command)).toMatch(/^(IXSCAN|IDHACK|COUNT_SCAN)/);
       expect(docsExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1);
-      // A search looks into the index once for each conversation, and at what stands next.
+      // A search examines one entry of the index for each conversation, and the next one.
       const looks = 2 * (command.filter?.conversation?.$in?.length ?? 0);
       expect(keysExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1 + looks);
     }

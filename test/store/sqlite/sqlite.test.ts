@@ -269,7 +269,7 @@ describe('the scrubber', () => {
 });
 
 test('messages not yet in the index are found, and a search that indexes them delays no write', async () => {
-  // Here nothing goes on behind the writes: only searches bring messages into the index.
+  // There is no background work here: only searches add messages to the index.
   const store = await openSqlite(':memory:');
   for (let seq = 0; seq < 6000; seq += 1000) await store.write(writeOf('c', [ANN, BOB], seq, 1000));
   const find = (text: string) =>
@@ -378,7 +378,7 @@ describe('every query uses an index', () => {
 
   test.each(Object.entries(SQL))('%s', (_, sql) => {
     const plan = (db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all({}) as { detail: string }[]).map(({ detail }) => detail);
-    // Lists given as parameters and results of inner queries are walked; tables never are.
+    // Scans are allowed of lists in parameters and of inner queries, never of tables.
     const inner = plan.map((detail) => detail.replace('CO-ROUTINE', 'SCAN'));
     const scans = plan.filter(
       (detail) =>
@@ -416,7 +416,7 @@ test('a list reads the first members by index, and only for its own page', () =>
     const read = plan.indexOf('SEARCH members USING INDEX members_by_joining (conversation=?)');
     expect(read, plan.join('\n')).toBeGreaterThan(0);
     expect(plan.filter((detail) => /SEARCH members /.test(detail))).toHaveLength(1);
-    // The one sort there may be is what chooses the page, before members are read: theirs come in order.
+    // At most one sort, which chooses the page before members are read: members come in order.
     expect(plan.slice(read).join('\n')).not.toContain('TEMP B-TREE');
   }
   db.close();

@@ -176,12 +176,12 @@ test('frame clients send a token for their own address in the query, the header 
   expect(await askLegacy(server, '', { cookie: `notauthToken=${ann}` })).toBe('Unexpected server response: 401');
   expect(await askLegacy(server, bob)).toBe('Unexpected server response: 403');
   expect(await askLegacy(server, bob, { authorization: `Bearer ${ann}` })).toBe('Unexpected server response: 403');
-  // The address has to be there all the same.
+  // The address is still required.
   await expect(connect(`${server.ws}/conversation/ws?token=${ann}`)).rejects.toThrow('400');
 });
 
 describe('a key set', () => {
-  /** Serves what is in `keys`, and counts how often it is asked. */
+  /** Serves the keys in `keys`, and counts the requests. */
   async function keySet() {
     const set = {
       ...{ keys: [] as object[], asked: 0, hangs: false, fails: false, moved: false, endless: false },
@@ -226,7 +226,7 @@ describe('a key set', () => {
     const next = await pair('ES256', 'next');
     set.keys = [next.jwk];
     await expect.poll(async () => askHttp(server, await next.token())).toBe(`${ANN} null`);
-    // The keys that were taken out went with the same answer.
+    // The same answer dropped the removed keys.
     expect(await askHttp(server, await (pairs[0] as (typeof pairs)[0]).token())).toMatch(/^401 /);
   });
 

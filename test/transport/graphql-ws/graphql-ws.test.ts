@@ -54,7 +54,7 @@ describe('a connection', () => {
     { authToken: ANN },
     { token: ANN },
     { AUTHORIZATION: ANN },
-  ])('with a credential where other servers look for it, %j, is told where it belongs', async (payload) => {
+  ])('with a credential in the place of other servers, %j, gets an error that names the right one', async (payload) => {
     const line = await protocol(await startServer());
     line.send({ type: 'connection_init', payload });
     const { code, reason } = await line.closed();
@@ -333,7 +333,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
   test.each([
     ['runs already', null],
     ['is still beginning', 'slow'],
-  ])('an id may be used again as soon as it was completed, while what it stood for %s', async (_, slow) => {
+  ])('an id may be used again as soon as it was completed, while its earlier operation %s', async (_, slow) => {
     const { ws, server, store } = await startServer();
     const line = await connectGraphql(ws, ANN);
     const id = await say(line, 'm1');
@@ -426,7 +426,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
     const query = 'query ($id: ID!) { conversation(by: { id: $id }) { messages(last: 20) { nodes { text } } } }';
     for (let i = 0; i < 100; i++) line.subscribe(query, { id });
     for (let i = 0; i < 50; i++) line.subscribe(ADDED, { id });
-    // The server says nothing of the cut: it stands when ten looks in a row find as many answers.
+    // The server does not report the cut: wait until ten checks in a row find the same number of answers.
     const looks: string[] = [];
     const stands = async () => {
       const body = await (await fetch(`${url}/metrics`)).text();
@@ -470,7 +470,7 @@ test('a reader that stalls is cut with 4413 and resumes without a gap; others do
   const text = 'x'.repeat(9000);
   let last = 1;
   const seen: number[] = [];
-  // Until the kernel's buffers are full too, and the server has given up on it.
+  // Until the kernel's buffers are full, too, and the server has closed the socket.
   for (; last < 5000; last++) {
     await post(
       url,

@@ -13,7 +13,7 @@ describe('GraphQL over HTTP passes the audit of its reference implementation', (
   const audits = serverAudits({ url: () => `${server?.url}/graphql` });
   test.each(audits.map(({ id, name, fn }) => [`${id}: ${name}`, fn] as const))('%s', async (_, audit) => {
     const result = await audit();
-    // A reason is given only when it failed, and says what with.
+    // An audit has a reason only if it failed.
     expect({ reason: null, ...result }).toMatchObject({ reason: null, status: 'ok' });
   });
 });

@@ -19,7 +19,7 @@ function chunks(body: string, size = body.length): string {
   return `${parts.map((part) => `${part.length.toString(16)}\r\n${part}\r\n`).join('')}0\r\n\r\n`;
 }
 
-/** Either the connection goes on, or the answer said that it does not, and the server closes it. */
+/** Either the connection stays usable, or the answer announces its close and the server closes it. */
 async function expectUsable(connection: RawConnection, said: string | undefined, name: string): Promise<void> {
   if (said === 'close') {
     expect(await connection.next(), name).toBeNull();
@@ -264,7 +264,7 @@ describe('a refused upgrade', () => {
     ['/conversation/ws?email_id=ann@example.com', 401, ''],
     ['/conversation/ws?email_id=ann@example.com', 401, 'Content-Length: 5\r\n'],
     ['/graphql', 400, 'Host: y\r\n'],
-  ])('of %s with %i says that the connection is closed, though the client sends on', async (path, status, fields) => {
+  ])('of %s with %i announces the close, though the client sends more', async (path, status, fields) => {
     const { url } = await startServer({ AUTH_MODE: 'jwt', JWT_SECRET: 'x'.repeat(32) });
     const connection = openRaw(url);
     connection.send(upgrade(path, fields) + 'x'.repeat(100_000));

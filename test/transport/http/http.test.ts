@@ -12,7 +12,7 @@ import { startServer } from '../../support/server.ts';
 const JSON_TYPE = { 'content-type': 'application/json' };
 const ANN = { authorization: 'Bearer ann@example.com' };
 
-/** A request of any shape to /graphql, and what came back. */
+/** Sends a request of any form to /graphql; returns the answer. */
 async function raw(url: string, init: RequestInit, path = '/graphql') {
   const response = await fetch(`${url}${path}`, init);
   const text = await response.text();

@@ -126,7 +126,7 @@ describe('the connection', () => {
   });
 
   test.each(['Ann+x@Example.com', 'Ann%2Bx%40Example.com'])(
-    'of %s comes back everywhere as it was spelled',
+    'of %s is returned everywhere in the same spelling',
     async (spelling) => {
       const { ws } = await startServer();
       const members = ['bob@example.com'];

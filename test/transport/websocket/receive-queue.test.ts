@@ -21,7 +21,7 @@ function createSocket() {
   };
 }
 
-/** How many frames were taken, turn by turn, where looking at one takes so many milliseconds. */
+/** The number of frames processed in each turn, if each takes this many milliseconds. */
 async function takenByTurn(frames: number, milliseconds: number): Promise<number[]> {
   const { ws, read } = createSocket();
   let taken = 0;
