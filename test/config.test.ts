@@ -95,13 +95,10 @@ describe('the configuration', () => {
     ['sqlite:file:///data/x.db?mode=ro', 'data/x.db'],
     ['sqlite:data/x.db?mode=ro', 'data/x.db'],
     ['sqlite://', 'FILE'],
-  ])(
-    'refuses STORE_URL=%s, which programs interpret differently, with the valid spellings',
-    (url, file) => {
-      const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
-      expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
-    },
-  );
+  ])('refuses STORE_URL=%s, which programs interpret differently, with the valid spellings', (url, file) => {
+    const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
+    expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
+  });
 
   test.each(['sqlite:///:memory:', 'sqlite:memory:', 'sqlite:file::memory:?cache=shared'])(
     'refuses STORE_URL=%s with the spelling of a store in memory',
