@@ -1,5 +1,5 @@
-// Not sirv: it sends `br` to a client that refuses it (`br;q=0`), serves the compressed forms under their own names, and
-// ends the process when a file is gone, as in a build beside a running server.
+// Not sirv: it sends `br` to a client that refuses it (`br;q=0`), serves the compressed files under their own names,
+// and ends the process if a file is missing, as during a build beside a running server.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
