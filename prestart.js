@@ -1,5 +1,5 @@
-// Before `npm start`: builds dist/ where it is missing or older than its sources. Without the development packages it
-// is started as it is. Nothing is written where there is nothing to build.
+// Before `npm start`: builds dist/ if it is missing or older than its sources. Without the development packages, the
+// existing build is started. Nothing is written if nothing needs to be built.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const stale = SOURCES.some((source) => changed(join(root, source)) > built);
 const canBuild = existsSync(join(root, 'node_modules/.bin/graphql-codegen'));
 if (built === 0 && !canBuild) {
   process.stderr.write(
-    'kredichat: dist/ is missing; npm ci && npm run build makes it, with the development packages\n',
+    'kredichat: dist/ is missing; run npm ci && npm run build, which needs the development packages\n',
   );
   process.exit(1);
 }

@@ -16,7 +16,7 @@ function workers(text: string): number {
   return count;
 }
 
-/** The store that STORE_URL or an option names. @throws Error when it is not one with a file */
+/** The SQLite store that STORE_URL or an option names. @throws Error if the store has no file */
 function sqlite(url: string | undefined): SqliteConfig {
   const { store } = readConfig({ STORE_URL: url });
   if (store.kind === 'sqlite' && store.path !== ':memory:') return store;
@@ -49,13 +49,13 @@ function withoutPassword(url: string): string {
   return url.replace(/\/\/[^/@]*@/, '//');
 }
 
-/** Writes a result for programs or for people. */
+/** Prints the result as JSON, or as text. */
 function print(json: boolean | undefined, result: object, text: string): void {
   process.stdout.write(`${json ? JSON.stringify(result) : text}\n`);
 }
 
 const program = new Command('kredichat')
-  .description('The chat server. Settings are environment variables: see docs/CONFIGURATION.md.')
+  .description('Chat server. It is configured by environment variables: see docs/CONFIGURATION.md.')
   .version(version)
   .exitOverride()
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kredichat: ')) });
@@ -63,7 +63,7 @@ const program = new Command('kredichat')
 program
   .command('serve', { isDefault: true })
   .description('run the server, as `npm start` does')
-  .option('--workers <n>', 'processes that serve the port, 1 to 64; more than one need MongoDB', workers, 1)
+  .option('--workers <n>', 'processes that serve the port, 1 to 64; more than one requires MongoDB', workers, 1)
   .action(async (options: { workers: number }) => {
     const { serve } = await import('./commands/serve.ts');
     await serve(readConfig(process.env), options.workers);
@@ -71,7 +71,7 @@ program
 
 program
   .command('backup')
-  .description('copy the store of STORE_URL into a new folder, beside a running server, and check the copy')
+  .description('copy the SQLite store of STORE_URL into a new folder, beside a running server, and check the copy')
   .argument('<folder>')
   .option('--json', 'print the manifest as JSON')
   .action(async (folder: string, { json }: { json?: boolean }) => {
@@ -82,7 +82,7 @@ program
 
 program
   .command('restore')
-  .description('put a backup where there is no store yet')
+  .description('copy a backup to a path without a store')
   .argument('<folder>')
   .requiredOption('--to <url>', 'STORE_URL of the new store')
   .option('--json', 'print the manifest as JSON')
@@ -94,7 +94,7 @@ program
 
 program
   .command('check')
-  .description('check the file of STORE_URL and the laws of the log, beside a running server; exit code 1 for faults')
+  .description('check the SQLite file and the invariants of its log, beside a running server; exit code 1 for faults')
   .option('--json', 'print the result as JSON')
   .action(async ({ json }: { json?: boolean }) => {
     const { checkSqlite } = await import('./store/sqlite/backup.ts');

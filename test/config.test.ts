@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { readConfig } from '../src/config.ts';
 
 describe('the configuration', () => {
-  test('needs nothing', () => {
+  test('has a default for everything', () => {
     expect(readConfig({})).toMatchObject({
       ...{
         port: 4000,
@@ -17,7 +17,7 @@ describe('the configuration', () => {
     expect(readConfig({ PORT: '', STORE_URL: '' })).toEqual(readConfig({}));
   });
 
-  test('takes what is set', () => {
+  test('takes the values of variables', () => {
     expect(readConfig({ STORE_URL: 'memory:' }).store).toEqual({ kind: 'sqlite', path: ':memory:' });
     expect(readConfig({ STORE_URL: 'sqlite:/var/lib/k.db' }).store).toEqual({ kind: 'sqlite', path: '/var/lib/k.db' });
     expect(readConfig({ STORE_URL: 'sqlite:./k.db' }).store).toEqual({ kind: 'sqlite', path: './k.db' });
@@ -95,13 +95,10 @@ describe('the configuration', () => {
     ['sqlite:file:///data/x.db?mode=ro', 'data/x.db'],
     ['sqlite:data/x.db?mode=ro', 'data/x.db'],
     ['sqlite://', 'FILE'],
-  ])(
-    'refuses STORE_URL=%s, which other programs understand in different ways, with the spellings of ours',
-    (url, file) => {
-      const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
-      expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
-    },
-  );
+  ])('refuses STORE_URL=%s, which programs interpret differently, with the valid spellings', (url, file) => {
+    const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
+    expect(() => readConfig({ STORE_URL: url })).toThrow(`STORE_URL must be ${spellings}`);
+  });
 
   test.each(['sqlite:///:memory:', 'sqlite:memory:', 'sqlite:file::memory:?cache=shared'])(
     'refuses STORE_URL=%s with the spelling of a store in memory',
@@ -111,13 +108,13 @@ describe('the configuration', () => {
   );
 
   test.each(['~/x.db', '$HOME/x.db', '%DATA%/x.db', '"x.db"', "'x.db'", ' x.db', 'x.db '])(
-    'refuses the file %j, which a shell would have read in another way',
+    'refuses the file %j, which a shell would have expanded',
     (file) => {
       expect(() => readConfig({ STORE_URL: `sqlite:${file}` })).toThrow('STORE_URL must be a whole path');
     },
   );
 
-  test('with tokens is told how they are checked, in one way, and is closed by default', () => {
+  test('with tokens has exactly one way to check them, and is closed by default', () => {
     const JWT_SECRET = 'é'.repeat(16);
     expect(readConfig({ AUTH_MODE: 'jwt', JWT_SECRET, HOST: '0.0.0.0' })).toMatchObject({
       ...{ introspection: false, loopbackOrigins: false, trustedProxies: [], legacyGateways: [] },

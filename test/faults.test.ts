@@ -41,7 +41,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
   });
   afterAll(() => set.stop());
 
-  test('with two writers each in one conversation store 4,000 messages in one order for all', async () => {
+  test('store 4,000 messages of two writers each in one conversation, in the same order for every reader', async () => {
     const { urls, id, history } = await twoInstances(set);
     const following = [0, 1, 0, 1].map((i) => follow(() => urls[i] ?? '', BOB, id));
     const writing = [0, 1, 2, 3].map((w) =>
@@ -54,7 +54,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     check(lists, history);
   });
 
-  test('as two workers on one port serve all clients, and drain together', async () => {
+  test('serve all clients as two workers on one port, and drain together', async () => {
     const STORE_URL = set.uri(`chaos${++databases}`);
     const { child, url, ws } = await start({ STORE_URL }, '--workers', '2');
     const history = fresh();
@@ -69,7 +69,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of one', () => 
     await expect(fetch(`${url}/healthz`)).rejects.toThrow();
   });
 
-  test('killed and drained in turn behind clients that reconnect to the other lose nothing', async () => {
+  test('lose nothing when killed and drained in turn, with clients that reconnect to the other', async () => {
     const { STORE_URL, instances, urls, id, history } = await twoInstances(set);
     const live: (typeof instances)[number][] = [...instances];
     const instance = (turn: number) => inTurn(urls, turn);
@@ -188,7 +188,7 @@ describe.runIf(inject('mongod'))('two instances on a replica set of three', () =
     };
     await progress(100, 30_000);
     const mend = await fault(set);
-    // Those under way may still be answered by what was decided before.
+    // Sends in flight may still get the answer that was decided before.
     await progress(9, 15_000);
     await mend();
     await progress(100, 30_000);
@@ -204,7 +204,9 @@ describe.runIf(inject('mongod'))('two instances on a replica set of three', () =
     }
   });
 
-  test('refuse sends while two of three are down, live on, tell so, and recover', { timeout: 180_000 }, async () => {
+  test('refuse sends while two of three members are down, report it, keep running and recover', {
+    timeout: 180_000,
+  }, async () => {
     const { instances, id } = await twoInstances(set);
     const [{ url, child, ws }] = instances;
     const line = await connectGraphql(ws, BOB);

@@ -5,12 +5,12 @@ import { expect, test } from 'vitest';
 import { startHonest } from './support/chat-load.ts';
 import { processes } from './support/process.ts';
 
-/** How long the attack goes on that is measured; before it comes a shorter one, so that caches are full. */
+/** Duration of the measured attack; a shorter one before it fills the caches. */
 const SECONDS = Number(process.env.HOSTILE_SECONDS ?? 15);
 const WARM_UP_SECONDS = Math.max(10, SECONDS / 4);
 const PAIRS = 25;
 const ATTACKERS = join(import.meta.dirname, 'support/attackers.ts');
-/** Loaded into the server: collects garbage when it is told to, and says when it has. */
+/** Loaded into the server: collects garbage on request, and reports the end. */
 const COLLECTOR = `import v8 from 'node:v8';
 import vm from 'node:vm';
 v8.setFlagsFromString('--expose-gc');
@@ -44,7 +44,7 @@ async function metric(url: string, ...names: string[]): Promise<number> {
 async function memory(child: ChildProcess, url: string): Promise<{ held: number; resident: number }> {
   await expect.poll(() => metric(url, 'kredichat_connections{transport="graphql-ws"}')).toBe(PAIRS);
   await expect.poll(() => metric(url, 'kredichat_connections{transport="legacy"}')).toBe(PAIRS);
-  // Twice: what is finalized in one collection is freed in the next.
+  // Twice: objects finalized in one collection are freed in the next.
   for (let i = 0; i < 2; i++) {
     const collected = once(child.stderr as NonNullable<ChildProcess['stderr']>, 'data');
     child.kill('SIGUSR2');
@@ -61,12 +61,12 @@ const describeTimes = (values: readonly number[]) =>
 const megabytes = ({ held, resident }: { held: number; resident: number }) =>
   `${(held / 1e6).toFixed(1)} MB held, ${(resident / 1e6).toFixed(0)} MB resident`;
 
-test('hostile clients of every kind keep no user from chatting, and leave nothing behind', {
+test('hostile clients of every kind do not keep users from chatting, and leave no memory or sockets behind', {
   timeout: 1000 * (SECONDS + WARM_UP_SECONDS) + 300_000,
 }, async () => {
   const { child, url, ws } = await start({
     STORE_URL: 'sqlite:hostile/kredichat.db',
-    // Unset, so that what is attacked are the defaults.
+    // Unset, so that the attack meets the defaults.
     RATE_LIMIT_MESSAGES: '',
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(COLLECTOR)}`,
   });

@@ -99,7 +99,7 @@ describe('the package', () => {
 
   test('gives the program', async () => {
     const program = join(installed, 'dist/main.js');
-    // As npm does with what `bin` names.
+    // As npm does with the files that `bin` names.
     chmodSync(program, 0o755);
     mkdirSync(join(modules, '.bin'));
     symlinkSync(program, join(modules, '.bin/kredichat'));
@@ -140,14 +140,14 @@ describe('npm start without the development packages', () => {
 
   test.each(['SIGHUP', 'SIGKILL'] as const)('drains when npm ends by %s', async (signal) => {
     const { child, url } = await listening(start());
-    // Of npm and of the server: the pipe closes with the second.
+    // The pipe closes when both npm and the server have ended.
     const end = ended(child);
     child.kill(signal);
     expect((await end).output).toContain('draining');
     await expect(fetch(`${url}/healthz`)).rejects.toThrow();
   });
 
-  test('says what is missing when nothing is built', async () => {
+  test('names what is missing if nothing is built', async () => {
     const bare = join(root, 'bare');
     mkdirSync(bare);
     for (const name of ['package.json', 'prestart.js']) copyFileSync(join(installed, name), join(bare, name));
@@ -157,7 +157,7 @@ describe('npm start without the development packages', () => {
   });
 });
 
-test('before a start is built what is missing or older than its sources, and nothing else', () => {
+test('a start builds only what is missing or older than its sources', () => {
   const tree = join(root, 'tree');
   for (const folder of ['node_modules/.bin', 'src/generated', 'dist/web'])
     mkdirSync(join(tree, folder), { recursive: true });

@@ -30,7 +30,7 @@ async function log(url: string): Promise<{ seq: number; clientId: string; text: 
   return nodes;
 }
 
-test('kill -9 during 2,000 sends, ten rounds: nothing acknowledged is lost, and retries add nothing', async () => {
+test('kill -9 during 2,000 sends, ten rounds: no acknowledged message is lost, and retries add none', async () => {
   const file = { STORE_URL: 'sqlite:kill/kredichat.db' };
   const acknowledged = new Map<string, number>();
   const attempted = new Set<string>();
@@ -183,7 +183,7 @@ test('a terminal that is closed drains the server, whose exit code is 0', async 
   expect(await log(again)).toHaveLength(1);
 });
 
-test('SIGTERM is not held up by a client that was refused and keeps its half open', async () => {
+test('SIGTERM is not delayed by a refused client that keeps its half of the connection open', async () => {
   const { child, url } = await start({ STORE_URL: 'memory:' });
   const socket = connectTcp({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   const upgrade =
@@ -209,13 +209,13 @@ describe('starting', () => {
     return errors;
   }
 
-  test('needs nothing, and makes data/ itself', async () => {
+  test('needs no configuration, and creates data/', async () => {
     const { url } = await start();
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     expect(existsSync(join(directory, 'data/kredichat.db'))).toBe(true);
   });
 
-  test('with an impossible variable fails with one line that names it', async () => {
+  test('with an invalid variable fails with one line that names it', async () => {
     expect(await fails({ PORT: 'x' })).toMatch(/^kredichat: PORT must be a whole number\n$/);
     expect(await fails({ HOST: '0.0.0.0' })).toMatch(/^kredichat: HOST .*ALLOW_INSECURE_DEV_AUTH=1.*\n$/);
   });
@@ -226,7 +226,7 @@ describe('starting', () => {
     expect(String(errors)).toMatch(/^kredichat: --workers needs a mongodb:\/\/ STORE_URL.*\n$/);
   });
 
-  test('on something that is no file fails with one line that says so', async () => {
+  test('on a path that is not a file fails with one line that says so', async () => {
     expect(await fails({ STORE_URL: 'sqlite:/' })).toMatch(/^kredichat: STORE_URL: .*\n$/);
   });
 
@@ -319,7 +319,7 @@ describe('a standard output', () => {
   });
 });
 
-test('while no send can be stored /readyz is 503, and two lines of the log tell of it', async () => {
+test('while no send can be stored /readyz is 503, and the log has a line for its begin and end', async () => {
   const main = JSON.stringify(join(import.meta.dirname, '../dist/main.js'));
   const shell = `ulimit -S -f 300; exec ${JSON.stringify(process.execPath)} ${main}`;
   const environment = { STORE_URL: 'sqlite:limited/kredichat.db', LOG_LEVEL: 'warn' };

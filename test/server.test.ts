@@ -7,7 +7,7 @@ import { startServer } from './support/server.ts';
 /** Bytes that a closed server may leave behind, in code and caches of the process. */
 const LEFT_BYTES = 500_000;
 
-test('closed servers leave nothing in memory', async () => {
+test('closed servers are freed from memory', async () => {
   v8.setFlagsFromString('--expose-gc');
   const collect: () => void = vm.runInNewContext('gc');
   async function held(): Promise<number> {
@@ -17,7 +17,7 @@ test('closed servers leave nothing in memory', async () => {
       await post(url, 'ann@example.com', '{ chatList { unreadTotal } }');
       await close();
     }
-    // Twice: what is finalized in one collection is freed in the next.
+    // Twice: objects finalized in one collection are freed in the next.
     for (let i = 0; i < 2; i++) collect();
     const { heapUsed, external } = process.memoryUsage();
     return heapUsed + external;

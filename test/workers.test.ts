@@ -54,7 +54,7 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
     await expect(fetch(`${url}/healthz`)).rejects.toThrow();
   });
 
-  test('of which all are killed, or one hangs, end with 0 too', async () => {
+  test('end with 0 also when all are killed or one hangs', async () => {
     const { child } = await startThree();
     for (const pid of workersOf(child)) process.kill(pid, 'SIGKILL');
     await expect.poll(() => workersOf(child)).toEqual([]);
@@ -71,7 +71,7 @@ describe.runIf(inject('replicaSet'))('three workers', () => {
     expect(await end).toEqual([0, null]);
   });
 
-  test('add up their numbers, whichever is asked', async () => {
+  test('add up their metrics in every worker’s answer', async () => {
     const { child, url, ws } = await startThree();
     const lines = await Promise.all(Array.from({ length: 9 }, () => connectLegacy(ws, ANN)));
     const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { message { seq } } }';

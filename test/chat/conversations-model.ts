@@ -1,4 +1,4 @@
-/** What the rules of a conversation come to, in the most obvious way: what the server is compared with. */
+/** The rules of a conversation in the most obvious way, for comparison with the server. */
 
 export const PEOPLE = ['ann', 'bob', 'cat', 'dan'] as const;
 export type Person = (typeof PEOPLE)[number];

@@ -102,7 +102,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 /** A step that is done to a conversation. */
 type Deed = Exclude<Step, { kind: 'cut' | 'follow' }>;
 
-test('any history of four members comes to what brute force comes to, for each of them', {
+test('any history of four members has the state that brute force computes, for each of them', {
   timeout: 240_000,
 }, async () => {
   let tick = Date.now();
@@ -116,7 +116,7 @@ test('any history of four members comes to what brute force comes to, for each o
     return (await run(who, query, { input })).errors?.[0]?.extensions.code ?? null;
   };
 
-  /** Does it, and gives what became of it here and in the model. */
+  /** Runs a step, and returns its outcome here and in the model. */
   function perform(model: Model, id: string, who: Person, one: Deed) {
     const seqOf = (at: number) => 1 + Math.floor(at * model.log.length);
     const about = { conversationId: id };

@@ -18,7 +18,7 @@ const ADDED = 'subscription ($id: ID!) { messageAdded(conversationId: $id) { tex
 
 const codeOf = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
-/** Runs a mutation that takes an input; the answer is what it selects, or the code of the refusal. */
+/** Runs a mutation with an input; returns its selection, or the code of the refusal. */
 async function mutate(line: GraphqlLine, field: string, input: object, selection: string) {
   const type = `${field[0]?.toUpperCase()}${field.slice(1)}Input`;
   const answer = await line.run(`mutation ($input: ${type}!) { ${field}(input: $input) { ${selection} } }`, { input });
@@ -63,7 +63,7 @@ async function begun() {
 }
 
 describe('an edit', () => {
-  test('is its sender’s, and keeps what was there', async () => {
+  test('is for the sender only, and keeps the earlier text', async () => {
     const { ann, bob, id } = await begun();
     expect(await edit(bob, id, { seq: 1, text: 'x' })).toBe('FORBIDDEN');
     expect(await edit(ann, id, { seq: 2, text: 'x' })).toBe('NOT_FOUND');
@@ -78,7 +78,7 @@ describe('an edit', () => {
     expect(await edit(ann, id, { seq: 1, text: 'third' })).toBe('CONFLICT');
   });
 
-  test('of two at once on the same state wins once, and no stream shows what was not stored', async () => {
+  test('succeeds for one of two at once on the same state, and no stream shows the other', async () => {
     const one = await startServer();
     // Another instance, which decides for itself.
     const two = await startServer({}, { store: one.store });
@@ -104,7 +104,7 @@ describe('an edit', () => {
     }
   });
 
-  test('and a redaction do not make a repeat another message', async () => {
+  test('or a redaction does not make a repeat a new message', async () => {
     const { ann, id } = await begun();
     const { message } = await say(ann, 'once', { id }, { clientId: 'x' });
     await edit(ann, id, { seq: message.seq, text: 'twice' });
@@ -115,7 +115,7 @@ describe('an edit', () => {
   });
 });
 
-test('the reason of a redaction is a line that can be read', async () => {
+test('the reason of a redaction is one line of visible text', async () => {
   const { ann, id } = await begun();
   for (const reason of ['', ' ', '\u3164', 'a\u202eb', 'a\nb'])
     expect(await mutate(ann, 'redactMessage', { conversationId: id, seq: 1, reason }, 'message { text }')).toBe(
@@ -123,7 +123,7 @@ test('the reason of a redaction is a line that can be read', async () => {
     );
 });
 
-test('a redaction is for the sender and the bank, takes all texts, and happens once', async () => {
+test('a redaction is for the sender and the bank, removes all texts, and happens once', async () => {
   const { ann, bob, bank, id } = await begun();
   await edit(ann, id, { seq: 1, text: 'second' });
   expect(await redact(bob, id, 1)).toBe('FORBIDDEN');
@@ -139,7 +139,7 @@ test('a redaction is for the sender and the bank, takes all texts, and happens o
 });
 
 describe('an update', () => {
-  test('says in one message what it changed, and nothing when it changed nothing', async () => {
+  test('adds one message that lists the changes, and none without a change', async () => {
     const { ann, id } = await begun();
     const input = { status: 'PENDING', assignee: BOB, addLabels: ['urgent', 'b'], addMembers: [CAT] };
     const text = `status: OPEN → PENDING; assignee: nobody → ${BOB}; labels: +"b", +"urgent"; members: +${CAT}`;
@@ -172,7 +172,7 @@ describe('an update', () => {
       expect(await update(ann, id, wrong), JSON.stringify(wrong)).toBe('BAD_USER_INPUT');
   });
 
-  test('closes for the bank alone where it has a member, and a new text reopens what is not closed', async () => {
+  test('closes for the bank only if it has a member, and a new text reopens one that is not closed', async () => {
     const { ann, bank, id } = await begun();
     expect(await update(ann, id, { status: 'CLOSED' })).toMatchObject({ conversation: { status: 'CLOSED' } });
     expect(await say(ann, 'x', { id })).toBe('CONVERSATION_CLOSED');
@@ -196,7 +196,7 @@ describe('an update', () => {
     expect(await update(ann, id, { status: 'OPEN' })).toBe('FORBIDDEN');
   });
 
-  test('does not let a label pass for what the server says', async () => {
+  test('cannot have a label that imitates a text of the server', async () => {
     const { ann, id } = await begun();
     const label = 'x"; status: OPEN → CLOSED';
     expect(await update(ann, id, { addLabels: [label] })).toMatchObject({
@@ -204,7 +204,7 @@ describe('an update', () => {
     });
   });
 
-  test('isolates a right-to-left label, and removes one that is older than the rules', async () => {
+  test('isolates a right-to-left label, and can remove one that predates the rules', async () => {
     const { ann, store, id } = await begun();
     expect(await update(ann, id, { addLabels: ['דחוף', 'می\u200cخواهم', 'é'] })).toMatchObject({
       conversation: {
@@ -237,13 +237,13 @@ describe('an update', () => {
     expect(await mark(bank)).toEqual(members('BANK'));
     expect(await mark(bob)).toEqual(members('BANK'));
     for (const line of [ann, bob]) expect(await update(line, id, { status: 'CLOSED' })).toBe('FORBIDDEN');
-    // The present credential says that there is no bank any more.
+    // By the present credential there is no bank any more.
     const customer = await connectGraphql(ws, `${BOB}:CUSTOMER`);
     expect(await update(customer, id, { status: 'CLOSED' })).toMatchObject({ conversation: { status: 'CLOSED' } });
     expect(await update(ann, id, { status: 'OPEN' })).toMatchObject({ conversation: { status: 'OPEN' } });
   });
 
-  test('that removes a member ends their streams, and from then on there is nothing for them', async () => {
+  test('that removes a member ends the member’s streams and access', async () => {
     const { ws, ann, bob, bank, id } = await begun();
     expect(await update(ann, id, { removeMembers: [BOB] })).toBe('FORBIDDEN');
     await update(ann, id, { addMembers: [CAT] });
@@ -288,7 +288,7 @@ describe('an update', () => {
   });
 });
 
-test('a write that cannot be read again is not told of as one that did not happen', async () => {
+test('a write that cannot be read back is not reported as one that did not happen', async () => {
   const store = await openSqlite(':memory:');
   let away = false;
   const thenAway = async (written: Promise<boolean>) => {
@@ -304,7 +304,7 @@ test('a write that cannot be read again is not told of as one that did not happe
           away ? Promise.reject(new StoreUnavailable(true, new Error('away'))) : store.conversation(...args),
         advanceReadPosition: (...args) => thenAway(store.advanceReadPosition(...args)),
         setView: (...args) => thenAway(store.setView(...args)),
-        // No wake-up says what was written: it is read.
+        // No wake-up holds the write, so the feed reads it.
         watch: () => () => {},
       },
     },
@@ -326,7 +326,7 @@ test('a write that cannot be read again is not told of as one that did not happe
   }
 });
 
-test('a view is the viewer’s, and a new text brings back what is archived and not muted', async () => {
+test('a view belongs to one viewer, and a new text unarchives a conversation that is not muted', async () => {
   const { ann, bob, id } = await begun();
   const view = (line: GraphqlLine, input: object) =>
     mutate(line, 'updateView', { conversationId: id, ...input }, 'conversation { muted pinned archived }');
@@ -349,7 +349,7 @@ test('a view is the viewer’s, and a new text brings back what is archived and 
   expect(await listed(false)).toEqual({ unreadTotal: 0, nodes: [] });
 });
 
-test('events come in order of rev, then the read positions of all members, then CaughtUp, and then live', async () => {
+test('events come in order of rev, then the read positions of all members, CaughtUp, and live events', async () => {
   const { ann, bob, id } = await begun();
   await say(ann, 'second');
   await edit(ann, id, { seq: 1, text: 'changed' });
@@ -394,7 +394,7 @@ test('events come in order of rev, then the read positions of all members, then 
   }
 });
 
-test('typing is told to the others, once for many hints, and is over by itself', async () => {
+test('typing is shown to the other members, once for many hints, and ends by itself', async () => {
   const { ann, bob, id } = await begun();
   const type = (line: GraphqlLine, typing: boolean) =>
     line.run('mutation ($id: ID!, $typing: Boolean!) { setTyping(conversationId: $id, typing: $typing) }', {
@@ -451,7 +451,7 @@ describe('a search', () => {
   });
 });
 
-test('what costs the store something is limited for each user, and to stop typing is not', async () => {
+test('operations with a cost for the store are limited per user; the end of typing is not', async () => {
   const { ws } = await startServer({ RATE_LIMIT_MESSAGES: '1000' });
   const ann = await connectGraphql(ws, ANN);
   const { id } = (await say(ann, 'first')).conversation;
@@ -476,7 +476,7 @@ test('what costs the store something is limited for each user, and to stop typin
   expect(await codes(20, async () => (await type(true)) ?? (await type(false)))).toEqual(new Set([undefined]));
 });
 
-test('an older client sees what became of messages, and asks by the key', async () => {
+test('an older client sees edits and redactions, and addresses the conversation by its key', async () => {
   const { ws, ann, id } = await begun();
   await say(ann, 'second');
   await edit(ann, id, { seq: 1, text: 'changed' });
@@ -494,7 +494,7 @@ test('an older client sees what became of messages, and asks by the key', async 
   expect((await legacyOnce(ws, BOB, { type: 'RECEIVE', config_id, members })).data).toHaveLength(1);
 });
 
-test('an older client sees all conversations by their activity, whatever its view of them is', async () => {
+test('an older client sees all conversations by activity, regardless of its view of them', async () => {
   let now = Date.now();
   const { ws } = await startServer({}, { clock: () => ++now });
   const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
@@ -513,7 +513,7 @@ test('an older client sees all conversations by their activity, whatever its vie
   expect(list.unread_message).toBe(4);
 });
 
-test('a legacy client that was added later reads and answers, and opens no second conversation', async () => {
+test('a member added later reads and answers as a legacy client, and opens no second conversation', async () => {
   const { ws, ann, id } = await begun();
   await update(ann, id, { addMembers: [CAT] });
   const list = async () => (await legacyOnce(ws, CAT, { type: 'CHAT_LIST' })).data;

@@ -267,7 +267,7 @@ describe('the connection', () => {
     ['"""query {""" mutation query { a }', false],
     ['"{" subscription { a }', false],
     ['', false],
-  ])('knows a query from others: %j', (document, expected) => {
+  ])('recognizes a query: %j', (document, expected) => {
     expect(isQuery(document)).toBe(expected);
   });
 

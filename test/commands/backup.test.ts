@@ -21,7 +21,7 @@ async function storeWith(name: string, messages: number): Promise<string> {
   return `sqlite:${join(directory, name)}`;
 }
 
-test('twenty backups beside sends: each holds all earlier sends, and restores to its equal', async () => {
+test('twenty backups during sends: each holds all earlier sends, and its restored copy is equal', async () => {
   const live = join(directory, 'live.db');
   const { ws } = await start({ STORE_URL: `sqlite:${live}` });
   const line = await connectGraphql(ws, ANN);
@@ -56,7 +56,7 @@ test('twenty backups beside sends: each holds all earlier sends, and restores to
   await sending;
 });
 
-test('a backup goes into an empty folder, and is none without its manifest or with a byte changed', async () => {
+test('a backup needs an empty folder, and is invalid without its manifest or with a changed byte', async () => {
   const store = await storeWith('one.db', 2);
   const folder = join(directory, 'whole');
   expect(await ran({ STORE_URL: store }, 'backup', folder)).toMatchObject({
@@ -99,7 +99,7 @@ test('a backup of a store that does not exist, has no file or is of MongoDB says
   expect(existsSync(folder)).toBe(false);
 });
 
-test('check finds what breaks the laws of the log, beside a server that goes on', async () => {
+test('check finds violated invariants of the log, beside a running server', async () => {
   const store = await storeWith('checked.db', 3);
   await start({ STORE_URL: store });
   expect(await ran({ STORE_URL: store }, 'check')).toMatchObject({ code: 0, out: '3 messages: no faults\n' });
@@ -132,7 +132,7 @@ test('check finds what breaks the laws of the log, beside a server that goes on'
   expect((await ran({ STORE_URL: `sqlite:${join(directory, 'text/file.db')}` }, 'check')).code).toBe(1);
 });
 
-test('an unknown command, option or value is a mistake in usage: exit code 2, nothing done', async () => {
+test('an unknown command, option or value is a usage error: exit code 2, nothing done', async () => {
   for (const args of [['nope'], ['--nope'], ['--workers', '0'], ['--workers', 'x'], ['backup'], ['restore', 'x']])
     expect((await ran({ STORE_URL: 'memory:' }, ...args)).code, args.join(' ')).toBe(2);
 });

@@ -27,14 +27,14 @@ function setUp() {
   return { slice, work, finish, done };
 }
 
-test('work that is short goes on in one turn, and its first piece at once', async () => {
+test('short work runs in one turn, and its first piece at once', async () => {
   const { slice, work, finish, done } = setUp();
   expect(slice('ann')).toBeNull();
   await finish([work('ann', 4, 2)]);
   expect(new Set(done.map(({ turn }) => turn)).size).toBe(1);
 });
 
-test('long work leaves the turn to others, also where each of its pieces is continued by what follows it', async () => {
+test('long work yields, also if each of its pieces is continued by the next', async () => {
   const { work, finish, done } = setUp();
   await finish([work('ann', 100, 4)]);
   const perTurn = new Map<number, number>();

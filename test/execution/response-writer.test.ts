@@ -40,7 +40,7 @@ async function turnsDuring(work: Promise<unknown>): Promise<number> {
 const members = Array.from({ length: 1024 }, (_, i) => `member-${i}@example.com`);
 
 describe('an answer', () => {
-  test('is bounded in bytes, however few values it holds, on every transport', async () => {
+  test('is bounded in bytes, even with few values, on every transport', async () => {
     const { url, ws } = await startServer();
     const id = await fill(url, LONGEST, 100);
     const page = (texts: string) =>
@@ -54,7 +54,7 @@ describe('an answer', () => {
     expect((await post(url, ANN, page('text'))).data.conversation.messages.nodes).toHaveLength(100);
   });
 
-  test('that is large arrives whole over a WebSocket, on which everything else goes on meanwhile', async () => {
+  test('that is large arrives whole over a WebSocket, which serves other operations meanwhile', async () => {
     const { url, ws } = await startServer();
     const id = await fill(url, LONGEST, 65);
     const line = await connectGraphql(ws, ANN);
@@ -69,7 +69,7 @@ describe('an answer', () => {
     expect((await line.run('{ viewer { email } }')).data.viewer.email).toBe(ANN);
   });
 
-  test('that is long is the same as a short one, byte for byte', async () => {
+  test('that is written in pieces equals one written at once, byte for byte', async () => {
     const { url } = await startServer({ LEGACY_PAGE_SIZE: '100' });
     const texts = Array.from({ length: 60 }, (_, i) => `${i} "quoted" \\ \u2028 \u{1F30D} \n `.repeat(i * 8 + 1));
     for (const text of texts) await post(url, ANN, SEND, { input: { to: TO, messages: [{ text }] } });
@@ -81,7 +81,7 @@ describe('an answer', () => {
     expect(await response.text()).toBe(JSON.stringify(expected));
   });
 
-  test('that takes long leaves turns to others', async () => {
+  test('that takes long yields to other work', async () => {
     const store = await openSqlite(':memory:');
     const slow: typeof store.messages = (...args) => {
       for (const until = performance.now() + 4; performance.now() < until; );
@@ -97,7 +97,7 @@ describe('an answer', () => {
     expect(await turnsDuring(post(url, ANN, list))).toBeGreaterThan(12);
   });
 
-  test('leaves a turn between the pages of one operation, and between operations', async () => {
+  test('yields between the pages of one operation, and between operations', async () => {
     const store = await openSqlite(':memory:');
     let turn = 0;
     const turns: number[] = [];
@@ -137,7 +137,7 @@ describe('an answer', () => {
     for (let i = 0; i < 2; i++) expect((await post(url, ANN, query)).data.conversation.messages.nodes).toHaveLength(65);
   });
 
-  test('is refused before the write where it would be too large', async () => {
+  test('to a mutation is refused before the write if it would be too large', async () => {
     const { url } = await startServer();
     const id = await fill(url, LONGEST, 100);
     const read = `mutation { markRead(input: { conversationId: "${id}", seq: 100 }) {
@@ -160,7 +160,7 @@ describe('an answer', () => {
     expect((await post(url, BOB, small)).data.markRead.conversation.messages.nodes).toHaveLength(100);
   });
 
-  test('of a batch is refused before the write where all that it answers to is too large', async () => {
+  test('to a batch is refused before the write if the whole answer would be too large', async () => {
     const { url } = await startServer();
     const id = await fill(url, LONGEST, 1);
     const sendAll = (texts: string, count: number) => {
@@ -178,7 +178,7 @@ describe('an answer', () => {
     expect((await sendAll(`text ${ALIASES}`, 4)).data.sendMessages.messages).toHaveLength(4);
   });
 
-  test('is not made long by the names of its fields', async () => {
+  test('does not become too long by the names of its fields', async () => {
     const { url } = await startServer();
     const named = (length: number) => post(url, ANN, `{ viewer { ${'a'.repeat(length)}: email } }`);
     const { errors } = await named(101);
@@ -188,7 +188,7 @@ describe('an answer', () => {
     expect(Object.values((await named(100)).data.viewer)).toEqual([ANN]);
   });
 
-  test('of what was stored is given, in a conversation of 1,024 members too', async () => {
+  test('to a stored message is given, also in a conversation of 1,024 members', async () => {
     const { url, ws } = await startServer({ LEGACY_PAGE_SIZE: '100' });
     const to = { key: { configId: 'c', members: [ANN, ...members.slice(1)] } };
     const messages = Array.from({ length: 100 }, (_, i) => ({ text: `m${i}`, clientId: `${i}` }));
@@ -208,7 +208,7 @@ describe('an answer', () => {
     const id = await fill(url, LONGEST, 30);
     const page = (texts: string) =>
       `{ conversation(by: { id: "${id}" }) { messages(first: 100) { nodes { ${texts} } } } }`;
-    // 27 MB: more than the kernel takes for a client that does not read. So many values that it begins with a slot.
+    // 27 MB: more than the kernel buffers for a client that does not read. So many values need a slot at the start.
     const longest = page(ALIASES);
     const query = page('text');
     const silent = await Promise.all([1, 2, 3, 4].map(() => connect(`${ws}/graphql`, 'graphql-transport-ws')));
@@ -232,7 +232,7 @@ describe('an answer', () => {
   });
 });
 
-test('pipelined requests are answered one after the other, and not further than the client reads', async () => {
+test('pipelined requests are answered one after the other, and only as far as the client reads', async () => {
   const store = await openSqlite(':memory:');
   let pages = 0;
   const messages: typeof store.messages = (...args) => {
@@ -255,7 +255,7 @@ test('pipelined requests are answered one after the other, and not further than 
   });
   socket.write(requests.join(''));
   let before = -1;
-  // Until no more are answered, as the kernel takes no more.
+  // Until no more are answered, as the kernel's buffers are full.
   while (pages !== before || pages === 0) {
     before = pages;
     for (let i = 0; i < 5; i++) await post(url, BOB, '{ viewer { email } }');
@@ -290,7 +290,7 @@ describe('an event', () => {
     expect((await events.next())?.errors).toHaveLength(1);
   });
 
-  test('that is too large only once it is JSON is one too', async () => {
+  test('that is too large only as JSON is an error, too', async () => {
     const { url, ws } = await startServer({ MAX_RESPONSE_BYTES: '300000' });
     const line = await connectGraphql(ws, ANN);
     const events = line.subscribe(
@@ -305,7 +305,7 @@ describe('an event', () => {
     }
   });
 
-  test('of a chat list costs what the viewer alone is told once a viewer, and the rest once', async () => {
+  test('of a chat list resolves viewer-specific fields once a viewer, and the others once', async () => {
     const store = await openSqlite(':memory:');
     const looks: EmailAddress[] = [];
     let pages = 0;
@@ -325,7 +325,7 @@ describe('an event', () => {
     const query = `subscription { chatListChanged { id unreadCount lastMessage { text } members { email } muted
       newest: messages(last: 1) { nodes { text } }
       unread: messages(first: 1, around: { firstUnread: true }) { nodes { seq } } } }`;
-    // Of what follows their positions each has written a part: the first that is unread is to be looked for.
+    // Each has written a part of the events after its position: find the first unread one.
     for (const line of [lines[0], lines[2]])
       await line?.run(SEND, { input: { to: TO, messages: [{ text: 'before' }] } });
     const streams = lines.flatMap((line) => Array.from({ length: 10 }, () => line.subscribe(query)));
@@ -377,7 +377,7 @@ test('a search compares long texts in turns', async () => {
   expect(await turnsDuring(stillMatching(hits, terms, (message) => message as unknown as Message))).toBeGreaterThan(2);
 });
 
-test('frames of many sockets leave turns to others', async () => {
+test('frames of many sockets yield to other work', async () => {
   const store = await openSqlite(':memory:');
   let [turn, running] = [0, true];
   const perTurn = new Map<number, number>();
@@ -401,7 +401,7 @@ test('frames of many sockets leave turns to others', async () => {
   expect(Math.max(...perTurn.values())).toBeLessThan(10);
 });
 
-test('a replay leaves turns to others', async () => {
+test('a replay yields to other work', async () => {
   const store = await openSqlite(':memory:');
   const slow: typeof store.messages = (...args) => {
     for (const until = performance.now() + 4; performance.now() < until; );
@@ -438,7 +438,7 @@ describe('a caller without identity', () => {
     expect((await post(url, null, '{ __typename }')).data).toEqual({ __typename: 'Query' });
   });
 
-  test('and every other is told of one mistake in the variables, shortly', async () => {
+  test('and every other caller gets one short error for mistakes in the variables', async () => {
     const { url } = await startServer();
     const input = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, i]));
     const send = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { deduplicated } }';
@@ -449,7 +449,7 @@ describe('a caller without identity', () => {
   });
 });
 
-test('what a subscription keeps is short: its id, its document and its variables together', async () => {
+test('the id, document and variables that a subscription keeps are bounded together', async () => {
   const { ws } = await startServer();
   const line = await connectGraphql(ws, ANN);
   const subscription = 'subscription { chatListChanged { id } }';
@@ -473,7 +473,7 @@ test('what a subscription keeps is short: its id, its document and its variables
   expect((await line.run(`{ viewer { email } } #${long}`)).data.viewer.email).toBe(ANN);
 });
 
-test('a change of many labels and members is compared once each', async () => {
+test('each of many changed labels and members is compared once', async () => {
   const { url } = await startServer();
   const conversationId = await fill(url, 'x', 1);
   const update =

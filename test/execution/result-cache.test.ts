@@ -29,7 +29,7 @@ async function setUp() {
   return { ann, bob, cat, say, id: await say(ann, 'm1'), pages: () => pages };
 }
 
-test('a page is made once for all members, and not shown to others', async () => {
+test('a page is computed once for all members, and not returned to others', async () => {
   const { ann, bob, cat, id, pages } = await setUp();
   const page = await ann.run(PAGE, { id });
   expect(page.data.conversation.messages.nodes).toMatchObject([{ seq: 1, text: 'm1', readBy: [ANN] }]);
@@ -39,7 +39,7 @@ test('a page is made once for all members, and not shown to others', async () =>
   expect(pages()).toBe(before);
 });
 
-test('a page that is kept is not shown any more after a message, or after a member has read', async () => {
+test('a cached page is not used after a message or a read position', async () => {
   const { ann, bob, say, id } = await setUp();
   const nodes = async (line: GraphqlLine) => (await line.run(PAGE, { id })).data.conversation.messages.nodes;
   for (let seq = 2; seq <= 10; seq++) {
@@ -53,7 +53,7 @@ test('a page that is kept is not shown any more after a message, or after a memb
   }
 });
 
-test("what depends on the viewer is each viewer's own", async () => {
+test('a result that depends on the viewer is not shared', async () => {
   const { ann, bob, say, id } = await setUp();
   await say(bob, 'm2');
   await say(bob, 'm3');
@@ -68,7 +68,7 @@ test("what depends on the viewer is each viewer's own", async () => {
   }
 });
 
-test('other variables, another operation of the document and other defaults are other results', async () => {
+test('other variables, another operation of the document and other defaults have separate results', async () => {
   const { ann, say, id } = await setUp();
   await say(ann, 'm2');
   const query =

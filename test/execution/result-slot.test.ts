@@ -9,7 +9,7 @@ import type { Context } from '../../src/graphql/context.ts';
 
 const context = { viewer: { email: 'ann@example.com' }, drained: async () => {} } as Context;
 
-test('an operation that timed out before it had a slot is neither begun nor counted as waiting', async () => {
+test('an operation that timed out before it got a slot is neither run nor counted as waiting', async () => {
   const slots = createSlots(1);
   const begun: string[] = [];
   const start = (name: string) => {
@@ -34,7 +34,7 @@ test('an operation that timed out before it had a slot is neither begun nor coun
   expect(await slots.take('ann@example.com').had).toBeUndefined();
 });
 
-test('an operation that ends as it is given a slot passes it on', async () => {
+test('an operation that ends while it gets a slot passes the slot on', async () => {
   const slots = createSlots(1);
   const before = slots.take('ann@example.com');
   const hold = createResultSlot(slots, () => null, context);
@@ -46,7 +46,7 @@ test('an operation that ends as it is given a slot passes it on', async () => {
   expect(await slots.take('ann@example.com').had).toBeUndefined();
 });
 
-test('a subscription that waits for a slot with a large event waits no more once it is ended', async () => {
+test('a subscription that ends while it waits for a slot with a large event leaves the queue', async () => {
   const slots = createSlots(1);
   const held = slots.take('ann');
   const events = async function* () {

@@ -71,8 +71,8 @@ async function countReplies() {
   return { ws, ann, id, replies: () => count };
 }
 
-describe('execution that is shared', () => {
-  test('gives every subscriber the bytes that execution alone gives, for every kind of selection', async () => {
+describe('a shared execution', () => {
+  test('gives every subscriber the bytes of a separate execution, for every kind of selection', async () => {
     const { ws } = await startServer();
     const ann = await connectGraphql(ws, ANN);
     const { id } = await say(ann, { text: 'a "quoted" text\nwith 🌍 and \u2028', clientId: 'first' });
@@ -169,7 +169,7 @@ describe('execution that is shared', () => {
     }
   });
 
-  test('runs once an event, however many subscribe and wherever they resumed', async () => {
+  test('runs once an event for any number of subscribers, from any position', async () => {
     const { ws, ann, id, replies } = await countReplies();
     await say(ann, { text: 'second' });
     const query =
@@ -184,7 +184,7 @@ describe('execution that is shared', () => {
     expect(replies()).toBe(1);
   });
 
-  test('is the same for everything that happens in a conversation', async () => {
+  test('covers every kind of event of a conversation', async () => {
     const { ws, ann, id, replies } = await countReplies();
     const query = `subscription ($id: ID!, $after: Int) { conversationEvents(conversationId: $id, afterRev: $after) {
       __typename ... on MessageAdded { message { seq replyTo { text } } } } }`;

@@ -51,8 +51,8 @@ async function busy(server: TestServer) {
   return { foreign, missing: missing as string, stop };
 }
 
-describe('to a stranger, a foreign conversation and a missing one are the same', () => {
-  test('in bytes, on every transport', async () => {
+describe('to a non-member, a foreign conversation and a missing one are indistinguishable', () => {
+  test('by the bytes of the answer, on every transport', async () => {
     const server = await startServer();
     const { foreign, missing, stop } = await busy(server);
     const line = await connectGraphql(server.ws, EVE);
@@ -70,7 +70,7 @@ describe('to a stranger, a foreign conversation and a missing one are the same',
     await stop();
   });
 
-  test('in what is read of the store', async () => {
+  test('by the reads of the store', async () => {
     const { store } = await startServer();
     const asked: string[] = [];
     const server = await startServer(
@@ -112,14 +112,14 @@ describe('to a stranger, a foreign conversation and a missing one are the same',
     return (wins - n / 2) / Math.sqrt((n * (a.length + b.length + 1)) / 12);
   }
 
-  test('in time, even while it is written to', { timeout: 240_000 }, async () => {
+  test('by the time of the answer, even during writes to it', { timeout: 240_000 }, async () => {
     const server = await startServer();
     const { foreign, missing, stop } = await busy(server);
     const line = await connectGraphql(server.ws, EVE);
     for (const [name, query] of Object.entries(ATTEMPTS)) {
       const samples: Record<string, number[]> = { [foreign]: [], [missing]: [] };
       for (let i = 0; i < 60; i++) {
-        // In turn, and in both orders: what the machine does meanwhile is the same to both.
+        // In turn, and in both orders, so that other load affects both alike.
         for (const id of i % 2 ? [foreign, missing] : [missing, foreign]) {
           const started = performance.now();
           await line.subscribe(query, { id }).next();

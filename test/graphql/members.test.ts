@@ -40,7 +40,7 @@ async function crowds(count: number, change: (store: Store) => void = () => {}):
 const ROW = 'id lastSeq unreadCount pinned lastMessage { text } memberCount membership { email readSeq leftAt }';
 
 describe('a list of conversations of 1,024 members', () => {
-  test('is read without them, with the first of them and the viewer', async () => {
+  test('is read without the members except the first and the viewer', async () => {
     const { url, loaded } = await crowds(3);
     const { data, errors } = await post(
       url,
@@ -57,7 +57,7 @@ describe('a list of conversations of 1,024 members', () => {
     expect(loaded).toEqual([]);
   });
 
-  test('has them where they are asked for, read once each and in slices of the event loop', async () => {
+  test('has the members if requested, read once each and in slices of the event loop', async () => {
     const { url, ids, loaded, mostInOneTurn } = await crowds(30, (store) => {
       const { conversation } = store;
       store.conversation = (id, reader) => {
@@ -79,11 +79,11 @@ describe('a list of conversations of 1,024 members', () => {
       expect(messages.nodes).toEqual([{ readBy: ['ann@example.com'] }, { readBy: ['ann@example.com'] }]);
     }
     expect(loaded.toSorted()).toEqual(ids.toSorted());
-    // Ten milliseconds a turn, of which each takes one at least.
+    // Ten milliseconds a turn; each takes at least one.
     expect(mostInOneTurn()).toBeLessThan(ids.length);
   });
 
-  test('is answered with all of them for 20 conversations', async () => {
+  test('is answered with all members for 20 conversations', async () => {
     const { url } = await crowds(20);
     const { data, errors } = await post(url, ZOE, '{ chatList(first: 100) { nodes { members { email } } } }');
     expect(errors).toBeUndefined();
@@ -101,7 +101,7 @@ describe('a list of conversations of 1,024 members', () => {
   });
 });
 
-test('members are the same of a listed conversation and of the conversation itself', async () => {
+test('a listed conversation has the same members as the conversation itself', async () => {
   const { url, store } = await startServer();
   for (const members of [CROWD.slice(-2), CROWD.slice(-16), CROWD.slice(-17)]) {
     await store.write(writeOf(`of ${members.length}`, members, 0));
@@ -124,7 +124,7 @@ test('members are the same of a listed conversation and of the conversation itse
   }
 });
 
-test('an answer tells of 1,024 readers of each of 100 messages that were just written', async () => {
+test('an answer has 1,024 readers of each of 100 messages that were just written', async () => {
   const { url, ids } = await crowds(1);
   const [id] = ids;
   const read = `mutation ($input: MarkReadInput!) { markRead(input: $input) { conversation {

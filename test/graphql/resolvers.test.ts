@@ -37,7 +37,7 @@ const page = async ({ url, id }: { url: string; id: string }, args: object, user
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
 describe('Conversation.messages', () => {
-  test('is every window of the log it can be asked for, with true page information', async () => {
+  test('returns any window of the log, with correct page information', async () => {
     const server = await filled(23);
     const cursors: string[] = (await page(server, { first: 100 })).edges.map(
       ({ cursor }: { cursor: string }) => cursor,
@@ -71,7 +71,7 @@ describe('Conversation.messages', () => {
     );
   });
 
-  test('without arguments is the newest 50', async () => {
+  test('returns the newest 50 without arguments', async () => {
     const server = await filled(120);
     expect((await page(server, {})).nodes.map(({ seq }: { seq: number }) => seq)).toEqual(
       Array.from({ length: 50 }, (_, i) => 71 + i),
@@ -79,7 +79,7 @@ describe('Conversation.messages', () => {
     expect((await page(server, { around: { seq: 60 } })).nodes).toHaveLength(50);
   });
 
-  test('50 deep in 200,000 messages is what a full read gives, from either side', async () => {
+  test('returns 50 messages deep in 200,000 as a full read does, from either end', async () => {
     const store = await openSqlite(':memory:');
     for (let seq = 0; seq < 200_000; seq += 1000)
       await store.write(writeOf('c1', [email('ann'), email('bob')], seq, 1000));
@@ -102,7 +102,7 @@ describe('Conversation.messages', () => {
     }
   });
 
-  test('around a time or the first unread message is where those are', async () => {
+  test('returns the messages around a time or the first unread message', async () => {
     let now = 0;
     const server = await filled(0, 'c1', await startServer({}, { clock: () => now }));
     for (const at of [1000, 2000, 3000, 4000, 5000]) {
@@ -128,7 +128,7 @@ describe('Conversation.messages', () => {
     expect(await middle({ firstUnread: true }, ANN)).toBe(5);
   });
 
-  test('refuses every mix and size that makes no sense, and cursors of something else', async () => {
+  test('refuses contradicting arguments, sizes out of range and cursors of other connections', async () => {
     const server = await filled(5);
     const other = await filled(9, 'c2', server);
     const cursor = (await page(server, { first: 1 })).pageInfo.endCursor;
@@ -175,8 +175,8 @@ describe('Conversation.messages', () => {
   });
 });
 
-describe('what is missing, foreign or malformed', () => {
-  test('is null to conversation and node, and never told apart', async () => {
+describe('a missing, foreign or malformed id', () => {
+  test('is null in conversation and node, and indistinguishable from the others', async () => {
     const server = await filled(3);
     const { id, url } = server;
     const query = 'query ($id: ID!) { node(id: $id) { id } conversation(by: { id: $id }) { id } }';
@@ -192,7 +192,7 @@ describe('what is missing, foreign or malformed', () => {
       expect(await post(url, BOB, query, { id: `${id}:${seq}` })).toEqual({ data: { node: null, conversation: null } });
   });
 
-  test('is NOT_FOUND to markRead and messageAdded', async () => {
+  test('is NOT_FOUND in markRead and messageAdded', async () => {
     const { id, url } = await filled(3);
     const mutation = 'mutation ($id: ID!) { markRead(input: { conversationId: $id, seq: 1 }) { conversation { id } } }';
     const answers = await Promise.all(
@@ -214,7 +214,7 @@ describe('what is missing, foreign or malformed', () => {
   });
 });
 
-test('node gives conversations and messages by their ids', async () => {
+test('node returns conversations and messages by id', async () => {
   const { id, url } = await filled(3);
   const query =
     'query ($id: ID!) { node(id: $id) { __typename id ... on Message { seq text } ... on Conversation { configId } } }';
@@ -228,7 +228,7 @@ describe('markRead', () => {
     markRead(input: { conversationId: $id, seq: $seq }) { conversation { unreadCount members { email readSeq role } } }
   }`;
 
-  test('moves forward only, shows in readBy, and refuses positions that are not there', async () => {
+  test('moves forward only, appears in readBy, and refuses positions beyond the log', async () => {
     const { id, url } = await filled(5);
     const mark = async (seq: number) =>
       (await post(url, `${BOB}:SELLER`, mutation, { id, seq })).data?.markRead.conversation;
@@ -252,7 +252,7 @@ describe('markRead', () => {
 });
 
 describe('chatList', () => {
-  test('is newest activity first, paged by cursor, with the unread total of what matches', async () => {
+  test('has the newest activity first, is paged by cursor, and has the unread total of the matches', async () => {
     let now = 1000;
     const server = await startServer({}, { clock: () => now++ });
     for (let i = 1; i <= 25; i++) await filled(i % 3 === 0 ? 2 : 1, `c${i}`, server);

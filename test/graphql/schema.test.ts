@@ -66,7 +66,7 @@ test('every operation that is served has a resolver, and no other is served', ()
   ]);
 });
 
-test('the types of the contract are there from the start', () => {
+test('the schema has every type of the contract', () => {
   const names = types.map(({ name }) => name);
   for (const name of [
     'ConversationEvent',
@@ -86,7 +86,7 @@ test('the types of the contract are there from the start', () => {
   ]);
 });
 
-test('instants are written as JavaScript writes them', () => {
+test('instants have the format of Date.toISOString', () => {
   const write = (time: number) => void expect(scalars.DateTime.serialize(time)).toBe(new Date(time).toISOString());
   for (const time of [0, -1, 86_399_999, 86_400_000, -86_400_000, -86_400_001, 8.64e15, -8.64e15]) write(time);
   fc.assert(fc.property(fc.date({ noInvalidDate: true }), (date) => write(date.getTime())));

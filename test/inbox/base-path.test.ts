@@ -89,35 +89,32 @@ describe('BASE_PATH', () => {
 });
 
 describeInBrowser('The page under a prefix', (open) => {
-  test.each(['of the server', 'of a proxy that takes it off'])(
-    '%s: works, and so does what it links to',
-    async (whose) => {
-      const stripped = whose.includes('proxy');
-      const server = await startServer(stripped ? {} : { BASE_PATH: '/apps/chat' });
-      const base = `${stripped ? await strippingProxy(server.url, '/apps/chat') : server.url}/apps/chat/`;
-      const route = `${base}#/new/${encodeURIComponent(JSON.stringify({ ref: { key: KEY } }))}`;
-      const { page, foreign, complaints } = await open(base);
-      await page.goto(route);
-      await signIn(page, ANN);
-      await write(page, 'Hello from afar');
-      await page.getByRole('img', { name: 'Sent' }).waitFor();
-      await page.waitForURL(/#\/c\//);
-      await page.reload();
-      await page.getByRole('region', { name: 'Messages' }).getByText('Hello from afar').waitFor();
-      expect(await texts(page)).toEqual(['Hello from afar']);
-      for (const link of await page.getByRole('navigation', { name: 'About this server' }).getByRole('link').all()) {
-        const href = await link.evaluate((element) => (element as HTMLAnchorElement).href);
-        expect(href.startsWith(base), href).toBe(true);
-        expect((await page.request.get(href, { headers: { accept: 'text/html' } })).status(), href).toBe(200);
-      }
-      expect([foreign, complaints]).toEqual([[], []]);
+  test.each(['of the server', 'of a proxy that takes it off'])('%s: works, and so do its links', async (origin) => {
+    const stripped = origin.includes('proxy');
+    const server = await startServer(stripped ? {} : { BASE_PATH: '/apps/chat' });
+    const base = `${stripped ? await strippingProxy(server.url, '/apps/chat') : server.url}/apps/chat/`;
+    const route = `${base}#/new/${encodeURIComponent(JSON.stringify({ ref: { key: KEY } }))}`;
+    const { page, foreign, complaints } = await open(base);
+    await page.goto(route);
+    await signIn(page, ANN);
+    await write(page, 'Hello from afar');
+    await page.getByRole('img', { name: 'Sent' }).waitFor();
+    await page.waitForURL(/#\/c\//);
+    await page.reload();
+    await page.getByRole('region', { name: 'Messages' }).getByText('Hello from afar').waitFor();
+    expect(await texts(page)).toEqual(['Hello from afar']);
+    for (const link of await page.getByRole('navigation', { name: 'About this server' }).getByRole('link').all()) {
+      const href = await link.evaluate((element) => (element as HTMLAnchorElement).href);
+      expect(href.startsWith(base), href).toBe(true);
+      expect((await page.request.get(href, { headers: { accept: 'text/html' } })).status(), href).toBe(200);
+    }
+    expect([foreign, complaints]).toEqual([[], []]);
 
-      await page.goto(`${base}graphql`);
-      await runExample(page, 'Inbox');
-      const answer = () => page.locator('.graphiql-response').textContent();
-      await eventually(answer).toMatch(/"configId":\s"programme-1"/);
-      await runExample(page, 'Live');
-      await eventually(() => server.server.subscriptions()).toBe(1);
-    },
-  );
+    await page.goto(`${base}graphql`);
+    await runExample(page, 'Inbox');
+    const answer = () => page.locator('.graphiql-response').textContent();
+    await eventually(answer).toMatch(/"configId":\s"programme-1"/);
+    await runExample(page, 'Live');
+    await eventually(() => server.server.subscriptions()).toBe(1);
+  });
 });

@@ -8,7 +8,7 @@ import { startServer } from '../support/server.ts';
 const [ANN, BOB, CY, BANK] = ['ann@example.com', 'bob@example.com', 'cy@example.com', 'bank@example.com'];
 const KEY = { configId: 'programme-1', members: [ANN, BOB, BANK] };
 
-/** A server with a conversation in which Ann has said something. */
+/** A server with a conversation that has a message of Ann. */
 async function begun() {
   const { url } = await startServer();
   const ann = clientOf(url, ANN);

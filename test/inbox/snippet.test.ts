@@ -16,7 +16,7 @@ test.each([
   ['Große ﬁnance, then more', 'grosse more', '[Große] ﬁnance, then [more]'],
   ['हिन्दी हन्दी', 'हिन्दी', '[हिन्दी] हन्दी'],
   ['上海上海东', '上海东 海上', '上[海上海东]'],
-])('%s, looked for by %s', (text, query, expected) => {
+])('%s, for the query %s', (text, query, expected) => {
   expect(show(text, query)).toBe(expected);
 });
 

@@ -16,7 +16,7 @@ async function begun() {
   return { url, id, ann };
 }
 
-/** A keydown while an input method takes the key: Chrome during the composition, WebKit after it. */
+/** A keydown that an input method handles: Chrome during the composition, WebKit after it. */
 function takenKey(field: Locator, key: string, isComposing: boolean): Promise<void> {
   return field.evaluate(
     (element, init) => {

@@ -12,7 +12,7 @@ import {
 } from '../../src/model.ts';
 import { revAfter, type SearchPosition, type Write } from '../../src/store/store.ts';
 
-/** A store of plain maps that does what the port says in the most obvious way: what adapters are compared with. */
+/** A store of plain maps that implements the port in the most obvious way, for comparison with adapters. */
 export function createBruteForce() {
   const conversations = new Map<ConversationId, Conversation>();
   const logs = new Map<ConversationId, Message[]>();
@@ -114,7 +114,7 @@ export function createBruteForce() {
         )
         .map((one) => listedOf(one, reader));
     },
-    /** Where each match stands, best first; `matches` says how many words of a text match. */
+    /** The position of each match, best first; `matches` counts the words of a text that match. */
     search(reader: EmailAddress, matches: (text: string) => number): SearchPosition[] {
       return [...conversations.values()]
         .filter(({ members }) => members.get(reader)?.leftAt === null)

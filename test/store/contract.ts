@@ -19,7 +19,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       (await store.messages(id, from, to)).map(({ text }) => text);
 
     describe('a write', () => {
-      test('opens a conversation with its first messages, as one', async () => {
+      test('opens a conversation with its first messages, atomically', async () => {
         const opening = writeOf('c', pair, 0, 2);
         const write = {
           ...opening,
@@ -73,7 +73,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         );
       });
 
-      test('goes on from the state it was decided on, and writes nothing on any other', async () => {
+      test('succeeds on the state it was decided on, and writes nothing on any other', async () => {
         const { conversation: id } = writeOf('c', pair, 0);
         expect(await store.write(writeOf('c', pair, 1))).toBe(false);
         expect(await store.conversation(id)).toBeNull();
@@ -91,7 +91,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         });
       });
 
-      test('is won by one of many that were decided on the same state', async () => {
+      test('succeeds for one of many that were decided on the same state', async () => {
         for (const after of [0, 1, 2]) {
           const wins = await Promise.all(
             Array.from({ length: 20 }, (_, i) => store.write(writeOf('c', pair, after, 1, { text: `w${i}` }))),
@@ -102,7 +102,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect((await store.messages(id, 1, 9)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
       });
 
-      test('remembers roles that became known', async () => {
+      test('stores roles that became known', async () => {
         await store.write(writeOf('c', pair, 0));
         await store.write({ ...writeOf('c', pair, 1), roles: new Map([[BOB, 'SELLER']]) });
         const conversation = await store.conversation(writeOf('c', pair, 0).conversation);
@@ -167,7 +167,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(members?.has(CAT)).toBe(false);
       });
 
-      test('is counted from the log, whatever was said and read', async () => {
+      test('is counted from the log after any sends and reads', async () => {
         const members = [ANN, BOB, CAT];
         const step = fc.oneof(
           fc.record({ sender: fc.constantFrom(...members), kind: fc.constantFrom('TEXT' as const, 'SYSTEM' as const) }),
@@ -234,7 +234,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         );
       });
 
-      test('holds of 1,024 members the first and the reader, and a stranger is given nothing', async () => {
+      test('holds the first and the reader of 1,024 members, and is empty for a non-member', async () => {
         const crowd = Array.from({ length: 1023 }, (_, i) => email(`m${String(i).padStart(4, '0')}`));
         const last = email('zoe');
         const write = writeOf('crowd', [...crowd, last], 0);
@@ -253,7 +253,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await store.listed(ANN, [id])).toEqual([]);
       });
 
-      test('holds what matches every filter, for members only', async () => {
+      test('holds the matches of every filter, for members only', async () => {
         await store.write(writeOf('a', pair, 0, 2));
         await store.write(writeOf('b', pair, 0, 1, { sender: BOB }));
         await store.write(writeOf('c', [BOB, CAT], 0, 1, { sender: CAT }));
@@ -281,7 +281,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       });
     });
 
-    test('lists what is beyond the horizon last, of the pinned ones and of the others, page by page', async () => {
+    test('lists conversations beyond the horizon last, both of the pinned and the others, page by page', async () => {
       const sentAt = { a: 10, b: 5000, c: 20, d: 6000, e: 4000, f: 30 };
       for (const [configId, at] of Object.entries(sentAt))
         await store.write(writeOf(configId, pair, 0, 1, { sentAt: at }));
@@ -312,10 +312,10 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
 
     lifeContract(open);
 
-    test('watch tells of what changed, at least once each, until it is ended', async () => {
+    test('watch reports each change at least once, until it ends', async () => {
       const told = new Set<string>();
       const { conversation } = writeOf('c', pair, 0);
-      // Null says that something may have been missed, and may come at any time.
+      // Null reports that hints may have been missed, and may come at any time.
       const unwatch = store.watch(
         (wakeUp: WakeUp | null) =>
           wakeUp &&
@@ -336,7 +336,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       expect(told.size).toBe(2);
     });
 
-    test('close finishes what was accepted, can be repeated, and refuses what comes later', async () => {
+    test('close finishes accepted calls, can be repeated, and refuses later calls', async () => {
       const accepted = Promise.all(Array.from({ length: 50 }, (_, i) => store.write(writeOf(`c${i}`, pair, 0))));
       await Promise.all([store.close(), store.close()]);
       expect((await accepted).every(Boolean)).toBe(true);

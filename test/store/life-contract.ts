@@ -30,7 +30,7 @@ import {
 
 const PAIR = [ANN, BOB];
 
-/** The laws of the port about what happens after a message is sent. Called by `storeContract`. */
+/** The laws of the port for changes after a message is sent. Called by `storeContract`. */
 export function lifeContract(open: () => Promise<Store>): void {
   let store: Store;
   beforeEach(async () => {
@@ -57,7 +57,7 @@ export function lifeContract(open: () => Promise<Store>): void {
   };
 
   describe('a change of a message', () => {
-    test('takes its place in the log, keeps what it was, and is a step of rev', async () => {
+    test('stays at its position, keeps the earlier text, and is a step of rev', async () => {
       const { conversation: id } = writeOf('c', PAIR, 0);
       await store.write(writeOf('c', PAIR, 0, 3, { clientId: null }));
       expect(await change(id, 2, (before, rev) => edited(before, rev, 'second'))).toBe(true);
@@ -72,7 +72,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(await state(id)).toMatchObject({ lastSeq: 4, lastRev: 7, lastActivityAt: 1004 });
     });
 
-    test('is decided once: of two on the same state one is written', async () => {
+    test('succeeds for one of two on the same state', async () => {
       const { conversation: id } = writeOf('c', PAIR, 0);
       await store.write(writeOf('c', PAIR, 0, 2));
       for (let rev = 3; rev < 8; rev++) {
@@ -93,7 +93,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       }
     });
 
-    test('is found by the client id of the message it is of', async () => {
+    test('is found by the client id of its message', async () => {
       const { conversation: id } = writeOf('c', PAIR, 0);
       await store.write(writeOf('c', PAIR, 0, 1, { clientId: 'x' }));
       await change(id, 1, redacted);
@@ -102,7 +102,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(found?.firstTextHash).toBe(hashText(message(id, 1), 'm1'));
     });
 
-    test('that redacts takes the message out of what is unread', async () => {
+    test('that redacts removes the message from the unread count', async () => {
       const { conversation: id } = writeOf('c', PAIR, 0);
       await store.write(writeOf('c', PAIR, 0, 3));
       await change(id, 1, redacted);
@@ -113,7 +113,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     });
   });
 
-  test('changes are given in their order, each message once, in pages of any size', async () => {
+  test('changes are returned in their order, each message once, in pages of any size', async () => {
     const { conversation: id } = writeOf('c', PAIR, 0);
     await store.write(writeOf('c', PAIR, 0, 20));
     for (const seq of [3, 17, 3, 9, 20, 1]) await change(id, seq, (before, rev) => edited(before, rev, `rev ${rev}`));
@@ -137,7 +137,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await store.changes(writeOf('none', PAIR, 0).conversation, 0, 9)).toEqual([]);
   });
 
-  test('the state of a conversation changes with a message that says so, all or nothing', async () => {
+  test('the state of a conversation changes together with the message that reports it, or not at all', async () => {
     const { conversation: id } = writeOf('c', PAIR, 0);
     await store.write(writeOf('c', PAIR, 0));
     const said = [message(id, 2, { kind: 'SYSTEM' })];
@@ -209,7 +209,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect((await store.messages(id, 3, 5)).map(({ text }) => text)).toEqual(['$text', '$$ROOT', 'back']);
   });
 
-  test('a view is its owner’s, and a new text brings back what is archived and not muted', async () => {
+  test('a view belongs to one member, and a new text unarchives a conversation that is not muted', async () => {
     const { conversation: id } = writeOf('c', [ANN, BOB, CAT], 0);
     await store.write(writeOf('c', [ANN, BOB, CAT], 0));
     const views = async () =>
@@ -266,7 +266,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(await find(`${'x'.repeat(70)}`)).toEqual([]);
     });
 
-    test('knows words by their letters: no mark is one, and a star belongs to the word before it', async () => {
+    test('takes words by their letters: a mark is not a word, and a star belongs to the word before it', async () => {
       expect(termsOf('❤️ ☺\ufe0f \u0301 *')).toEqual([]);
       expect(
         termsOf('inv*,pay (Due*) a** b* c').map((term) => term.word + (term.match === 'prefix' ? '*' : '')),
@@ -328,7 +328,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(seen).toEqual(await find('pay'));
     });
 
-    test('knows the present text alone, at once', async () => {
+    test('finds only the present text, at once', async () => {
       await say('c', ['alpha one', 'alpha two']);
       const { conversation: id } = writeOf('c', PAIR, 0);
       await change(id, 1, (before, rev) => edited(before, rev, 'beta one'));
@@ -345,7 +345,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       expect(await find('alpha')).toEqual([]);
     });
 
-    test('finds a message that is edited meanwhile and matches before and after', async () => {
+    test('finds a message that is edited during the search and matches before and after', async () => {
       await say('c', ['alpha 0']);
       const { conversation: id } = writeOf('c', PAIR, 0);
       for (let i = 1; i <= 40; i++) {
@@ -357,7 +357,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       }
     });
 
-    test('ranks 1,000 matches: of the most recently active conversations, and there the newest', async () => {
+    test('ranks 1,000 matches: the newest of the most recently active conversations', async () => {
       await say('old', ['word word', 'word']);
       for (let i = 0; i < 1100; i += 100) {
         await store.write(writeOf('long', PAIR, i, 100, { text: 'word', sentAt: 4000 }));
@@ -374,7 +374,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     });
   });
 
-  test('a search ranks a million characters of matches, the newest', async () => {
+  test('a search ranks the newest matches, up to a million characters', async () => {
     const texts = (from: number) =>
       Array.from({ length: 55 }, (_, i) => message(writeOf('c', PAIR, 0).conversation, from + i, { text: long }));
     const long = 'word '.repeat(2000);
@@ -387,7 +387,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(page.hits[0]?.position.score).toBe(2000);
   });
 
-  test('typing is told of, and is nowhere in the log', async () => {
+  test('typing is reported, and is not in the log', async () => {
     const { conversation } = writeOf('c', PAIR, 0);
     await store.write(writeOf('c', PAIR, 0));
     const before = await store.conversation(conversation);
@@ -401,7 +401,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await store.changes(conversation, 0, 9)).toHaveLength(1);
   });
 
-  test('members that left are reported, and later find what they left', async () => {
+  test('members that left are reported, and can later find the conversations they left', async () => {
     const told: (readonly EmailAddress[] | undefined)[] = [];
     store.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.left));
     const { conversation: id } = writeOf('c', [ANN, BOB, CAT], 0);
@@ -423,7 +423,7 @@ export function lifeContract(open: () => Promise<Store>): void {
     expect(await store.leftSince(CAT, 0, 9)).toEqual([]);
   });
 
-  test('any history comes to what brute force comes to', async () => {
+  test('any history has the state that brute force computes', async () => {
     const who = [ANN, BOB, CAT];
     const texts = ['pay now', 'Pay PAY later', 'invoice paid', 'nothing', '!'];
     const share = fc.double({ min: 0, max: 0.999, noNaN: true });
@@ -461,7 +461,7 @@ export function lifeContract(open: () => Promise<Store>): void {
         const brute = createBruteForce();
         const configs = [0, 1, 2].map((i) => `run ${++run} ${i}`);
         const ids = configs.map((configId) => writeOf(configId, who, 0).conversation);
-        /** The states that follow from the writes and from what is told of reads. */
+        /** The states that follow from the writes and the reported reads. */
         const derived = new Map<ConversationId, Conversation>();
         const unwatch = store.watch((wakeUp) => {
           const before = wakeUp?.kind === 'read' && derived.get(wakeUp.conversation);

@@ -34,7 +34,7 @@ async function failing() {
   return { lines, watched, send, set, report: outages.report };
 }
 
-test('an outage has one line when it begins, which names the cause, and one when it is over', async () => {
+test('an outage has one log line at its begin, which names the cause, and one at its end', async () => {
   const { lines, watched, send, set, report } = await failing();
   expect(await send('c1')).toBe(true);
   expect(lines).toEqual([]);
@@ -57,7 +57,7 @@ test('an outage has one line when it begins, which names the cause, and one when
   expect(lines).toHaveLength(3);
 });
 
-test('a store that does not answer in time is an outage, a search that is given up is none', async () => {
+test('a store that does not answer in time is an outage, a search that is given up is not', async () => {
   const { lines, watched, set } = await failing();
   set('fails');
   await expect(watched.search(ANN, { terms: [] } as never, {} as never)).rejects.toThrow(StoreUnavailable);

@@ -80,7 +80,7 @@ describe('a query does not find', () => {
   });
 });
 
-test('a run without spaces is one term, and asks for few pairs', () => {
+test('a run without spaces is one term with few pairs', () => {
   const run = Array.from({ length: 900 }, (_, i) => String.fromCodePoint(0x4e00 + i)).join('');
   expect(termsOf(`${run}* ab*`)).toEqual([
     { word: run, match: 'part' },
@@ -99,7 +99,7 @@ test('an index holds no more words than a text has characters', () => {
   );
 });
 
-test('what a scorer counts is in the index and marked, in any text', () => {
+test('every word that a scorer counts is in the index and marked, in any text', () => {
   const unit = fc.oneof(
     fc.constantFrom(...'ab上海のがｶﾞ한글ㅅㅏกี้ẞİ١\u0301\u00ad\u200d\u3099\uff9e𠀀 '),
     fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),

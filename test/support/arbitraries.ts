@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-/** Nested this deep, the parser takes it and what is recursive does not. */
+/** A depth that the JSON parser accepts and recursive functions do not. */
 const DEEP = 10_000;
 
 /** Texts that have broken something somewhere. */
@@ -36,7 +36,7 @@ export const oddText = fc.oneof(
   fc.string({ unit: 'grapheme' }),
 );
 
-/** JSON of any shape, as text: so that it can hold what no value of JavaScript's can, such as a key twice. */
+/** JSON of any shape, as text, so that it can hold forms that no JavaScript value has, such as a repeated key. */
 export const oddJson: fc.Arbitrary<string> = fc.oneof(
   fc.constantFrom(...NUMBERS),
   fc.constantFrom('null', 'true', 'false', '[]', '{}', '[[]]', '[null]', '[{}]', '""'),
@@ -85,7 +85,7 @@ function seldom<T>(times: number, arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | 
   return fc.oneof({ weight: times - 1, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
 }
 
-/** What is nearly one of these values: some of it replaced, something added, something cut off; as JSON, or nearly. */
+/** Variants of these values: parts replaced, added or cut off; as JSON, or nearly. */
 export function nearly(values: readonly object[]): fc.Arbitrary<string> {
   return fc.constantFrom(...values).chain((value) => {
     const places_ = places(value);
@@ -106,7 +106,7 @@ export function nearly(values: readonly object[]): fc.Arbitrary<string> {
   });
 }
 
-/** A text in UTF-8, or in what is not quite that. */
+/** A text in valid or slightly invalid UTF-8. */
 export function nearlyUtf8(texts: fc.Arbitrary<string>): fc.Arbitrary<Buffer> {
   const bytes = texts.map((text) => Buffer.from(text));
   const broken = fc.tuple(

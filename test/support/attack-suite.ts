@@ -22,7 +22,7 @@ export interface Besieged extends TestServer {
 }
 
 /**
- * Attacks a server while others chat on it: these are not affected, and only what the attacker may write is left.
+ * Attacks a server while users chat on it: they are not affected, and only permitted writes of the attacker remain.
  */
 export function underAttack(name: string, attack: (server: Besieged) => Promise<fc.IAsyncProperty<unknown>>): void {
   test(`${name}: other users are not affected, and every answer keeps to the contract`, {

@@ -187,7 +187,7 @@ async function prepare(): Promise<void> {
   const send = 'mutation ($input: SendMessagesInput!) { sendMessages(input: $input) { conversation { id } } }';
   const find = 'query ($key: ConversationKey!) { conversation(by: { key: $key }) { id } }';
   for (let i = 0; i < 32; i++) {
-    // The first is large; what was sent by an earlier attack is there already, or is refused.
+    // The first is large; a message of an earlier attack exists already, or is refused.
     const [length, text] = i === 0 ? [20, 'x'.repeat(9000)] : [100, 'some text'];
     for (let from = 0; from < 100; from += length) {
       const messages = Array.from({ length }, (_, n) => ({ text, clientId: `seed ${from + n}` }));

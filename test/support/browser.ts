@@ -7,9 +7,9 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** A window of its own, which remembers nothing of the others. */
 interface Window {
   readonly page: Page;
-  /** What it asked for elsewhere than on its server. */
+  /** Requests to other servers than its own. */
   readonly foreign: string[];
-  /** What its console complained of, lost connections aside. */
+  /** Warnings and errors on its console, except lost connections. */
   readonly complaints: string[];
 }
 

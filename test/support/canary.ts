@@ -18,7 +18,7 @@ export interface Canary {
   /** Live subscriptions they hold. */
   readonly subscriptions: number;
   /**
-   * Lets them finish. Everything they said arrived at both, once and in order, and is what they find when they read it.
+   * Lets them finish. All their messages arrived at both, once and in order, and a read returns the same.
    */
   stop(): Promise<void>;
 }

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { connectGraphql, type GraphqlLine } from './clients.ts';
 
-/** What a writer saw, for the checker: every client id it tried, and the numbers of those acknowledged. */
+/** The record of a writer for the checker: every client id it tried, and the numbers of those acknowledged. */
 export interface History {
   readonly attempted: Set<string>;
   readonly acknowledged: Map<string, number>;
@@ -91,7 +91,7 @@ export async function follow(instance: () => string, user: string, id: string): 
 }
 
 /**
- * Decides from what all readers and writers saw: one list, nothing acknowledged lost or moved, nothing twice or out of
+ * Checks the records of all readers and writers: one list, nothing acknowledged lost or moved, nothing twice or out of
  * nowhere.
  */
 export function check(lists: readonly string[][], { attempted, acknowledged }: History): void {

@@ -61,7 +61,7 @@ async function startPair({ url, ws }: { url: string; ws: string }, pair: number,
   const sentAt = new Map<string, number>();
   const acknowledged = ['hello'];
 
-  /** What one of them has heard, in this order. */
+  /** The messages that one of them received, in this order. */
   function createEar(other: string, live: boolean) {
     const heard: string[] = [];
     let wake = () => {};
@@ -99,13 +99,13 @@ async function startPair({ url, ws }: { url: string; ws: string }, pair: number,
     socket.send({ config_id: configId, members: [graphql], ...frame });
     return new Promise<Parameters<(typeof asked)[number]>[0]>((resolve) => asked.push(resolve));
   };
-  /** Reads back from the newest page to what was heard already. */
+  /** Reads back from the newest page to the messages received already. */
   async function poll(): Promise<void> {
     const news: string[] = [];
     for (let page = 1, pages = 1; page <= pages; page++) {
       const [answer] = (await ask({ type: 'RECEIVE', page })).data;
       const texts = (answer?.message ?? []).map(({ text }) => text);
-      // A page that moved meanwhile begins with what the one before it ended with.
+      // A page that moved meanwhile begins with the end of the one before it.
       const fresh = texts.filter((text) => !ears.legacy.heard.includes(text) && !news.includes(text));
       news.unshift(...fresh);
       pages = fresh.length === texts.length ? (answer?.pages ?? 0) : 0;

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type ClientOptions, WebSocket } from 'ws';
 
-/** What every answer to an operation looks like; `data` is for the test to know. */
+/** The answer to an operation; the test knows the type of `data`. */
 export interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: tests read into answers of any shape, and fail where they differ
   data?: any;

@@ -13,12 +13,12 @@ const INTERNAL = new RegExp(
   'i',
 );
 
-/** Nothing in an error but what the contract says, and nothing that the server is to keep to itself. */
+/** An error has only the fields of the contract, and no internals of the server. */
 function expectError(error: unknown): void {
   const { message, locations: _, path: __, extensions, ...more } = error as Record<string, unknown>;
   expect(more).toEqual({});
   expect(message).toEqual(expect.any(String));
-  // What a client sent may be named, in quotes.
+  // Input of the client may be quoted.
   expect(String(message).replace(/"[^"]*"/g, '')).not.toMatch(INTERNAL);
   const { code, retryAfterMs, ...others } = extensions as Record<string, unknown>;
   expect(CODES).toContain(code);

@@ -26,7 +26,7 @@ export const openChat = (page: Page, name: RegExp) => page.getByRole('link', { n
 /** The texts in the page, in order. */
 export const texts = (page: Page) => page.locator('.messages li .text').allTextContents();
 
-/** What axe finds against WCAG 2.2 AA. */
+/** Violations of WCAG 2.2 AA that axe finds. */
 export async function barriers(page: Page): Promise<string[]> {
   await page.evaluate(axe.source);
   const run = `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })

@@ -9,7 +9,7 @@ import {
   type Readable,
 } from '../../web/client/index.ts';
 
-/** Waits short enough for tests; what is noticed by them is noticed soon. */
+/** Timeouts short enough for tests. */
 export const IMPATIENT = { firstRetryMs: 20, lastRetryMs: 100, heartbeatMs: 60_000, answerMs: 10_000 };
 
 /** A client of `user` (dev credential), closed when the test is done. */

@@ -64,7 +64,7 @@ async function onPath(): Promise<Mongod | null> {
   }
 }
 
-/** What an earlier run took from the wheels below. */
+/** Files that an earlier run extracted from the wheels below. */
 async function cached(): Promise<Mongod | null> {
   return existsSync(WRAPPER) ? versionOf(WRAPPER) : null;
 }

@@ -1,6 +1,6 @@
 import { beforeEach, inject } from 'vitest';
 
-// Where there is no mongod, what needs one counts as skipped, and CI takes that for a failure.
+// Without a mongod these tests count as skipped, which CI takes for a failure.
 beforeEach(({ skip }) => {
   if (!inject('replicaSet')) skip();
 });

@@ -15,13 +15,13 @@ import {
 } from 'graphql';
 import { oddJson } from './arbitraries.ts';
 
-/** What a client sends for an operation, variables as JSON text. */
+/** An operation as a client sends it, variables as JSON text. */
 export interface Operation {
   readonly query: string;
   readonly variables: string;
 }
 
-/** What is of each scalar type, as GraphQL writes it; texts and ids are named by the test. */
+/** A literal of each scalar type, as GraphQL writes it; the test supplies texts and ids. */
 const SCALARS: Readonly<Record<string, readonly string[]>> = {
   Int: ['1', '0', '2', '100', '-1', '101', '2147483648'],
   Boolean: ['true', 'false'],

@@ -28,7 +28,7 @@ interface TestServerOptions {
   readonly store?: Store;
   readonly clock?: () => number;
   readonly logger?: Logger;
-  /** Takes what ends the server; where many tests share one, it is not for the first of them to do. */
+  /** Registers the function that stops the server; if many tests share one, the first must not stop it. */
   readonly whenDone?: (end: () => Promise<void>) => unknown;
 }
 

@@ -40,7 +40,7 @@ const frames = (texts: fc.Arbitrary<string>): fc.Arbitrary<Sent> =>
     binary: fc.integer({ min: 0, max: 19 }).map((n) => n === 0),
   });
 
-/** Reads until `done` says so or the socket is closed, which it may be with the codes of the contract only. */
+/** Reads until `done` or the close of the socket, for which only the codes of the contract are allowed. */
 async function readAll(
   line: Line,
   check: (frame: Record<string, unknown>) => void,
@@ -118,7 +118,7 @@ underAttack('messages at /graphql', async ({ ws, canary, own }) => {
     { type: 'connection_ack' },
   ];
   const exact = fc.constantFrom(...valid.slice(1)).map((message) => JSON.stringify(message));
-  // Many are as they are to be: what is wrong with one ends the socket, so that nothing comes after it.
+  // Many frames are valid: an invalid one ends the socket, so that no later frame is read.
   const texts = fc.oneof({ weight: 6, arbitrary: exact }, { weight: 3, arbitrary: nearly(valid) }, oddJson, oddText);
   const some = fc.array(frames(texts), { maxLength: 8 });
   return fc.asyncProperty(some, fc.integer({ min: 0, max: 9 }), async (list, acknowledged) => {
@@ -200,7 +200,7 @@ underAttack('requests at /graphql', async ({ url, canary, own }) => {
     expect([200, 400, 401, 405, 406, 413, 415, 431]).toContain(answer.status);
     const text = await answer.text();
     if (/json/.test(answer.headers.get('content-type') ?? '')) expectAnswer(JSON.parse(text));
-    // Node itself refuses headers that are too long; where nothing is accepted, nothing is said.
+    // Node itself refuses headers that are too long; if no type is accepted, the answer has no body.
     if (answer.status >= 400 && ![406, 431].includes(answer.status)) expectErrors(JSON.parse(text).errors);
   });
 });

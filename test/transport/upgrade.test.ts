@@ -15,7 +15,7 @@ const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
 const upgrade = (url: string, headers: Record<string, string> = {}) =>
   connect(url, url.endsWith('/graphql') ? 'graphql-transport-ws' : undefined, { headers });
 
-test('with tokens, no origin is let in but the own and those allowed', async () => {
+test('with tokens, only the server’s own origin and allowed origins are accepted', async () => {
   const { url, ws } = await startServer({ ...JWT, ALLOWED_ORIGINS: 'https://app.example.com' });
   const paths = [`${ws}/graphql`, `${ws}/conversation/ws?email_id=${ANN}&token=${await token(ANN)}`];
   for (const origin of [
@@ -32,7 +32,7 @@ test('with tokens, no origin is let in but the own and those allowed', async () 
     for (const path of paths) (await upgrade(path, { origin })).close();
 });
 
-test('every answer carries the headers that keep browsers from doing more than they should', async () => {
+test('every answer has the security headers for browsers', async () => {
   const { url } = await startServer();
   const page = { accept: 'text/html' };
   const requests: [string, RequestInit][] = [
@@ -82,18 +82,18 @@ test('a body that is too large is refused without being read', async () => {
     write();
     await closed;
     expect(answer).toMatch(/^HTTP\/1.1 413 .*"TOO_LARGE"/s);
-    // What the kernel takes by itself, and no more.
+    // Only the bytes that the kernel buffers.
     expect(socket.bytesWritten).toBeLessThan(50_000_000);
   }
 });
 
-describe('what an operation may ask for', () => {
+describe('the cost of an operation', () => {
   const over = async (url: string, query: string, variables?: Record<string, unknown>) =>
     code(await post(url, ANN, query, variables));
 
   const FIELDS = 'text seq sender rev kind';
 
-  test('is bounded by its cost, with pages and lists multiplied, through fragments and variables', async () => {
+  test('is bounded, with pages and lists multiplied, through fragments and variables', async () => {
     const { url } = await startServer();
     const nested = (list: string, log: string) =>
       `{ chatList(first: ${list}) { nodes { messages(last: ${log}) { nodes { ${FIELDS} } } } } }`;
@@ -121,7 +121,7 @@ describe('what an operation may ask for', () => {
     expect(await over(url, '{ viewer { email } }')).toBeUndefined();
   });
 
-  test('is bounded where only the answer tells how long a list is', async () => {
+  test('is bounded also where only the answer shows the length of a list', async () => {
     const { url } = await startServer({ MAX_RESPONSE_BYTES: '65536' });
     const members = [ANN, ...Array.from({ length: 1000 }, (_, i) => `member-${i}-of-many@example.com`)];
     const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
@@ -132,7 +132,7 @@ describe('what an operation may ask for', () => {
     expect(await over(url, list.replace('again: members { email }', ''))).toBeUndefined();
   });
 
-  test('is bounded in earlier texts, too', async () => {
+  test('is bounded for earlier texts, too', async () => {
     const { url } = await startServer({ MAX_RESPONSE_BYTES: '65536' });
     const say = 'mutation ($input: SendMessageInput!) { sendMessage(input: $input) { conversation { id } } }';
     const input = { to: { key: { configId: 'c', members: [ANN, BOB] } }, text: 'x' };
@@ -146,7 +146,7 @@ describe('what an operation may ask for', () => {
     expect(await over(url, list.replace('f: revisions { text }', ''))).toBeUndefined();
   });
 
-  test('is bounded more closely for subscriptions, as it is asked for with each event', async () => {
+  test('has a lower bound for subscriptions, as it occurs with each event', async () => {
     const { ws } = await startServer();
     const line = await connectGraphql(ws, ANN);
     const replies = `${`${FIELDS} replyTo { `.repeat(5)} text ${'}'.repeat(5)}`;
@@ -159,7 +159,7 @@ describe('what an operation may ask for', () => {
     expect((await events.next())?.data.chatListChanged.messages.nodes).toHaveLength(1);
   });
 
-  test('is bounded in directives', async () => {
+  test('is bounded by the number of directives', async () => {
     const { url } = await startServer({ MAX_DIRECTIVES: '3' });
     const email = (count: number) => `{ viewer { ${'email @include(if: true) '.repeat(count)} } }`;
     expect(await over(url, email(3))).toBeUndefined();
@@ -171,8 +171,8 @@ describe('what an operation may ask for', () => {
   });
 });
 
-describe('what a user may hold', () => {
-  test('is counted over all sockets of both kinds', async () => {
+describe('the quota of a user', () => {
+  test('counts all sockets of both kinds', async () => {
     const { ws, server } = await startServer({ MAX_SOCKETS_PER_USER: '3' });
     const held = [
       await connectGraphql(ws, ANN),
@@ -194,7 +194,7 @@ describe('what a user may hold', () => {
     expect(server.subscriptions()).toBe(0);
   });
 
-  test('subscriptions too, and one too many ends none of the others', async () => {
+  test('counts subscriptions, and one too many ends none of the others', async () => {
     const { ws } = await startServer({ MAX_SUBSCRIPTIONS_PER_USER: '3' });
     const [one, two] = [await connectGraphql(ws, ANN), await connectGraphql(ws, ANN)];
     const live = [one, one, two].map((line) => line.subscribe(CHANGED));
@@ -206,12 +206,12 @@ describe('what a user may hold', () => {
     await one.run('{ viewer { email } }');
     const { data } = await one.run(say, { input });
     for (const events of [...live, other]) expect((await events.next())?.data.chatListChanged.configId).toBe('c');
-    // A frame client that asks for live messages is told that it is not followed.
+    // A frame client that asks for live messages gets an error: its subscription is over the limit.
     const legacy = await connectLegacy(ws, ANN, '&live=1');
     legacy.send({ type: 'RECEIVE', config_id: 'c', members: [BOB] });
     expect((await legacy.next()).type).toBe('RECEIVE');
     expect(await legacy.next()).toMatchObject({ type: 'ERROR', error: { code: 'RATE_LIMITED' } });
-    // What was given back can be taken again: by the end of a subscription, and of a socket.
+    // The end of a subscription or a socket frees its part of the quota.
     live[0]?.stop();
     const again = one.subscribe('subscription ($id: ID!) { messageAdded(conversationId: $id, afterSeq: 0) { text } }', {
       id: data.sendMessage.conversation.id,
@@ -229,11 +229,11 @@ describe('what a user may hold', () => {
 describe('a client behind a proxy', () => {
   const from = (...hops: string[]) => ({ 'x-forwarded-for': hops.join(', ') });
 
-  test('is counted by the address that a trusted proxy says', async () => {
+  test('is counted by the address that a trusted proxy reports', async () => {
     const { ws } = await startServer({ TRUSTED_PROXIES: '127.0.0.0/8, 10.0.0.0/8', MAX_SOCKETS_PER_ADDRESS: '2' });
     const open = (...hops: string[]) => upgrade(`${ws}/graphql`, from(...hops));
     const held = [await open('192.0.2.1'), await open('192.0.2.1', '10.1.2.3')];
-    // Whatever it says itself, the proxy says the rest.
+    // The client's own entry comes first; the proxy appends the address that counts.
     for (const hops of [['192.0.2.1'], ['198.51.100.7', '192.0.2.1'], ['127.0.0.1', '192.0.2.1', '10.9.9.9']])
       await expect(open(...hops), hops.join()).rejects.toThrow('429');
     (await open('192.0.2.2')).close();
@@ -242,7 +242,7 @@ describe('a client behind a proxy', () => {
     (await open('192.0.2.1')).close();
   });
 
-  test('is not counted by what it says itself', async () => {
+  test('is not counted by an address that it reports itself', async () => {
     const { ws } = await startServer({ MAX_SOCKETS_PER_ADDRESS: '1' });
     for (let i = 0; i < 3; i++) await upgrade(`${ws}/graphql`, from('192.0.2.1'));
   });
@@ -265,7 +265,7 @@ describe('a gateway', () => {
     expect(code((await answer.json()) as Answer)).toBe('UNAUTHENTICATED');
   });
 
-  test('is one only at the addresses that are listed, and never by default', async () => {
+  test('is trusted only at the addresses listed, and never by default', async () => {
     for (const environment of [
       JWT,
       { ...JWT, LEGACY_GATEWAYS: '10.0.0.0/8, 2001:db8::/32', TRUSTED_PROXIES: '127.0.0.1' },

@@ -64,10 +64,10 @@ const CHANGES = `subscription C { chatListChanged { ${CONVERSATION} } }`;
  * Compares the bytes on the wire with the recording `wire.txt`: a change of the code that should not change the wire
  * leaves it as it is, and any other shows its effect there. The clock stands still, and requests run in series.
  */
-test('the wire is what was recorded, over HTTP, graphql-ws and the legacy frames', async () => {
+test('the bytes on the wire equal the recording, over HTTP, graphql-ws and the legacy frames', async () => {
   const { url, ws } = await startServer({}, { clock: () => Date.UTC(2024, 1, 5, 18, 58, 32, 921) });
   const log: string[] = [];
-  /** What was sent, its document cut short: the answer says what it selects. */
+  /** The request, with its document shortened: the answer shows the selection. */
   const sent = (text: string) => text.replace(/("query":"[^"]{60})(?:[^"\\]|\\.)*"/, '$1…"');
 
   /** One HTTP exchange: status, headers without the date, and body. */

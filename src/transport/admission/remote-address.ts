@@ -1,3 +1,6 @@
+// Not ipaddr.js: it reads `010.0.0.1` as 8.0.0.1 and `::10.0.0.1` as 10.0.0.1, and throws on the link-local address of
+// an interface such as `eth0.100`. `isIP` would still have to check every text first; `BlockList` then does the rest.
+
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP, type Socket } from 'node:net';
 import { type Config, isLoopback } from '../../config.ts';

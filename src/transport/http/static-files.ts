@@ -1,6 +1,10 @@
+// Not sirv: it sends `br` to a client that refuses it (`br;q=0`), serves the compressed files under their own names,
+// and ends the process if a file is missing, as during a build beside a running server.
+
 import { readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { extname } from 'node:path';
+import Negotiator from 'negotiator';
 
 const PROJECT = new URL('../../../', import.meta.url);
 const INBOX = new URL('dist/web/', PROJECT);
@@ -84,8 +88,8 @@ export function createStaticFiles(authMode: string) {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
       return true;
     }
-    const accepted = request.headers['accept-encoding'] ?? '';
-    const [coding, body] = page.compressed.find(([name]) => accepts(String(accepted), name)) ?? ['', page.body];
+    const accepted = new Negotiator(request);
+    const [coding, body] = page.compressed.find(([name]) => accepted.encoding([name])) ?? ['', page.body];
     response.writeHead(200, {
       ...page.headers,
       ...(coding !== '' && { 'content-encoding': coding }),
@@ -94,12 +98,4 @@ export function createStaticFiles(authMode: string) {
     response.end(request.method === 'HEAD' ? undefined : body);
     return true;
   };
-}
-
-/** Whether a client accepts this content coding (RFC 9110, section 12.5.3); wildcards are not supported. */
-function accepts(header: string, coding: string): boolean {
-  return header.split(',').some((part) => {
-    const [name = '', weight = ''] = part.trim().toLowerCase().split(';');
-    return name === coding && !/^\s*q=0(\.0*)?$/.test(weight);
-  });
 }

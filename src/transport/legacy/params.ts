@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { parseCookie } from 'cookie';
 import { type EmailAddress, parseEmail } from '../../model.ts';
 
 /** Parameters of a legacy upgrade. */
@@ -23,19 +24,15 @@ export function readParams(search: string, headers: IncomingHttpHeaders): Legacy
   const [spelling, ...more] = values('email_id');
   const email = spelling == null ? null : parseEmail(spelling);
   if (!spelling || !email || more.length > 0) return null;
-  const credential = bearer(values('token')[0] || headers.authorization || readCookie(headers.cookie));
+  // `parseCookie` keeps the quotes that a value may have (RFC 6265, section 4.1.1).
+  const cookie = parseCookie(headers.cookie ?? '').authToken?.replace(/^"(.*)"$/, '$1');
+  const credential = bearer(values('token')[0] || headers.authorization || cookie);
   return { email, spelling, live: values('live').includes('1'), credential };
 }
 
 /** A token may have the prefix `Bearer` or `token`. */
 function bearer(token: string | null | undefined): string | null {
   return token ? `Bearer ${token.trim().replace(/^(?:bearer|token)\s+/i, '')}` : null;
-}
-
-/** The cookie `authToken` (RFC 6265, section 4.2), which may be quoted and percent-encoded. */
-function readCookie(cookies = ''): string | null {
-  const value = /(?:^|;)\s*authToken=("?)([^;]*)\1\s*(?:;|$)/.exec(cookies)?.[2];
-  return value === undefined ? null : decode(value);
 }
 
 function decode(text: string): string | null {

@@ -11,7 +11,7 @@ import { startServer } from '../../support/server.ts';
 
 const viewer = (email: EmailAddress) => ({ email, role: null });
 
-/** Followers of a store's chat lists that are told of each of its writes. */
+/** Followers of a store's chat lists that are woken by each of its writes. */
 async function followed(store: Store, readsBack = false) {
   const states = createKnownStates(store);
   const lists = createChatListFeeds(store, states, Date.now, (error) => {
@@ -28,9 +28,9 @@ const UNBOUNDED: Backpressure = { free: () => true, drained: async () => {} };
 
 describe('changes of the chat list', () => {
   test.each([
-    ['said by the wake-up', 0],
+    ['named by the wake-up', 0],
     ['read once', 1],
-  ])('are one object for all followers, %s', async (how, times) => {
+  ])('share one object among all followers, %s', async (how, times) => {
     const store = await openSqlite(':memory:');
     let reads = 0;
     const conversation: Store['conversation'] = async (id) => {
@@ -75,7 +75,7 @@ describe('changes of the chat list', () => {
   });
 });
 
-describe('a member who left', () => {
+describe('a former member', () => {
   const CHANGED = `subscription { chatListChanged {
     id configId subject party status labels assignee lastSeq lastRev unreadCount
     lastMessage { text } members { email } messages(last: 5) { nodes { text } }
@@ -118,7 +118,7 @@ describe('a member who left', () => {
   });
 
   test.each(['is removed', 'leaves elsewhere'])(
-    'is told once that it is gone, when they are one who %s',
+    'is told once that the conversation is gone if the member %s',
     async (how) => {
       const { id, ann, bob, other, say } = await begun();
       const lists = [bob, other].map((line) => line.subscribe(CHANGED));
@@ -138,7 +138,7 @@ describe('a member who left', () => {
     },
   );
 
-  test('hears nothing of it from then on', async () => {
+  test('gets no further change of it', async () => {
     const { id, ann, bob, say } = await begun();
     await update(ann, id, { removeMembers: [BOB] });
     const list = bob.subscribe(CHANGED);
@@ -149,7 +149,7 @@ describe('a member who left', () => {
     expect((await list.next())?.data.chatListChanged.id).toBe(own);
   });
 
-  test('is told although wake-ups were lost', async () => {
+  test('is told even if wake-ups were lost', async () => {
     const { id, ann, bob, lose } = await begun(false);
     const list = bob.subscribe(CHANGED);
     await registered([bob]);

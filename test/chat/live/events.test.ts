@@ -8,8 +8,8 @@ import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../.
 
 const UNBOUNDED: Backpressure = { free: () => true, drained: async () => {} };
 
-/** Feeds of a conversation with 10 messages, and what a follower has been told. */
-async function started(how: 'by what was written' | 'by reading back') {
+/** Feeds of a conversation with 10 messages, and the events a follower received. */
+async function started(how: 'by its own writes' | 'by reading back') {
   const store = await openSqlite(':memory:');
   const states = createKnownStates(store);
   const feeds = createFeeds(store, states, (error) => {
@@ -75,7 +75,7 @@ async function drain(follower: AsyncIterator<ConversationEvent>, until: string):
   return told;
 }
 
-/** A socket that has room for one event when it is told so. */
+/** A full socket, with room for one event after each call of `giveRoom`. */
 function socket() {
   let giveRoom = (): void => {};
   const drained = () =>
@@ -85,8 +85,8 @@ function socket() {
   return { free: () => false, drained, giveRoom: () => giveRoom() };
 }
 
-describe.each(['by what was written', 'by reading back'] as const)('a feed that goes on %s', (how) => {
-  test('subscribers that keep up get the same object, others get each message once in its newest state', async () => {
+describe.each(['by its own writes', 'by reading back'] as const)('a feed that advances %s', (how) => {
+  test('gives subscribers that keep up the same object, others each message once in its newest state', async () => {
     const { follow, change, send, head } = await started(how);
     const [quick, other, slow] = [await follow(10), await follow(10), await follow(10)];
     for (const follower of [quick, other, slow]) await drain(follower, 'CaughtUp');
@@ -94,7 +94,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     const event = quick.poll();
     expect(brief(event)).toBe('MessageAdded 11 11 m11');
     expect(other.poll()).toBe(event);
-    // More than is kept at hand, while the slow one takes nothing.
+    // More than the feed keeps in memory, while the slow subscriber reads nothing.
     for (let i = 0; i < 300; i++) {
       await change(1 + (i % 11), edited, `edit ${i}`);
       expect(brief(quick.poll())).toBe(`MessageChanged ${1 + (i % 11)} ${12 + i} edit ${i}`);
@@ -110,7 +110,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(brief((await slow.next()).value)).toBe(`MessageAdded 12 ${(await head()).lastRev} m12`);
   });
 
-  test('a changed message is in its newest state for a subscriber that resumes by number, too', async () => {
+  test('gives a subscriber that resumes by number a changed message in its newest state, too', async () => {
     const { feeds, id, follow, send, change } = await started(how);
     await follow(10);
     await send();
@@ -129,7 +129,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(feeds.size()).toBe(0);
   });
 
-  test('what was read before a redaction is not delivered after it', async () => {
+  test('a page read before a redaction is not delivered after it', async () => {
     const { follow, followMessages, change, head } = await started(how);
     const [full, other] = [socket(), socket()];
     const byRev = (await follow(0, full)).next();
@@ -167,7 +167,7 @@ describe.each(['by what was written', 'by reading back'] as const)('a feed that 
     expect(told).toContain('MessageAdded 2 251 before');
   });
 
-  test('of long texts, earlier ones included, little is read ahead for a subscriber that takes nothing', async () => {
+  test('little is read ahead of long texts, with earlier versions, for a subscriber that does not read', async () => {
     const { store, follow, change, id } = await started(how);
     for (let seq = 1; seq <= 10; seq++) await change(seq, edited, 'x'.repeat(20_000));
     for (let seq = 1; seq <= 10; seq++) await change(seq, edited, `short ${seq}`);

@@ -32,10 +32,10 @@ async function storedTexts(line: GraphqlLine, id: string, count: number): Promis
 }
 
 describe('a subscriber that is killed and resumes with its last seq', () => {
-  test('ends with every message once and in order, wherever it was cut, while two writers write', async () => {
+  test('gets every message once and in order after a cut at any point, while two writers write', async () => {
     const { ws, server } = await startServer();
     let run = 0;
-    // How many messages the subscriber takes before each cut.
+    // Messages that the subscriber receives before each cut.
     const cuts = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 30 });
     await fc.assert(
       fc.asyncProperty(cuts, async (lives) => {
@@ -67,7 +67,7 @@ describe('a subscriber that is killed and resumes with its last seq', () => {
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
 
-  test('reads far behind the tail from the store, then goes on live', async () => {
+  test('reads from the store if far behind the tail, then continues live', async () => {
     const { ws } = await startServer();
     const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
     const id = await say(ann, 'c', 'm1');
@@ -99,7 +99,7 @@ test('a lost wake-up costs at most the time of the slow poll, never a message', 
   expect((await events.next())?.data.messageAdded.seq).toBe(3);
 });
 
-test('after wake-ups were lost chatListChanged tells again of the top of the list', async () => {
+test('chatListChanged repeats the top of the list after wake-ups were lost', async () => {
   const store = await openSqlite(':memory:');
   let wake: Parameters<typeof store.watch>[0] = () => {};
   const watch: typeof store.watch = (listener) => {
@@ -164,7 +164,7 @@ test('a store that shows an older state for a moment repeats nothing to any subs
   expect(seen).toEqual([1, 2, 3, 4]);
 });
 
-test('a position that only another instance knows of yet is looked for before it is refused', async () => {
+test('a position known only to another instance so far is looked up before it is refused', async () => {
   const store = await openSqlite(':memory:');
   let behind = false;
   const conversation: typeof store.conversation = async (id) => {
@@ -186,13 +186,13 @@ test('a position that only another instance knows of yet is looked for before it
   expect((await bob.subscribe(ADDED, { id, after: 4 }).next())?.errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT');
 });
 
-test.each(['is said by the wake-up', 'is read', 'is found by the slow poll'])(
+test.each(['is in the wake-up', 'is read', 'is found by the slow poll'])(
   'a subscriber that is no longer a member, which %s, gets nothing, and the stream ends',
   async (how) => {
     const store = await openSqlite(':memory:');
     const watch: typeof store.watch = (listener) =>
       store.watch((wakeUp) => {
-        if (how === 'is said by the wake-up') listener(wakeUp);
+        if (how === 'is in the wake-up') listener(wakeUp);
         else if (how === 'is read' && wakeUp?.kind === 'log') listener({ ...wakeUp, write: null });
       });
     const { ws, server } = await startServer({}, { store: { ...store, watch } });
@@ -213,10 +213,10 @@ test.each(['is said by the wake-up', 'is read', 'is found by the slow poll'])(
   },
 );
 
-describe('a store that is away', () => {
+describe('an unavailable store', () => {
   const CHANGED = 'subscription { chatListChanged { lastSeq } }';
 
-  test('costs chatListChanged no change, and shows nothing of itself', async () => {
+  test('makes chatListChanged lose no change, and is not visible in it', async () => {
     const store = await openSqlite(':memory:');
     let away = false;
     const conversation: typeof store.conversation = async (id) => {
@@ -248,7 +248,7 @@ describe('a store that is away', () => {
     expect(await events.next()).toEqual({ data: { chatListChanged: { lastSeq: 2 } } });
   });
 
-  test('makes a send UNAVAILABLE, and says whether anything was stored', async () => {
+  test('makes a send UNAVAILABLE, with a message that says whether it may be stored', async () => {
     const store = await openSqlite(':memory:');
     let nothingWritten = true;
     const write = async () => {

@@ -14,7 +14,7 @@ const send = (url: string, user: string, input: object) =>
 /** A store of which no wake-up comes. */
 const deaf = (store: Store): Store => ({ ...store, watch: () => () => {} });
 
-test('instances that hear nothing of each other append one after the other all the same', async () => {
+test('instances without hints of each other still append one after the other', async () => {
   const store = await openSqlite(':memory:');
   const urls = [
     (await startServer({}, { store: deaf(store) })).url,

@@ -13,7 +13,7 @@ const replicaSet = inject('replicaSet');
 const KEY = { configId: 'c', members: [ANN, BOB] };
 const ID = conversationId(KEY);
 
-/** What an instance does with a store, and how often it asked it for the conversation. */
+/** The operations of an instance, and the number of its reads of the conversation from the store. */
 function instance(store: Store) {
   let reads = 0;
   const counting: Store = {
@@ -48,7 +48,7 @@ function instance(store: Store) {
   };
 }
 
-test('what was written and read is known without asking the store', async () => {
+test('a state that was written or read is known without a read of the store', async () => {
   const store = await openSqlite(':memory:');
   const { states, reads, send, redact, letIn, read } = instance(store);
   await send(ANN);
@@ -62,7 +62,7 @@ test('what was written and read is known without asking the store', async () => 
   await store.close();
 });
 
-test('a read position in a part of the log that is not known yet takes no state on', async () => {
+test('a read position in a part of the log that is not known yet advances no state', async () => {
   const store = await openSqlite(':memory:');
   const { states, send, read } = instance(store);
   await send(ANN);
@@ -73,7 +73,7 @@ test('a read position in a part of the log that is not known yet takes no state 
   await store.close();
 });
 
-test('of two states that are read at once the newer is kept and given, whichever comes first', async () => {
+test('of two states read concurrently the newer is kept and returned, in either order of arrival', async () => {
   const store = await openSqlite(':memory:');
   await store.write(writeOf('c', [ANN, BOB], 0));
   const before = await store.conversation(ID);
@@ -92,7 +92,7 @@ test('of two states that are read at once the newer is kept and given, whichever
   await store.close();
 });
 
-test('where last messages are long, fewer states are kept', async () => {
+test('fewer states are kept if last messages are long', async () => {
   const store = await openSqlite(':memory:');
   const states = createKnownStates(store);
   store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
@@ -109,7 +109,7 @@ test('where last messages are long, fewer states are kept', async () => {
 });
 
 describe.runIf(replicaSet)('on a replica set', () => {
-  test('what one of two instances writes and reads the other knows as the store has it', async () => {
+  test('an instance knows the writes and read positions of another as the store has them', async () => {
     const url = String(replicaSet).replace(/\/(?=\?|$)/, `/states-${randomUUID()}`);
     const stores = [await openMongo(url), await openMongo(url)];
     const [one, two] = stores.map(instance);

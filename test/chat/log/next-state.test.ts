@@ -10,7 +10,7 @@ import { ANN, BOB, CAT } from '../../store/writes.ts';
 
 const KEY = { configId: 'c', members: [ANN, BOB] };
 
-test('what a batch is decided to come to is what the store comes to, and is known without asking it', async () => {
+test('the state predicted for a batch equals the state in the store, and is known without a read', async () => {
   const who = fc.constantFrom(ANN, BOB, CAT);
   const intent = fc.oneof(
     fc.record({ kind: fc.constant('send' as const), by: who, count: fc.integer({ min: 1, max: 3 }) }),

@@ -28,7 +28,7 @@ const legacyList = ({ ws }: TestServer) => legacyOnce(ws, 'bob@example.com', { t
 const code = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
 describe('sendMessage', () => {
-  test('opens a conversation with its first message, and goes on in it', async () => {
+  test('opens a conversation with its first message, and appends to it', async () => {
     const server = await startServer();
     const first = await send(server, { text: 'hello', subject: 'S', party: '23' });
     expect(first.data.sendMessage).toMatchObject({
@@ -88,7 +88,7 @@ describe('sendMessage', () => {
     }
   });
 
-  test('with a clientId seen before returns the first message, or CONFLICT for another text', async () => {
+  test('returns the first message for a repeated clientId, or CONFLICT for another text', async () => {
     const server = await startServer();
     const first = await send(server, { text: 'once', clientId: 'x' });
     const again = await send(server, { text: 'once', clientId: 'x', replyToSeq: 99, subject: 'ignored' });
@@ -99,7 +99,7 @@ describe('sendMessage', () => {
     expect((await log(server)).lastSeq).toBe(2);
   });
 
-  test('repeated many times at once is stored once', async () => {
+  test('is stored once when repeated many times at once', async () => {
     const server = await startServer();
     const sent = await Promise.all(Array.from({ length: 50 }, () => send(server, { text: 'once', clientId: 'x' })));
     expect(sent.map(({ data }) => data.sendMessage.message.seq)).toEqual(Array(50).fill(1));
@@ -230,7 +230,7 @@ describe('sendMessage', () => {
     expect(data.chatList.nodes).toEqual([{ subject: name, party: name }]);
   });
 
-  test('reaches by its key a conversation that was opened before names had rules', async () => {
+  test('reaches a conversation by a key that predates the rules for names', async () => {
     const server = await startServer();
     const key = { configId: ' e\u0301\u202e ', members: KEY.members as EmailAddress[] };
     const id = conversationId(key);
@@ -244,7 +244,7 @@ describe('sendMessage', () => {
     expect(sent.data.sendMessage.message.seq).toBe(2);
   });
 
-  test('takes the longest values there are', async () => {
+  test('accepts the longest valid values', async () => {
     const server = await startServer();
     const wide = '\u{1F600}';
     const key = { configId: wide.repeat(128), members: ['ann@example.com', `${long(242)}@example.com`] };
@@ -258,7 +258,7 @@ describe('sendMessage', () => {
     ).toBe('BAD_USER_INPUT');
   });
 
-  test('to a conversation that is missing, foreign or malformed is one and the same answer', async () => {
+  test('has the same answer for a missing, foreign and malformed conversation', async () => {
     const server = await startServer();
     const { id } = (await send(server, { text: 'x' })).data.sendMessage.conversation;
     const ids = [id, id.replace(/.$/, 'x'), 'nonsense', `${id}:1`, ''];
@@ -268,7 +268,7 @@ describe('sendMessage', () => {
     expect((await log(server)).lastSeq).toBe(1);
   });
 
-  test('is limited per user, and says when to try again', async () => {
+  test('is limited per user, and returns the time of the next try', async () => {
     const server = await startServer({ RATE_LIMIT_MESSAGES: '6', RATE_LIMIT_BURST: '3' });
     const answers = await Promise.all([1, 2, 3, 4, 5].map((i) => send(server, { text: `m${i}` })));
     const limited = answers.filter(({ errors }) => errors);
@@ -304,7 +304,7 @@ describe('sendMessages', () => {
     }
   });
 
-  test('repeated whole is deduplicated; anything in between is CONFLICT', async () => {
+  test('is deduplicated when repeated whole; a partial repeat is CONFLICT', async () => {
     const server = await startServer();
     const batch = [
       { text: 'a', clientId: '1' },
@@ -327,7 +327,7 @@ describe('sendMessages', () => {
     expect((await log(server)).lastSeq).toBe(2);
   });
 
-  test('refuses all when one is bad, none, more than 100, or a clientId given twice', async () => {
+  test('refuses the batch if one message is invalid, it is empty or over 100, or a clientId occurs twice', async () => {
     const server = await startServer();
     const good = { text: 'x' };
     const hundred = Array.from({ length: 100 }, () => good);
@@ -347,7 +347,7 @@ describe('sendMessages', () => {
     expect((await sendMany(server, hundred)).data.sendMessages.conversation.lastSeq).toBe(100);
   });
 
-  test('of 100 passes the default rate limit', async () => {
+  test('passes the default rate limit with 100 messages', async () => {
     const server = await startServer({ RATE_LIMIT_MESSAGES: '600' });
     expect(
       (
@@ -361,7 +361,7 @@ describe('sendMessages', () => {
   });
 });
 
-test('any mix of sends, batches and repeats leaves a dense log in which each clientId stands once', async () => {
+test('any mix of sends, batches and repeats leaves a log without holes and with each clientId once', async () => {
   const server = await startServer();
   const draft = fc.record({ text: fc.constantFrom('a', 'b'), clientId: fc.constantFrom('1', '2', '3', '4', null) });
   const operation = fc.record({
@@ -402,7 +402,7 @@ test('any mix of sends, batches and repeats leaves a dense log in which each cli
   );
 });
 
-test('a clock that was years ahead once neither pins a conversation nor dates what follows', async () => {
+test('a clock that was years ahead once neither pins a conversation nor dates later messages', async () => {
   const years = 315_360_000_000;
   const day = 86_400_000;
   let now = Date.now();
@@ -472,7 +472,7 @@ test('a clock that was years ahead once neither pins a conversation nor dates wh
   expect(after.data.conversation.lastActivityAt).toBe(iso(right + 2000));
 });
 
-test('a clock that steps back changes no order and no time backward', async () => {
+test('a clock that steps back neither changes the order nor makes times decrease', async () => {
   let now = 5_000_000;
   const server = await startServer({}, { clock: () => now });
   await send(server, { text: 'first' });

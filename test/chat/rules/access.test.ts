@@ -13,14 +13,14 @@ const CONFIG = 'c1';
 
 /** All kinds of callers: the credential, and the relation to the conversation. */
 const PEOPLE = {
-  nobody: { credential: null, is: 'nobody' },
+  'caller without a credential': { credential: null, is: 'anonymous' },
   member: { credential: ANN, is: 'member' },
   customer: { credential: `${BOB}:CUSTOMER`, is: 'member' },
   seller: { credential: `${BOB}:SELLER`, is: 'member' },
   bank: { credential: `${BOB}:BANK`, is: 'member' },
-  stranger: { credential: EVE, is: 'stranger' },
-  'stranger from the bank': { credential: `${EVE}:BANK`, is: 'stranger' },
-  'removed member': { credential: REX, is: 'stranger' },
+  'non-member': { credential: EVE, is: 'non-member' },
+  'non-member from the bank': { credential: `${EVE}:BANK`, is: 'non-member' },
+  'removed member': { credential: REX, is: 'non-member' },
 } as const;
 
 const NESTED = `configId subject memberCount membership { email } members { email role readSeq joinedAt leftAt }
@@ -28,7 +28,7 @@ const NESTED = `configId subject memberCount membership { email } members { emai
   unreadCount
   messages(last: 5) { nodes { seq text replyTo { text } revisions { text } readBy } edges { node { text } } }`;
 
-/** What a stranger hears, whatever the operation. */
+/** The errors that a non-member gets for every operation. */
 type Refusal = 'NOT_FOUND' | 'null' | 'nothing';
 interface Row {
   readonly query: string;
@@ -180,7 +180,7 @@ async function started(): Promise<TestServer & { id: string }> {
 
 const codeOf = ({ errors }: Answer) => errors?.[0]?.extensions.code;
 
-test('every operation that is served has a row here, and in the access table', () => {
+test('every operation that is served has a row in this test and in the access table', () => {
   const schema = createSchema();
   const served = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()].flatMap((root) =>
     Object.keys(root?.getFields() ?? {}),
@@ -190,7 +190,7 @@ test('every operation that is served has a row here, and in the access table', (
 });
 
 describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
-  test('may do what the table says with every operation', async () => {
+  test('has exactly the rights in the table for every operation', async () => {
     const { url, ws, id } = await started();
     const line = await connectGraphql(ws, credential);
     const all = Object.entries(ROWS).flatMap(([operation, rows]) => rows.map((row) => ({ operation, ...row })));
@@ -210,7 +210,7 @@ describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
       const answers = subscription
         ? []
         : [await post(url, credential, query, variables), await line.run(query, variables)];
-      if (operation === 'chatListChanged' && is !== 'nobody') {
+      if (operation === 'chatListChanged' && is !== 'anonymous') {
         // A change happens; a viewer without access gets only its own conversation.
         await line.run('{ viewer { email } }');
         await post(
@@ -228,7 +228,7 @@ describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
       if (events) answers.push((await events.next()) ?? {});
       for (const answer of answers) {
         const shown = JSON.stringify(answer);
-        if (is === 'nobody') expect(codeOf(answer), query).toBe('UNAUTHENTICATED');
+        if (is === 'anonymous') expect(codeOf(answer), query).toBe('UNAUTHENTICATED');
         else if (is === 'member' && entitled && !entitled.includes(name))
           expect(codeOf(answer), query).toBe('FORBIDDEN');
         else if (is === 'member') {
@@ -251,7 +251,7 @@ describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
     }
   });
 
-  test('may do what the table says with every frame', async () => {
+  test('has exactly the rights in the table for every frame', async () => {
     const { url, ws, id } = await started();
     if (credential === null) return;
     const email = credential.replace(/:.*/, '');
@@ -265,7 +265,7 @@ describe.each(Object.entries(PEOPLE))('a %s', (name, { credential, is }) => {
       expect(sent.data[0].message[0].text).toBe('y');
     } else {
       expect([list.data, list.unread_message, page.data]).toEqual([[], 0, []]);
-      // For a stranger the same frame means another conversation: theirs.
+      // The connected address belongs to the key: the frame of a non-member names another conversation.
       if (email === REX) expect(sent.error.code).toBe('NOT_FOUND');
       else expect(sent.data[0].members).toContain(email);
       const { data } = await post(url, ANN, 'query ($id: ID!) { conversation(by: { id: $id }) { lastSeq } }', { id });

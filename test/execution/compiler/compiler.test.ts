@@ -70,12 +70,12 @@ function later(value: () => unknown): Promise<unknown> {
   return promise;
 }
 
-/** Values for the fields of a schema: mostly what a field wants, and the same for the same seed. */
+/** Values for the fields of a schema: mostly of the right type, and the same for the same seed. */
 class Data {
   readonly #schema: GraphQLSchema;
   readonly #promises: boolean;
 
-  /** Puts resolvers into every other field; what the others give is in their objects. */
+  /** Adds resolvers to every other field; the values of the others are in their objects. */
   constructor(schema: GraphQLSchema, promises: boolean) {
     this.#schema = schema;
     this.#promises = promises;
@@ -136,7 +136,7 @@ class Data {
   }
 }
 
-/** Errors as they are shown: what a fault of the server says is not. */
+/** Errors as clients see them: messages of internal errors are masked. */
 const shown = (errors: readonly GraphQLError[]) =>
   errors.map((error) => {
     const fault = !((error.originalError ?? error) instanceof GraphQLError) || /^Abstract type/.test(error.message);
@@ -152,7 +152,7 @@ function validDocument(schema: GraphQLSchema, query: string): DocumentNode | nul
   }
 }
 
-/** The places that are null for an error: it is there, or inside what is null instead. */
+/** The paths that are null because of an error, at its own path or a parent's. */
 function nullPlaces(data: unknown, errors: readonly GraphQLError[]): Set<string> {
   const placeOf = ({ path = [] }: GraphQLError) => {
     let value = data;
@@ -181,7 +181,7 @@ test.each([
   ['at once, of the schema that is served', createSchema(), false],
   ['later, of a schema with all kinds of types', createAllKinds(), true],
   ['later, of the schema that is served', createSchema(), true],
-])('a compiled operation writes what graphql-js gives: %s', async (_, schema, promises) => {
+])('a compiled operation writes the result of graphql-js: %s', async (_, schema, promises) => {
   const data = new Data(schema, promises);
   const unhandled: unknown[] = [];
   onUnhandled((error) => unhandled.push(error));
@@ -203,7 +203,7 @@ test.each([
       for (let i = 0; i < 2; i++) {
         const { data, errors } = await run(options);
         expect(data).toBe(JSON.stringify(expected.data));
-        // Of errors that make the same place null, the first is told.
+        // Of several errors that make the same path null, the first is reported.
         if (promises)
           expect(nullPlaces(expected.data, errors)).toEqual(nullPlaces(expected.data, expected.errors ?? []));
         else expect(shown(errors)).toEqual(shown(expected.errors ?? []));
@@ -215,7 +215,7 @@ test.each([
   );
 });
 
-/** What an operation of a schema writes, its resolvers given by type and field. */
+/** The output of an operation, with resolvers by type and field. */
 function runWith(
   sdl: string,
   resolvers: Record<string, Record<string, GraphQLFieldResolver<unknown, unknown>>>,
@@ -235,7 +235,7 @@ function runWith(
   return run;
 }
 
-test('the fields of a mutation run one after the other, each once, also when one fails', async () => {
+test('the fields of a mutation run one after the other, each once, also if one fails', async () => {
   const begun: string[] = [];
   const ended: string[] = [];
   const resolve: GraphQLFieldResolver<unknown, unknown> = async (_, { name }) => {
@@ -256,7 +256,7 @@ test('the fields of a mutation run one after the other, each once, also when one
   expect(begun).toEqual(['a', 'b', 'c']);
 });
 
-test('a result that becomes too large ends early, wherever null is allowed', async () => {
+test('a result that becomes too large ends early at any nullable field', async () => {
   let calls = 0;
   const text = () => {
     calls++;
@@ -272,7 +272,7 @@ test('a result that becomes too large ends early, wherever null is allowed', asy
   await expect(Promise.resolve(run()).then(({ data }) => data.length)).resolves.toBeGreaterThan(100_000);
 });
 
-test('a promise that is waited for no more, as the result became too large, is no fault of the process', async () => {
+test('a rejected promise that is no longer awaited, as the result became too large, is handled', async () => {
   const unhandled: unknown[] = [];
   onUnhandled((error) => unhandled.push(error));
   const run = runWith(
@@ -285,7 +285,7 @@ test('a promise that is waited for no more, as the result became too large, is n
   expect(unhandled).toEqual([]);
 });
 
-test('other work gets turns between pieces of a long list, and before slow resolvers', async () => {
+test('other work runs between pieces of a long list, and before slow resolvers', async () => {
   let slices = 0;
   const slice = () => {
     slices++;
@@ -304,7 +304,7 @@ test('other work gets turns between pieces of a long list, and before slow resol
   expect(slices).toBe(29);
 });
 
-test('arguments that a resolver could change are its own', async () => {
+test('a resolver gets its own copy of arguments that it could change', async () => {
   const taken: unknown[][] = [];
   const take = (_: unknown, { list, first }: Record<string, unknown>) => {
     taken.push(list as unknown[]);
@@ -323,7 +323,7 @@ test('arguments that a resolver could change are its own', async () => {
   ]);
 });
 
-test('what is selected is decided anew for other values of the variables', async () => {
+test('the selection is decided again for other values of the variables', async () => {
   const names = [...'abc'];
   const query = `query (${names.map((name) => `$${name}: Boolean!`).join()}) {
     ${names.map((name) => `${name}: one @include(if: $${name})`).join(' ')} }`;

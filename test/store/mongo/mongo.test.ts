@@ -19,7 +19,7 @@ const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${random
 describe.runIf(replicaSet)('on a replica set', () => {
   storeContract('MongoDB', () => openMongo(freshUrl()));
 
-  test('a store that is open hears of every write of another, the first included', async () => {
+  test('an open store is notified of every write of another, the first included', async () => {
     const url = freshUrl();
     const writer = await openMongo(url);
     for (let i = 0; i < 10; i++) {
@@ -34,7 +34,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await writer.close();
   });
 
-  test('a change stream says that hints were lost when it broke', async () => {
+  test('a change stream that broke reports lost hints', async () => {
     // A replica set of its own: the fault is for every client of it.
     const set = await startReplicaSet(1);
     const onError = vi.fn();
@@ -48,7 +48,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.admin({ configureFailPoint: 'failCommand', mode: 'off' });
     await expect.poll(() => told).toEqual([null]);
     const { conversation } = writeOf('c', [ANN, BOB], 0);
-    // Only the stream can tell of what another instance wrote.
+    // Only the stream reports the writes of another instance.
     const elsewhere = await openMongo(set.uri('stream'));
     await elsewhere.write(writeOf('c', [ANN, BOB], 0));
     await expect.poll(() => told).toContainEqual(expect.objectContaining({ kind: 'log', conversation }));
@@ -56,7 +56,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await set.stop();
   });
 
-  test('what cannot be moved is carried on by the tail, for every reader and the next writer', async () => {
+  test('messages that cannot be moved stay in the tail, for every reader and the next writer', async () => {
     const set = await startReplicaSet(1);
     const [one, two] = [await openMongo(set.uri('moves')), await openMongo(set.uri('moves'))];
     const pair = [ANN, BOB];
@@ -94,14 +94,14 @@ describe.runIf(replicaSet)('on a replica set', () => {
     expect(await two.write(writeOf('other', pair, 0))).toBe(true);
     const client = await MongoClient.connect(set.uri('moves'));
     const moved = () => client.db('moves').collection('messages').countDocuments({ conversation });
-    // What the other store wrote last is moved too, where the stream has told of it.
+    // The last write of the other store is moved, too, if the stream has reported it.
     await expect.poll(moved).toBeGreaterThanOrEqual(9);
     await look();
     await Promise.all([one.close(), two.close(), client.close()]);
     await set.stop();
   });
 
-  test('a long tail leaves its conversation when it is moved, and nothing is missed', async () => {
+  test('a long tail leaves its conversation once it is moved, and no message is missed', async () => {
     const url = freshUrl();
     const [one, two] = [await openMongo(url), await openMongo(url)];
     const text = 'long '.repeat(3000);
@@ -155,7 +155,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const db = client.db(new URL(url).pathname.slice(1));
     await db.collection('messages').updateMany({ text: '发票m2' }, update);
     await db.collection('probes').deleteMany({});
-    // What an earlier version says of its own words.
+    // The record of an earlier version about its words.
     await db.collection<{ _id: string }>('probes').insertOne({ _id: 'words' });
     const store = await openMongo(url);
     const search = () => store.search(BOB, { terms: termsOf('票 m2'), conversation: null }, { first: 9, after: null });
@@ -203,7 +203,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await Promise.all([one.close(), two.close()]);
   });
 
-  test('words are filled in where an earlier process ended, and once', async () => {
+  test('words are filled in from where an earlier process ended, and once', async () => {
     const url = freshUrl();
     await openMongo(url).then(async (store) => {
       for (let seq = 0; seq < 600; seq += 100) await store.write(writeOf('c', [ANN, BOB], seq, 100));
@@ -275,8 +275,8 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await Promise.all([one.close(), two.close()]);
   });
 
-  describe('what was changed', () => {
-    /** Three instances, and what is stored, of a conversation with six messages. */
+  describe('a changed message', () => {
+    /** Three instances and the stored documents of a conversation with six messages. */
     async function open() {
       const url = freshUrl();
       const stores = await Promise.all([openMongo(url), openMongo(url), openMongo(url)]);
@@ -301,14 +301,14 @@ describe.runIf(replicaSet)('on a replica set', () => {
       return store.write(writeOn(head, { changed: [to(before, head.lastRev + 1)] }));
     }
 
-    test('and is not moved, as after a kill, is in its new state for every reader and the next writer', async () => {
+    test('that is not moved, as after a kill, is in its new state for every reader and the next writer', async () => {
       const { one, two, three, stored } = await open();
       const before = await stored.find({ seq: { $lte: 2 } }).toArray();
       await change(one, 1, redacted);
       await expect.poll(() => stored.findOne({ seq: 1 })).toMatchObject({ rev: 7 });
       await change(two, 2, (message, rev) => edited(message, rev, 'edited'));
       await expect.poll(() => stored.findOne({ seq: 2 })).toMatchObject({ rev: 8 });
-      // The stores read what a majority has.
+      // The stores read majority-committed data.
       const writeConcern = { w: 'majority' } as const;
       for (const document of before.slice(1))
         await stored.replaceOne({ _id: document._id }, { ...document, changing: true }, { writeConcern });
@@ -342,7 +342,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await look();
     });
 
-    test('while changes are read is not left out of them', async () => {
+    test('that changes during a read of changes is not left out', async () => {
       const { one, two, stored, db } = await open();
       const { conversations, messages } = collections(db);
       const read = conversations.findOne.bind(conversations);
@@ -362,7 +362,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       expect((await changes(id, 1, 9)).map(({ seq }) => seq)).toEqual([3, 4, 5, 6, 1, 2]);
     });
 
-    test('never reverts, however many readers and writers use it at the same time', async () => {
+    test('never reverts under concurrent readers and writers', async () => {
       const { one, two, stored } = await open();
       let writing = true;
       const write = async (store: Store, name: string) => {
@@ -407,7 +407,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       await expect.poll(() => stored.countDocuments({ changing: true })).toBe(0);
     });
 
-    test('is in no counter, however many read, redact and write at the same time', async () => {
+    test('is in no counter under concurrent reads, redactions and writes once redacted', async () => {
       const { one, two, three } = await open();
       await one.write(writeOn({ id, lastRev: 6 }, { messages: [message(id, 7, { sender: BOB })] }));
       const until = async (done: () => Promise<boolean>) => {
@@ -503,7 +503,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       .find({ ns: /conversations$/ })
       .toArray();
     expect(operations.length).toBeGreaterThan(8);
-    // A member takes 120 bytes and more: all of them are 25 times as much.
+    // A member takes at least 120 bytes: all members are 25 times as much.
     for (const { responseLength, command } of operations)
       expect(responseLength, JSON.stringify(command)).toBeLessThan(5000);
     await client.close();
@@ -544,7 +544,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const [one, two] = [await openMongo(url), await openMongo(url)];
     const told: string[] = [];
     two.watch((wakeUp) => wakeUp?.kind === 'log' && told.push(wakeUp.conversation));
-    // Until the stream is open it tells nothing.
+    // Until the stream is open it reports nothing.
     let others = 0;
     await expect
       .poll(async () => {
@@ -570,7 +570,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await Promise.all([one.close(), two.close(), client.close()]);
   });
 
-  test('what the stream says nothing of is as it was before, or not known', async () => {
+  test('a state that the stream does not mention is unchanged, or not known', async () => {
     const { conversation: id } = writeOf('c', [ANN, BOB], 0);
     const document = (seq: number, rev = seq) => toDocument(message(id, seq, { rev }), new ObjectId());
     const nothing = {} as never;
@@ -586,7 +586,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     expect(pendingAt(id, 3)?.changed).toEqual(changed);
   });
 
-  test('what is written counts as not searchable until it is moved', async () => {
+  test('a message counts as not searchable until it is moved', async () => {
     const store = await openMongo(freshUrl());
     await store.write(writeOf('c', [ANN, BOB], 0, 3));
     expect(store.searchLag()).toBe(3);
@@ -594,7 +594,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await store.close();
   });
 
-  test('every query examines what it returns, and one more at most', async () => {
+  test('every query examines at most one document more than it returns', async () => {
     const url = freshUrl();
     const store = await openMongo(url);
     const pair = [ANN, BOB];
@@ -638,7 +638,7 @@ describe.runIf(replicaSet)('on a replica set', () => {
       const returned = command.aggregate ? 10 : (nreturned ?? nMatched ?? 1);
       expect(planSummary, JSON.stringify(command)).toMatch(/^(IXSCAN|IDHACK|COUNT_SCAN)/);
       expect(docsExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1);
-      // A search looks into the index once for each conversation, and at what stands next.
+      // A search examines one entry of the index for each conversation, and the next one.
       const looks = 2 * (command.filter?.conversation?.$in?.length ?? 0);
       expect(keysExamined, JSON.stringify(command)).toBeLessThanOrEqual(returned + 1 + looks);
     }

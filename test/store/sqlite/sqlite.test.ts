@@ -61,7 +61,7 @@ describe('opening a file', () => {
     expect(state()).toEqual(before);
   }
 
-  test('finds what was written, all of it in the one file', async () => {
+  test('finds the stored data, all of it in one file', async () => {
     const file = await filled();
     for (const end of ['-wal', '-shm', '-lock']) rmSync(`${file}${end}`, { force: true });
     const store = await openSqlite(file);
@@ -69,7 +69,7 @@ describe('opening a file', () => {
     await store.close();
   });
 
-  test('refuses what is no database', async () => {
+  test('refuses a file that is not a database', async () => {
     const file = await filled();
     writeFileSync(file, 'This was a text file, and it is to stay one.\n'.repeat(100));
     await refuses(file, /is not a SQLite database, or it is damaged/);
@@ -125,7 +125,7 @@ describe('opening a file', () => {
     await store.close();
   });
 
-  test('locked by another process makes writes fail, known not to be stored, and then recovers', async () => {
+  test('locked by another process makes writes fail as not stored, and then recovers', async () => {
     const file = freshFile();
     const store = await openSqlite(file);
     const other = new Database(file);
@@ -140,7 +140,7 @@ describe('opening a file', () => {
     await store.close();
   });
 
-  test('recovers from a write-ahead log whose end is torn, with every whole transaction', async () => {
+  test('recovers every complete transaction from a write-ahead log with a torn end', async () => {
     const file = freshFile();
     const writes = JSON.stringify(
       Array.from({ length: 20 }, (_, i) => writeOf('c', [ANN, BOB], i, 1, { text: 'x'.repeat(500) })),
@@ -161,7 +161,7 @@ describe('opening a file', () => {
   });
 });
 
-test('a write that breaks a law of the tables fails alone, and takes no other of its group with it', async () => {
+test('a write that violates a constraint fails alone, without the other writes of its group', async () => {
   const store = await openSqlite(freshFile());
   const pair = [ANN, BOB];
   await store.write(writeOf('c', pair, 0, 1, { clientId: 'once' }));
@@ -176,7 +176,7 @@ test('a write that breaks a law of the tables fails alone, and takes no other of
   await store.close();
 });
 
-test('what is redacted is nowhere in the file, wherever its page has been', async () => {
+test('a redacted text is nowhere in the file, regardless of the history of its page', async () => {
   const file = freshFile();
   const store = await openSqlite(file);
   const configs = Array.from({ length: 12 }, (_, i) => `c${i}`);
@@ -239,7 +239,7 @@ describe('the scrubber', () => {
     return { scrubber: createScrubber(db), other };
   }
 
-  test('finishes its round however often a text is redacted meanwhile, and does one more', async () => {
+  test('finishes its round under continuous redactions, and does one more', async () => {
     const { scrubber } = await open();
     const round = (redact: () => void) => {
       for (let steps = 0; steps < 20; steps++) {
@@ -256,7 +256,7 @@ describe('the scrubber', () => {
     expect(scrubber.step()).toBe('done');
   });
 
-  test('says that a reader from outside is in its way', async () => {
+  test('reports that an external reader blocks it', async () => {
     const { scrubber, other } = await open();
     scrubber.begin();
     other.exec('BEGIN');
@@ -268,8 +268,8 @@ describe('the scrubber', () => {
   });
 });
 
-test('what is not in the index yet is found, and a search that waits for it holds no write up', async () => {
-  // Here nothing goes on behind the writes: only searches bring messages into the index.
+test('messages not yet in the index are found, and a search that indexes them delays no write', async () => {
+  // There is no background work here: only searches add messages to the index.
   const store = await openSqlite(':memory:');
   for (let seq = 0; seq < 6000; seq += 1000) await store.write(writeOf('c', [ANN, BOB], seq, 1000));
   const find = (text: string) =>
@@ -290,7 +290,7 @@ test('what is not in the index yet is found, and a search that waits for it hold
   await expect(find('m1')).rejects.toThrow(StoreUnavailable);
 });
 
-test.each([2, 3, 4])('a file of version %i is brought up to this one, with what is in it', async (version) => {
+test.each([2, 3, 4])('a file of version %i is migrated with its contents', async (version) => {
   const file = freshFile();
   mkdirSync(join(file, '..'));
   const old = new Database(file);
@@ -301,7 +301,7 @@ test.each([2, 3, 4])('a file of version %i is brought up to this one, with what 
     INSERT INTO members (conversation, email, joined_at) VALUES (1, '${ANN}', 1001), (1, '${BOB}', 1001);
     INSERT INTO messages (conversation, seq, rev, kind, sender, text, sent_at)
       VALUES (1, 1, 1, 'TEXT', '${ANN}', 'm1', 1001), (1, 2, 2, 'TEXT', '${ANN}', 'Überweisung', 1002);`);
-  // The index is made anew, whatever was in it.
+  // The index is rebuilt, regardless of its contents.
   if (version > 2) old.exec('UPDATE conversations SET indexed_seq = 2');
   old.close();
   const store = await openSqlite(file);
@@ -317,7 +317,7 @@ test.each([2, 3, 4])('a file of version %i is brought up to this one, with what 
   await store.close();
 });
 
-test('counters of a file that had none are counted from what is in it', async () => {
+test('counters of a file without them are computed from its messages', async () => {
   const file = freshFile();
   mkdirSync(join(file, '..'));
   const old = new Database(file);
@@ -372,13 +372,13 @@ test('a search asks the index for words of the conversations it is in, and for n
   expect(matchOf([10, 36], termsOf('inv* Due'))).toBe('("a_inv" * AND "a_due") OR ("10_inv" * AND "10_due")');
 });
 
-describe('every query goes by index', () => {
+describe('every query uses an index', () => {
   const db = new Database(':memory:');
   migrate(db, 0);
 
   test.each(Object.entries(SQL))('%s', (_, sql) => {
     const plan = (db.prepare(`EXPLAIN QUERY PLAN ${sql}`).all({}) as { detail: string }[]).map(({ detail }) => detail);
-    // Lists given as parameters and results of inner queries are walked; tables never are.
+    // Scans are allowed of lists in parameters and of inner queries, never of tables.
     const inner = plan.map((detail) => detail.replace('CO-ROUTINE', 'SCAN'));
     const scans = plan.filter(
       (detail) =>
@@ -394,7 +394,7 @@ describe('every query goes by index', () => {
   });
 });
 
-test('no statement is prepared again for other parameters', () => {
+test('no statement is compiled again for other parameters', () => {
   const db = new Database(':memory:');
   migrate(db, 0);
   const names = (sql: string) => [...sql.matchAll(/@(\w+)/g)].map(([, name]) => name);
@@ -408,7 +408,7 @@ test('no statement is prepared again for other parameters', () => {
   db.close();
 });
 
-test('a list reads the first of the members by index, and those of its own page alone', () => {
+test('a list reads the first members by index, and only for its own page', () => {
   const db = new Database(':memory:');
   migrate(db, 0);
   for (const sql of [SQL.chatList, SQL.listed]) {
@@ -416,13 +416,13 @@ test('a list reads the first of the members by index, and those of its own page 
     const read = plan.indexOf('SEARCH members USING INDEX members_by_joining (conversation=?)');
     expect(read, plan.join('\n')).toBeGreaterThan(0);
     expect(plan.filter((detail) => /SEARCH members /.test(detail))).toHaveLength(1);
-    // The one sort there may be is what chooses the page, before members are read: theirs come in order.
+    // At most one sort, which chooses the page before members are read: members come in order.
     expect(plan.slice(read).join('\n')).not.toContain('TEMP B-TREE');
   }
   db.close();
 });
 
-test('a page deep in 200,000 messages is found by index, and is what brute force gives', async () => {
+test('a page deep in 200,000 messages is found by index, and equals brute force', async () => {
   const store = await openSqlite(':memory:');
   const { conversation } = writeOf('c', [ANN, BOB], 0);
   for (let seq = 0; seq < 200_000; seq += 1000) await store.write(writeOf('c', [ANN, BOB], seq, 1000));

@@ -71,7 +71,7 @@ const ask = async (server: TestServer, token: string) => ({
 });
 
 describe('a token signed with a shared secret', () => {
-  test('is taken on every transport, with its role', async () => {
+  test('is accepted on every transport, with its role', async () => {
     const server = await startServer(JWT);
     for (const [role, shown] of [
       [undefined, 'null'],
@@ -87,7 +87,7 @@ describe('a token signed with a shared secret', () => {
       expect(await askHttp(server, await sign({ email_verified }))).toBe(`${ANN} null`);
   });
 
-  test('that is wrong in any way is refused with one same answer', async () => {
+  test('that is invalid in any way is refused with the same answer', async () => {
     const server = await startServer(JWT);
     const { privateKey } = await generateKeyPair('RS256');
     const good = await sign({});
@@ -142,7 +142,7 @@ describe('a token signed with a shared secret', () => {
     expect(await askHttp(server, await sign({ ...claims, exp: now() - 90 }))).toMatch(/^401 /);
   });
 
-  test('is needed: without one every field is UNAUTHENTICATED, and frames are refused', async () => {
+  test('is required: without one every field is UNAUTHENTICATED, and frames are refused', async () => {
     const server = await startServer(JWT);
     const answer = await post(server.url, null, '{ viewer { email } }');
     expect(answer.errors?.[0]?.extensions.code).toBe('UNAUTHENTICATED');
@@ -159,7 +159,7 @@ describe('a token signed with a shared secret', () => {
   });
 });
 
-test('frame clients send their token in the query, the header or the cookie, and it has to be theirs', async () => {
+test('frame clients send a token for their own address in the query, the header or the cookie', async () => {
   const server = await startServer(JWT);
   const [ann, bob] = [await sign({}), await sign({ email: BOB })];
   for (const query of [ann, `token%20${ann}`, `Bearer%20${ann}`])
@@ -176,12 +176,12 @@ test('frame clients send their token in the query, the header or the cookie, and
   expect(await askLegacy(server, '', { cookie: `notauthToken=${ann}` })).toBe('Unexpected server response: 401');
   expect(await askLegacy(server, bob)).toBe('Unexpected server response: 403');
   expect(await askLegacy(server, bob, { authorization: `Bearer ${ann}` })).toBe('Unexpected server response: 403');
-  // The address has to be there all the same.
+  // The address is still required.
   await expect(connect(`${server.ws}/conversation/ws?token=${ann}`)).rejects.toThrow('400');
 });
 
 describe('a key set', () => {
-  /** Serves what is in `keys`, and counts how often it is asked. */
+  /** Serves the keys in `keys`, and counts the requests. */
   async function keySet() {
     const set = {
       ...{ keys: [] as object[], asked: 0, hangs: false, fails: false, moved: false, endless: false },
@@ -215,7 +215,7 @@ describe('a key set', () => {
     };
   }
 
-  test('checks RS256, ES256 and EdDSA, is asked once, and is asked again for a new key', async () => {
+  test('checks RS256, ES256 and EdDSA, is fetched once, and again for a new key', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url });
     const pairs = await Promise.all(['RS256', 'ES256', 'EdDSA'].map((alg) => pair(alg, alg)));
@@ -226,7 +226,7 @@ describe('a key set', () => {
     const next = await pair('ES256', 'next');
     set.keys = [next.jwk];
     await expect.poll(async () => askHttp(server, await next.token())).toBe(`${ANN} null`);
-    // The keys that were taken out went with the same answer.
+    // The same answer dropped the removed keys.
     expect(await askHttp(server, await (pairs[0] as (typeof pairs)[0]).token())).toMatch(/^401 /);
   });
 
@@ -241,7 +241,7 @@ describe('a key set', () => {
     expect(await ask(server, await sign({}, privateKey, { alg: 'ES256' }))).toEqual(REFUSED);
   });
 
-  test('that fails is asked once, however many ask for it', async () => {
+  test('that fails is fetched once for many simultaneous requests', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url });
     set.fails = true;
@@ -250,7 +250,7 @@ describe('a key set', () => {
     expect(set.asked).toBeLessThan(5);
   });
 
-  test('that is away leaves the keys good that are known, whatever other tokens come', async () => {
+  test('that is unavailable leaves known keys valid, also while tokens with other keys arrive', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '1' });
     const [known, unknown] = await Promise.all(['a', 'b'].map((kid) => pair('ES256', kid)));
@@ -272,7 +272,7 @@ describe('a key set', () => {
     await expect.poll(async () => askHttp(server, (await unknown?.token()) ?? '')).toMatch(/^401 /);
   });
 
-  test('that is too old and away leaves the keys good that are known, and takes them out once it is back', async () => {
+  test('that is too old and unavailable leaves known keys valid, and drops removed ones once it is back', async () => {
     const { set, url } = await keySet();
     const { auth } = readConfig({ AUTH_MODE: 'jwt', JWKS_URL: url });
     const identify = createAuthenticate(auth, 1000);
@@ -300,7 +300,7 @@ describe('a key set', () => {
       .toBe('UNAUTHENTICATED');
   });
 
-  test('that answers without end is let go, and admits no client', async () => {
+  test('that answers without end is given up, and admits no client', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '30' });
     set.endless = true;
@@ -309,7 +309,7 @@ describe('a key set', () => {
     expect(set.sent).toBeLessThan(16_777_216);
   });
 
-  test('never checks what a secret signed, even with a public key for the secret', async () => {
+  test('never accepts a token signed with a secret, even if the secret is a public key', async () => {
     const { set, url } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url });
     const { jwk } = await pair('RS256', 'a');
@@ -319,7 +319,7 @@ describe('a key set', () => {
     expect(await ask(server, await sign({}, SECRET, { alg: 'HS256', kid: 'secret' }))).toEqual(REFUSED);
   });
 
-  test('that does not answer admits no client, and delays none for longer than is allowed', async () => {
+  test('that does not answer admits no client, and delays none beyond the time limit', async () => {
     const { set, url, http } = await keySet();
     const server = await startServer({ AUTH_MODE: 'jwt', JWKS_URL: url, AUTH_TIMEOUT_SECONDS: '1' });
     const { token } = await pair('RS256', 'a');
@@ -353,7 +353,7 @@ describe('a token that ends', () => {
     );
   const TOKEN_ENDED = { code: 4401, reason: 'Token ended' };
 
-  test('closes the sockets that were opened with it, and no event follows', async () => {
+  test('closes the sockets opened with it, and no event follows', async () => {
     const server = await startServer(JWT);
     const token = await sign({ exp: now() + 5 });
     const line = await connectGraphql(server.ws, token);
@@ -365,7 +365,7 @@ describe('a token that ends', () => {
     expect(server.server.subscriptions()).toBe(0);
   });
 
-  test('can be followed by a fresh one, and the subscriptions go on', async () => {
+  test('can be renewed, and the subscriptions continue', async () => {
     const server = await startServer(JWT);
     const line = await connectGraphql(server.ws, await sign({ exp: now() + 5 }));
     const other = await connectGraphql(server.ws, await sign({ exp: now() + 5 }));
@@ -379,7 +379,7 @@ describe('a token that ends', () => {
     expect(line.socket.readyState).toBe(1);
   });
 
-  test('cannot be followed by a bad one, or one of another user', async () => {
+  test('cannot be renewed by an invalid token, or one of another user', async () => {
     const server = await startServer(JWT);
     const forbidden = { code: 4403, reason: 'Forbidden' };
     const renew = async (line: Line, authorization: unknown) => {

@@ -6,7 +6,7 @@ import { createOriginCheck } from '../../../src/transport/admission/origin.ts';
 const request = (remoteAddress: string, headers: Record<string, string> = {}) =>
   ({ socket: { remoteAddress }, headers }) as unknown as IncomingMessage;
 
-test('in development a name that was made to point here is no page of ours', () => {
+test('in development a foreign name that resolves to this server is not an own origin', () => {
   const headers = { origin: 'http://evil.example:4000', host: 'evil.example:4000' };
   const insecure = { HOST: '0.0.0.0', ALLOW_INSECURE_DEV_AUTH: '1' };
   expect(createOriginCheck(readConfig({}))(request('127.0.0.1', headers))).toBe(false);
@@ -42,7 +42,7 @@ describe('the own origin', () => {
       expect(may(origin, host), `${origin} ${host}`).toBe(false);
   });
 
-  test('is not that of a page without TLS where the server is asked by TLS', () => {
+  test('is not that of a page without TLS if the request came by TLS', () => {
     for (const proto of ['https', 'HTTPS', 'wss', 'https, http', ' https ']) {
       for (const remote of ['192.0.2.1', '10.0.0.1']) {
         expect(may('http://chat.example.com', 'chat.example.com', proto, remote), `${proto} ${remote}`).toBe(false);

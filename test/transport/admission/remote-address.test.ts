@@ -13,7 +13,7 @@ test('an IPv6 network of 64 bits counts as one client, an IPv4 address as itself
   expect(networkOf('192.0.2.1')).toBe('192.0.2.1');
 });
 
-test('what a proxy says is read with ports, in brackets and in IPv6 clothes, and only as far as proxies go', () => {
+test('forwarded addresses may have ports, brackets or IPv6 mapping, and count up to the last trusted proxy', () => {
   const { addressOf } = createRemoteAddresses(readConfig({ TRUSTED_PROXIES: '10.0.0.0/8, 2001:db8::/32' }));
   const from = (remote: string, forwarded: string) => addressOf(request(remote, { 'x-forwarded-for': forwarded }));
   expect(from('10.0.0.1', '192.0.2.1')).toBe('192.0.2.1');
@@ -24,7 +24,7 @@ test('what a proxy says is read with ports, in brackets and in IPv6 clothes, and
   expect(from('192.0.2.9', '1.1.1.1')).toBe('192.0.2.9');
 });
 
-test('a proxy is no gateway, whatever list it is on', () => {
+test('a proxy is not a gateway, even if it is listed as one', () => {
   const { isGateway } = createRemoteAddresses(
     readConfig({ TRUSTED_PROXIES: '10.0.0.1', LEGACY_GATEWAYS: '10.0.0.0/24' }),
   );

@@ -25,7 +25,7 @@ const protocol = ({ ws }: TestServer) => connect(`${ws}/graphql`, 'graphql-trans
 const code = (answer: Answer | null) => answer?.errors?.[0]?.extensions.code;
 
 describe('a connection', () => {
-  test('without a credential is accepted, and may do nothing', async () => {
+  test('without a credential is accepted, but every operation is refused', async () => {
     const { ws } = await startServer();
     const line = await connectGraphql(ws, null);
     expect(code(await line.run('{ viewer { email } }'))).toBe('UNAUTHENTICATED');
@@ -54,7 +54,7 @@ describe('a connection', () => {
     { authToken: ANN },
     { token: ANN },
     { AUTHORIZATION: ANN },
-  ])('with a credential where other servers look for it, %j, is told where it belongs', async (payload) => {
+  ])('with a credential in the place of other servers, %j, gets an error that names the right one', async (payload) => {
     const line = await protocol(await startServer());
     line.send({ type: 'connection_init', payload });
     const { code, reason } = await line.closed();
@@ -71,7 +71,7 @@ describe('a connection', () => {
     },
   );
 
-  test('takes an empty operation name for none, and says that it knows no persisted queries', async () => {
+  test('treats an empty operation name as absent, and refuses persisted queries as not supported', async () => {
     const line = await protocol(await startServer());
     line.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
     await line.next();
@@ -94,7 +94,7 @@ describe('a connection', () => {
     expect((await line.closed()).code).toBe(4400);
   });
 
-  test('is closed when it says nothing, says it twice, or speaks too early or of nothing known', async () => {
+  test('is closed without connection_init, for a second one, and for early or unknown messages', async () => {
     const server = await startServer({ AUTH_TIMEOUT_SECONDS: '1' });
     const codeAfter = async (...frames: unknown[]) => {
       const line = await protocol(server);
@@ -133,7 +133,7 @@ describe('a connection', () => {
     expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
   });
 
-  test('survives every operation that fails, and so do its subscriptions', async () => {
+  test('survives failed operations, and so do its subscriptions', async () => {
     const { ws } = await startServer();
     const line = await connectGraphql(ws, ANN);
     const id = await say(line, 'm1');
@@ -166,7 +166,7 @@ describe('a connection', () => {
     expect(await events.next()).toEqual({ data: { messageAdded: { seq: 2, text: 'm2', sender: ANN } } });
   });
 
-  test('that sends variables of any depth is told of its mistake', async () => {
+  test('gets an error for variables that are nested too deep', async () => {
     const server = await startServer();
     const line = await protocol(server);
     line.send({ type: 'connection_init', payload: { authorization: `Bearer ${ANN}` } });
@@ -187,7 +187,7 @@ describe('a connection', () => {
     }
   });
 
-  test('holds as many subscriptions as is allowed; one more is RATE_LIMITED and the others live on', async () => {
+  test('holds subscriptions up to the limit; one more is RATE_LIMITED and the others continue', async () => {
     const { ws } = await startServer({ MAX_SUBSCRIPTIONS: '3' });
     const line = await connectGraphql(ws, ANN);
     const id = await say(line, 'm1');
@@ -201,7 +201,7 @@ describe('a connection', () => {
     await Promise.all(Array.from({ length: 20 }, () => line.run('{ viewer { email } }')));
   });
 
-  test('that is half open is found within two heartbeats', async () => {
+  test('that is half open is detected within two heartbeats', async () => {
     const server = await startServer({ HEARTBEAT_SECONDS: '1' });
     // Clients that take bytes but never answer, as after a lost network.
     const mute = { autoPong: false };
@@ -219,7 +219,7 @@ describe('a connection', () => {
 });
 
 describe('messageAdded', () => {
-  test('brings what comes after the position, or from now, each once and in order', async () => {
+  test('delivers messages after the position, or from now on, each once and in order', async () => {
     const { ws } = await startServer();
     const [ann, bob] = [await connectGraphql(ws, ANN), await connectGraphql(ws, BOB)];
     let id = '';
@@ -268,7 +268,7 @@ describe('messageAdded', () => {
 });
 
 describe('chatListChanged', () => {
-  test('tells every member of a new conversation and new messages, and a reader of what they read', async () => {
+  test('reports a new conversation and new messages to every member, and a read position to its reader', async () => {
     const { ws } = await startServer();
     const [ann, bob, eve] = [
       await connectGraphql(ws, ANN),
@@ -333,7 +333,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
   test.each([
     ['runs already', null],
     ['is still beginning', 'slow'],
-  ])('an id may be used again as soon as it was completed, while what it stood for %s', async (_, slow) => {
+  ])('an id may be used again as soon as it was completed, while its earlier operation %s', async (_, slow) => {
     const { ws, server, store } = await startServer();
     const line = await connectGraphql(ws, ANN);
     const id = await say(line, 'm1');
@@ -417,7 +417,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
     await expect.poll(() => server.subscriptions()).toBe(0);
   });
 
-  test('what a client sends after it was cut is not begun', async () => {
+  test('frames that arrive after a socket was cut are not processed', async () => {
     const { ws, url, server } = await startServer({ MAX_UNSENT_BYTES: '65536', HEARTBEAT_SECONDS: '300' });
     const line = await connectGraphql(ws, ANN);
     let id = '';
@@ -426,7 +426,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
     const query = 'query ($id: ID!) { conversation(by: { id: $id }) { messages(last: 20) { nodes { text } } } }';
     for (let i = 0; i < 100; i++) line.subscribe(query, { id });
     for (let i = 0; i < 50; i++) line.subscribe(ADDED, { id });
-    // The server says nothing of the cut: it stands when ten looks in a row find as many answers.
+    // The server does not report the cut: wait until ten checks in a row find the same number of answers.
     const looks: string[] = [];
     const stands = async () => {
       const body = await (await fetch(`${url}/metrics`)).text();
@@ -440,7 +440,7 @@ describe('opening and dropping subscriptions leaves no listener behind', () => {
   });
 });
 
-test('an answer that is larger than the bound on unsent bytes is no reason to be cut', async () => {
+test('a socket is not cut for one answer that is larger than the bound on unsent bytes', async () => {
   const { ws } = await startServer({ MAX_UNSENT_BYTES: '65536', HEARTBEAT_SECONDS: '300' });
   const line = await connectGraphql(ws, ANN);
   const messages = Array.from({ length: 100 }, () => ({ text: '\u{1F600}'.repeat(2500) }));
@@ -470,7 +470,7 @@ test('a reader that stalls is cut with 4413 and resumes without a gap; others do
   const text = 'x'.repeat(9000);
   let last = 1;
   const seen: number[] = [];
-  // Until the kernel's buffers are full too, and the server has given up on it.
+  // Until the kernel's buffers are full, too, and the server has closed the socket.
   for (; last < 5000; last++) {
     await post(
       url,

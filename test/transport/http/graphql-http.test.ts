@@ -2,7 +2,7 @@ import { serverAudits } from 'graphql-http';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { startServer, type TestServer } from '../../support/server.ts';
 
-describe('GraphQL over HTTP, as its reference implementation audits it', () => {
+describe('GraphQL over HTTP passes the audit of its reference implementation', () => {
   const ends: (() => Promise<void>)[] = [];
   let server: TestServer | undefined;
   beforeEach(async () => {
@@ -13,7 +13,7 @@ describe('GraphQL over HTTP, as its reference implementation audits it', () => {
   const audits = serverAudits({ url: () => `${server?.url}/graphql` });
   test.each(audits.map(({ id, name, fn }) => [`${id}: ${name}`, fn] as const))('%s', async (_, audit) => {
     const result = await audit();
-    // A reason is given only when it failed, and says what with.
+    // An audit has a reason only if it failed.
     expect({ reason: null, ...result }).toMatchObject({ reason: null, status: 'ok' });
   });
 });

@@ -19,7 +19,7 @@ function chunks(body: string, size = body.length): string {
   return `${parts.map((part) => `${part.length.toString(16)}\r\n${part}\r\n`).join('')}0\r\n\r\n`;
 }
 
-/** Either the connection goes on, or the answer said that it does not, and the server closes it. */
+/** Either the connection stays usable, or the answer announces its close and the server closes it. */
 async function expectUsable(connection: RawConnection, said: string | undefined, name: string): Promise<void> {
   if (said === 'close') {
     expect(await connection.next(), name).toBeNull();
@@ -49,7 +49,7 @@ const REFUSED: [name: string, status: number, line: string, fields: string][] = 
 ];
 
 describe('an answer before the body was read', () => {
-  test.each(REFUSED)('leaves the connection usable, or says that it is closed: %s', async (_, status, line, fields) => {
+  test.each(REFUSED)('leaves the connection usable, or announces its close: %s', async (_, status, line, fields) => {
     const { url } = await startServer();
     const [head, body] = request(line, fields);
     const large = 'x'.repeat(400_000);
@@ -74,7 +74,7 @@ describe('an answer before the body was read', () => {
     }
   });
 
-  test.each(REFUSED)('is given to a client that asks before it sends: %s', async (_, status, line, fields) => {
+  test.each(REFUSED)('is sent to a client that expects 100-continue: %s', async (_, status, line, fields) => {
     const { url } = await startServer();
     const [head, body] = request(line, `${fields}Expect: 100-continue\r\n`);
     const connection = openRaw(url);
@@ -88,7 +88,7 @@ describe('an answer before the body was read', () => {
     await expectUsable(connection, answer?.headers.get('connection'), '');
   });
 
-  test('keeps the connection where the body is small, as a proxy may have others waiting for it', async () => {
+  test('keeps the connection if the body is small, as a proxy may reuse it for other clients', async () => {
     const { url } = await startServer();
     for (const [name, , line, fields] of REFUSED) {
       const connection = openRaw(url);
@@ -119,7 +119,7 @@ describe('an answer before the body was read', () => {
     }
   });
 
-  test('that says it is the last one is: nothing is done for what comes after it', async () => {
+  test('with Connection: close is the last one: later requests are not processed', async () => {
     const { url } = await startServer();
     const connection = openRaw(url);
     const [head] = request('POST /nothing', 'Transfer-Encoding: chunked\r\n');
@@ -178,7 +178,7 @@ describe('a request with an Upgrade field that is not for a WebSocket', () => {
     }
   });
 
-  test('takes a body that it was asked to go on with', async () => {
+  test('accepts a body after 100-continue', async () => {
     const { url } = await startServer();
     const connection = openRaw(url);
     const [post, body] = request('POST /graphql', `${ANN}${JSON_TYPE}${UPGRADES[0]}Expect: 100-continue\r\n`);
@@ -188,7 +188,7 @@ describe('a request with an Upgrade field that is not for a WebSocket', () => {
     expect((await connection.next())?.status).toBe(200);
   });
 
-  test('may be of any method, path or version, and for a WebSocket where there is none', async () => {
+  test('may have any method, path or version, or name a WebSocket on a path without one', async () => {
     const { url } = await startServer();
     const websocket = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
     const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
@@ -213,7 +213,7 @@ describe('a request with an Upgrade field that is not for a WebSocket', () => {
     connection.socket.destroy();
   });
 
-  test('may be followed by one that is, on the same connection', async () => {
+  test('may be followed by a WebSocket upgrade on the same connection', async () => {
     const { url } = await startServer();
     const connection = openRaw(url);
     connection.send(`GET /healthz HTTP/1.1\r\nHost: x\r\n${UPGRADES[0]}\r\n`);
@@ -264,7 +264,7 @@ describe('a refused upgrade', () => {
     ['/conversation/ws?email_id=ann@example.com', 401, ''],
     ['/conversation/ws?email_id=ann@example.com', 401, 'Content-Length: 5\r\n'],
     ['/graphql', 400, 'Host: y\r\n'],
-  ])('of %s with %i says that the connection is closed, though the client sends on', async (path, status, fields) => {
+  ])('of %s with %i announces the close, though the client sends more', async (path, status, fields) => {
     const { url } = await startServer({ AUTH_MODE: 'jwt', JWT_SECRET: 'x'.repeat(32) });
     const connection = openRaw(url);
     connection.send(upgrade(path, fields) + 'x'.repeat(100_000));
@@ -277,7 +277,7 @@ describe('a refused upgrade', () => {
 });
 
 describe('an idle connection', () => {
-  test('is kept for as long as is set, which is longer than load balancers keep theirs', async () => {
+  test('is kept for the configured time, which is longer than that of load balancers', async () => {
     const kept = openRaw((await startServer()).url);
     kept.send(HEALTH);
     expect((await kept.next())?.headers.get('keep-alive')).toBe('timeout=75');
@@ -288,7 +288,7 @@ describe('an idle connection', () => {
     expect(await short.next()).toBeNull();
   });
 
-  test('does not hold up a stop, whose last answers say that the connection is closed', async () => {
+  test('does not delay a stop, and the last answers announce the close', async () => {
     const { url, server, store } = await startServer();
     const idle = openRaw(url);
     idle.send(HEALTH);

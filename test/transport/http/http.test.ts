@@ -12,7 +12,7 @@ import { startServer } from '../../support/server.ts';
 const JSON_TYPE = { 'content-type': 'application/json' };
 const ANN = { authorization: 'Bearer ann@example.com' };
 
-/** A request of any shape to /graphql, and what came back. */
+/** Sends a request of any form to /graphql; returns the answer. */
 async function raw(url: string, init: RequestInit, path = '/graphql') {
   const response = await fetch(`${url}${path}`, init);
   const text = await response.text();
@@ -113,7 +113,7 @@ describe('GraphQL over HTTP', () => {
     }
   });
 
-  test('counts a body that does not say how long it is', async () => {
+  test('measures a body without Content-Length', async () => {
     const { url } = await startServer();
     const status = await new Promise((resolve, reject) => {
       const post = request(`${url}/graphql`, { method: 'POST', headers: { ...JSON_TYPE, ...ANN } }, (response) =>
@@ -126,7 +126,7 @@ describe('GraphQL over HTTP', () => {
     expect(status).toBe(413);
   });
 
-  test('answers queries by GET, and no mutations', async () => {
+  test('answers queries by GET, but not mutations', async () => {
     const { url } = await startServer();
     const get = (query: string) => raw(url, { headers: ANN }, `/graphql?query=${encodeURIComponent(query)}`);
     expect((await get('{ viewer { email role } }')).body).toEqual({
@@ -155,7 +155,7 @@ describe('GraphQL over HTTP', () => {
     }
   });
 
-  test('refuses a malformed Host header without a word of what it is made of', async () => {
+  test('refuses a malformed Host header without details of the implementation', async () => {
     const { url } = await startServer();
     const { port } = new URL(url);
     for (const host of ['a b', ']:[', 'a:b', 'a/b', 'a@b', 'a?b', 'a#b', 'a\\b']) {
@@ -181,7 +181,7 @@ describe('GraphQL over HTTP', () => {
     expect(await head.text()).toBe('');
   });
 
-  test('takes what clients put into a request beside the operation, and nothing for nothing', async () => {
+  test('accepts the further parameters that clients send, and null or empty ones as absent', async () => {
     const { url } = await startServer();
     const viewer = { status: 200, body: { data: { viewer: { email: 'ann@example.com' } } } };
     const query = 'query A { viewer { email } }';
@@ -225,7 +225,7 @@ describe('GraphQL over HTTP', () => {
     }
   });
 
-  test('refuses a body in a content coding, and says that it takes none', async () => {
+  test('refuses a body in a content coding, and answers that none is supported', async () => {
     const { url } = await startServer();
     const body = '{"query":"{ viewer { email } }"}';
     const send = (coding: string) =>
@@ -276,7 +276,7 @@ describe('GraphQL over HTTP', () => {
     connection.socket.destroy();
   });
 
-  test('gives GraphiQL to browsers, whatever the query string is', async () => {
+  test('serves GraphiQL to browsers with any query string', async () => {
     const { url } = await startServer();
     const browser = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8';
     for (const path of ['/graphql', '/graphql?utm_source=x', '/graphql?query={viewer{email}}']) {
@@ -299,7 +299,7 @@ describe('GraphQL over HTTP', () => {
     }
   });
 
-  test('knows the viewer by address and role, in any case', async () => {
+  test('identifies the viewer by address and role, in upper and lower case', async () => {
     const { url } = await startServer();
     const { data } = await post(url, 'Ann@Example.com:BANK', '{ viewer { email role } }');
     expect(data.viewer).toEqual({ email: 'ann@example.com', role: 'BANK' });
@@ -397,7 +397,7 @@ describe('browsers', () => {
   const from = (url: string, origin: string) =>
     raw(url, { method: 'POST', headers: { ...JSON_TYPE, ...ANN, origin }, body });
 
-  test('of other origins are refused before anything is done, on every transport', async () => {
+  test('of other origins are refused before any other step, on every transport', async () => {
     const { url, ws } = await startServer({ ALLOWED_ORIGINS: 'https://app.example.com, https://b.example.com:8443' });
     for (const origin of [
       'https://evil.example',
@@ -472,7 +472,7 @@ describe('browsers of allowed origins', () => {
     expect(foreign.headers.get('access-control-allow-headers')).toBeNull();
   });
 
-  test('share no answer of a cache with others: all vary by origin', async () => {
+  test('share no cached answer with other origins: all vary by origin', async () => {
     const { url } = await startServer({ ALLOWED_ORIGINS: origin });
     for (const headers of [{}, { origin }, { origin: 'https://evil.example' }] as Record<string, string>[]) {
       for (const accept of ['application/json', 'image/png', 'text/html']) {
@@ -482,7 +482,7 @@ describe('browsers of allowed origins', () => {
     }
   });
 
-  test('are known however their origin is spelled', async () => {
+  test('are recognized in any spelling of their origin', async () => {
     const { url, ws } = await startServer({
       ...{ AUTH_MODE: 'jwt', JWT_SECRET: 'x'.repeat(32) },
       ALLOWED_ORIGINS:
@@ -536,7 +536,7 @@ test('a page without TLS is not let in with the cookie of the same host under TL
 });
 
 describe('the other endpoints', () => {
-  test('say which methods they have, and what is not there is not found by any', async () => {
+  test('list their methods, and unknown paths are 404 for every method', async () => {
     const { url } = await startServer();
     const ask = async (method: string, path: string) => {
       const { status, headers } = await raw(url, { method }, path);
@@ -597,7 +597,7 @@ describe('the other endpoints', () => {
     await expect(connect(`${url.replace('http', 'ws')}/nothing`)).rejects.toThrow('404');
   });
 
-  test('give the page and its files compressed, named by what is in them, and to be kept for ever', async () => {
+  test('serve the page’s files compressed, named by their contents, and cached for ever', async () => {
     const { url } = await startServer();
     const page = await raw(url, {}, '/');
     expect(page.headers.get('cache-control')).toBe('no-cache');

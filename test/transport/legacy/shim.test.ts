@@ -126,7 +126,7 @@ describe('the connection', () => {
   });
 
   test.each(['Ann+x@Example.com', 'Ann%2Bx%40Example.com'])(
-    'of %s comes back everywhere as it was spelled',
+    'of %s is returned everywhere in the same spelling',
     async (spelling) => {
       const { ws } = await startServer();
       const members = ['bob@example.com'];
@@ -152,7 +152,7 @@ describe('the connection', () => {
     }
   });
 
-  test('takes all that was sent before the client closed', async () => {
+  test('processes all frames sent before the client closed', async () => {
     const { ws, url } = await startServer();
     const line = await connectLegacy(ws, 'ann@example.com');
     for (let i = 0; i < 60; i++) line.send(send(`m${i}`));
@@ -175,7 +175,7 @@ describe('the connection', () => {
     expect(await live.next()).toMatchObject({ type: 'MESSAGE', message: [{ text: 'still there?' }] });
   });
 
-  test('with live=1 is told of new messages after any page, one past the end too', async () => {
+  test('with live=1 gets new messages after any page, also one past the end', async () => {
     const { ws } = await startServer();
     await legacyOnce(ws, 'ann@example.com', send('m1'));
     const live = await connectLegacy(ws, 'bob@example.com', '&live=1');
@@ -185,7 +185,7 @@ describe('the connection', () => {
     expect(await live.next()).toMatchObject({ type: 'MESSAGE', config_id: 'c1', message: [{ text: 'm2' }] });
   });
 
-  test('too large a frame closes it with 1009', async () => {
+  test('is closed with 1009 for a frame that is too large', async () => {
     const { ws } = await startServer();
     const line = await connectLegacy(ws, 'ann@example.com');
     line.send(send('x'.repeat(262_145)));
@@ -299,7 +299,7 @@ describe('SEND', () => {
   });
 });
 
-test('a SYSTEM message is told apart from a text that imitates it', async () => {
+test('a SYSTEM message differs from a text that imitates it', async () => {
   const { ws, url } = await startServer();
   const line = 'status: OPEN → PENDING';
   expect((await legacyOnce(ws, 'ann@example.com', send(line))).data[0].message[0]).not.toHaveProperty('kind');
@@ -390,7 +390,7 @@ test('CHAT_LIST leaves out the rows with the longest lists of members when all w
   expect(bytes + 220 * Number(sizes.at(-data.length))).toBeGreaterThan(maxBytes);
 });
 
-test('SEND and RECEIVE answer whatever the number of members is', async () => {
+test('SEND and RECEIVE answer for any number of members', async () => {
   const { ws, store } = await startServer({ LEGACY_PAGE_SIZE: '100' });
   const members = [BOB, ...Array.from({ length: 1023 }, (_, i) => email(`m${i}`))];
   await store.write(writeOf('crowd', members, 0, 100));
@@ -497,7 +497,7 @@ describe('a frame that is malformed gets its error, stores nothing, and the next
     expect(await legacyOnce(ws, 'bob@example.com', { type: 'CHAT_LIST' })).toMatchObject({ data: [] });
   });
 
-  test('null stands for what is absent', async () => {
+  test('null counts as absent', async () => {
     const { ws } = await startServer();
     const frame = send('', {
       subject: null,

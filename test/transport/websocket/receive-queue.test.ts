@@ -21,7 +21,7 @@ function createSocket() {
   };
 }
 
-/** How many frames were taken, turn by turn, where looking at one takes so many milliseconds. */
+/** The number of frames processed in each turn, if each takes this many milliseconds. */
 async function takenByTurn(frames: number, milliseconds: number): Promise<number[]> {
   const { ws, read } = createSocket();
   let taken = 0;
@@ -37,10 +37,10 @@ async function takenByTurn(frames: number, milliseconds: number): Promise<number
   return byTurn.map((count, i) => count - (byTurn[i - 1] ?? 0));
 }
 
-test('a flood is taken few frames a turn', async () => {
+test('a flood of frames is processed a few a turn', async () => {
   expect(await takenByTurn(20, 0)).toEqual([8, 8, 4]);
 });
 
-test('where what is taken makes turns long, it is one frame a turn', async () => {
+test('one frame is processed a turn if turns become long', async () => {
   expect(await takenByTurn(5, 15)).toEqual([1, 1, 1, 1, 1]);
 });

@@ -12,7 +12,7 @@ import { ANN, BOB, writeOf } from '../../writes.ts';
 const root = mkdtempSync(join(tmpdir(), 'kredichat-indexer-'));
 afterAll(() => rmSync(root, { recursive: true }));
 
-test('under sustained writes the lag of the index is bounded, and is what the store says', async () => {
+test('under sustained writes the lag of the index is bounded, and equals the lag that the store reports', async () => {
   const file = join(root, 'sustained.db');
   const store = await openSqlite(file);
   const db = new Database(file);
@@ -58,7 +58,7 @@ function logs(conversations: number) {
   };
 }
 
-test('writes wait until as much as they add is in the index, and not for what was left before them', () => {
+test('writes wait until as many messages as they add are in the index, but not for earlier ones', () => {
   const { add, start } = logs(1);
   add(1, 10 * STEP_MESSAGES);
   const indexer = start();
@@ -71,7 +71,7 @@ test('writes wait until as much as they add is in the index, and not for what wa
   expect(indexer.lag()).toBe(10 * STEP_MESSAGES + 1);
 });
 
-test('long texts take more steps, and the lag is bounded all the same', () => {
+test('long texts take more steps, and the lag is still bounded', () => {
   const { add, start, found } = logs(3);
   const indexer = start();
   for (const pk of [1, 2, 3]) {
@@ -86,7 +86,7 @@ test('long texts take more steps, and the lag is bounded all the same', () => {
   for (const pk of [1, 2, 3]) expect([1, STEP_MESSAGES].map((i) => found(`"${pk}_${i}"`))).toEqual([1, 1]);
 });
 
-test('a step over many conversations leaves the index one more part, whatever their order', () => {
+test('a step over many conversations adds one part to the index, in any order of theirs', () => {
   const { add, start, parts } = logs(60);
   const indexer = start();
   for (let i = 0; i < 120; i++) {
@@ -98,7 +98,7 @@ test('a step over many conversations leaves the index one more part, whatever th
   expect([indexer.lag(), parts()]).toEqual([0, 1]);
 });
 
-test('what a transaction added that was undone is forgotten with the next step', () => {
+test('messages of a transaction that was rolled back are dropped at the next step', () => {
   const { db, add, start } = logs(1);
   const indexer = start();
   db.exec('BEGIN');
@@ -109,7 +109,7 @@ test('what a transaction added that was undone is forgotten with the next step',
   expect(indexer.lag()).toBe(0);
 });
 
-test('writes that come while one is under way go into one transaction', async () => {
+test('writes that arrive during a transaction are grouped into the next one', async () => {
   const file = join(root, 'gathered.db');
   const store = await openSqlite(file);
   /**
@@ -139,7 +139,7 @@ test('writes that come while one is under way go into one transaction', async ()
   await store.close();
 });
 
-test('conversations whose opening was undone are forgotten, and hold up no write', () => {
+test('conversations that were rolled back are dropped, and delay no write', () => {
   const indexer = logs(1).start();
   // Noted by a transaction that then fails: there are no such conversations.
   for (let pk = 2; pk <= 7; pk++) indexer.note(pk, 100);
