@@ -1,4 +1,5 @@
-import { checkKey, checkOpening, codePoints } from '../../chat/rules/validation.ts';
+import { codePoints } from '../../chat/rules/text-length.ts';
+import { checkKey, checkOpening } from '../../chat/rules/validation.ts';
 import { type ConversationId, conversationId } from '../../model.ts';
 import type { Opening, Store } from '../../store/store.ts';
 import { attempt, type Entry, entriesOf } from './merge.ts';

@@ -1,4 +1,5 @@
-import { checkMessageText, checkName, codePoints } from '../../chat/rules/validation.ts';
+import { codePoints, MAX_TEXT_LENGTH } from '../../chat/rules/text-length.ts';
+import { checkMessageText, checkName } from '../../chat/rules/validation.ts';
 import { type EmailAddress, type Instant, parseEmail } from '../../model.ts';
 import { instantIn } from './time.ts';
 
@@ -74,7 +75,7 @@ export function messageOf(fields: Readonly<Record<string, unknown>>, reading: Re
   if (typeof text !== 'string') throw new Error(`\`text\` must be a string; got ${shown(text)}`);
   return {
     sender: addressOf(sender, 'sender', reading),
-    texts: (reading.splitLong ? split(text, 10_000) : [text]).map(checkMessageText),
+    texts: (reading.splitLong ? split(text, MAX_TEXT_LENGTH) : [text]).map(checkMessageText),
     time: timeOf(time, reading).time,
     readers: Array.isArray(is_read) ? readersOf(is_read, reading) : is_read === true,
   };
