@@ -40,6 +40,8 @@ export default defineConfig({
   test: {
     globalSetup: './test/support/mongod.ts',
     server: { deps: { external: [new RegExp(`^${dist}`)] } },
+    // Each server is closed with its test and leaves nothing: modules are loaded once for all files.
+    isolate: false,
     // Most of them wait, for timers or for a disk: two at once take little more than one.
     maxWorkers: 2,
     // These end a test that hangs, and measure nothing: on a busy machine everything takes many times as long.
@@ -61,8 +63,6 @@ export default defineConfig({
         test: {
           name: 'replica-set',
           globalSetup: [],
-          // Each server is closed with its test, and leaves nothing: modules are loaded once for all files.
-          isolate: false,
           include: SERVED,
           exclude: STORELESS,
           setupFiles: './test/support/needs-mongod.ts',
