@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Document, MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { readAddresses } from '../../src/commands/import/command.ts';
+import { documentIdOf } from '../../src/commands/import/shapes.ts';
 import { instantIn } from '../../src/commands/import/time.ts';
 import { openStore } from '../../src/commands/open-store.ts';
 import { readConfig } from '../../src/config.ts';
@@ -171,6 +172,12 @@ describe.runIf(inject('replicaSet'))('an import', () => {
       { config_id: CONFIG, members: [ANN], message: [said(ANN, 'text', 1)] },
       { config_id: 5, members: [ANN, BOB], message: [said(ANN, 'text', 1)] },
       { config_id: CONFIG, members: 'all', message: 'none' },
+      {
+        _id: { shop: 1 } as unknown as ObjectId,
+        config_id: { a: 1 },
+        members: [ANN, BOB],
+        message: [said(ANN, 'text', 1)],
+      },
     );
     const [map, report] = [join(directory, 'map.csv'), join(directory, 'report.ndjson')];
     writeFileSync(map, `name,address\n"Bob B., Sales",${BOB}\n`);
@@ -178,15 +185,19 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     const { code, counts } = await moved(to, '--map', map, '--report', report);
     expect(code).toBe(0);
     expect(counts).toEqual({
-      documents: { source: 5, imported: 1, merged: 0, refused: 4 },
-      messages: { source: 12, imported: 1, present: 0, refused: 11 },
+      documents: { source: 6, imported: 1, merged: 0, refused: 5 },
+      messages: { source: 13, imported: 1, present: 0, refused: 12 },
       complete: true,
     });
-    const ids = (await collection.find().toArray()).map(({ _id }) => String(_id));
+    const ids = (await collection.find().toArray()).map(({ _id }) => documentIdOf(_id));
     const lines = readFileSync(report, 'utf8').trimEnd().split('\n');
     const refusals = lines.map((line) => JSON.parse(line));
     expect(refusals.map((one) => ({ ...one, document: ids.indexOf(one.document) }))).toMatchInlineSnapshot(`
       [
+        {
+          "document": 5,
+          "reason": "\`config_id\` must be a string; got object",
+        },
         {
           "document": 0,
           "reason": "left out: \`subject\` must not hold control characters or line breaks.",
@@ -290,6 +301,30 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     ]);
     // Nothing is known of the message between.
     expect([ANN, BOB].map((member) => found?.conversation?.members.get(member)?.readSeq)).toEqual([1, 1]);
+  });
+
+  test('a left-out sender that is new at the second run belongs to the conversation of the first', async () => {
+    const { args, collection } = await sourceWith({
+      ...{ config_id: CONFIG, members: [ANN], message: [said(BOB, 'one', 1)] },
+    });
+    const to = freshStore();
+    const again = async () => JSON.parse((await ran({}, ...args, '--to', to, '--json')).out).messages;
+    expect(await again()).toMatchObject({ imported: 1 });
+    await collection.updateOne(
+      {},
+      { $push: { message: { $each: [said(CAT, 'two', 2), said(BOB, 'three', 3)] } } as Document },
+    );
+    expect(await again()).toEqual({ source: 3, imported: 1, present: 1, refused: 1 });
+    const id = idOf(CONFIG, ANN, BOB);
+    await reading(to, async (store) => {
+      const conversation = (await store.conversation(id)) as Conversation;
+      const added = message(id, 3, { kind: 'SYSTEM', text: 'added', sentAt: DAY + 4000 });
+      const joined = { at: DAY, readSeq: 3, seen: 2 };
+      await store.write(writeOn(conversation, { messages: [added], members: [{ email: CAT, joined, leftAt: null }] }));
+    });
+    expect(await again()).toEqual({ source: 3, imported: 1, present: 2, refused: 0 });
+    const [found] = await contents(to, id);
+    expect(found?.messages.map(({ text }) => text)).toEqual(['one', 'three', 'added', 'two']);
   });
 
   test('a trial run writes nothing', async () => {

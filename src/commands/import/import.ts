@@ -1,10 +1,10 @@
 import { codePoints } from '../../chat/rules/text-length.ts';
 import { checkKey, checkOpening } from '../../chat/rules/validation.ts';
-import { type ConversationId, conversationId } from '../../model.ts';
+import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../model.ts';
 import type { Opening, Store } from '../../store/store.ts';
 import { attempt, type Entry, entriesOf } from './merge.ts';
 import { createReadPositions } from './read-positions.ts';
-import { addressOf, configIdOf, partyOf, type Reading, subjectOf } from './shapes.ts';
+import { addressOf, configIdOf, documentIdOf, partyOf, type Reading, subjectOf } from './shapes.ts';
 import type { Head, Source } from './source.ts';
 import { writeBatch } from './write-batch.ts';
 
@@ -12,6 +12,8 @@ import { writeBatch } from './write-batch.ts';
 const [BATCH_MESSAGES, BATCH_TEXT] = [200, 200_000];
 /** Conversations written at once: their writes share commits. */
 const AT_ONCE = 4;
+/** Senders that are left out of `members` and looked at for an earlier import: there are two to the power of them sets. */
+const MOST_LEFT_OUT = 5;
 
 /** Result of an import. Every document and every message of the source is counted once. */
 export interface Imported {
@@ -56,6 +58,8 @@ export interface ImportOptions extends Reading {
 interface Group {
   readonly opening: { -readonly [Field in keyof Opening]: Opening[Field] };
   readonly documents: unknown[];
+  /** Members that are only known as senders. */
+  readonly leftOut: Set<EmailAddress>;
 }
 
 /**
@@ -78,16 +82,18 @@ export async function importChat(source: Source, store: Store | null, options: I
       documents.refused++;
       messages.source += head.count ?? 0;
       messages.refused += head.count ?? 0;
-      refused({ document: String(head._id), reason: (error as Error).message });
+      refused({ document: documentIdOf(head._id), reason: (error as Error).message });
     }
   }
 
-  async function move(id: ConversationId, { opening, documents: ids }: Group): Promise<void> {
+  async function move(key: ConversationId, group: Group): Promise<void> {
+    const { opening, documents: ids } = group;
     const lists = await Promise.all(ids.map((one) => source.messages(one)));
     documents.imported++;
     documents.merged += ids.length - 1;
     messages.source += lists.reduce((sum, list) => sum + (list?.count ?? 0), 0);
-    let known = (await store?.conversation(id)) ?? null;
+    let known = (await store?.conversation(key)) ?? (store && (await earlierImport(store, group)));
+    const id = known?.id ?? key;
     /** Whether messages of the source may be stored already. */
     let again = known !== null;
     const positions = createReadPositions(opening.members);
@@ -146,12 +152,31 @@ export async function importChat(source: Source, store: Store | null, options: I
     const senders = head.senders.flatMap((value) => attempt(() => addressOf(value, 'sender', reading)) ?? []);
     const key = checkKey(configIdOf(head.config_id), [...members, ...senders]);
     const id = conversationId(key);
-    const known = all.get(id) ?? { opening: { ...key, subject: null, party: null }, documents: [] };
+    const known = all.get(id) ?? { opening: { ...key, subject: null, party: null }, documents: [], leftOut: new Set() };
     checkOpening(known.opening);
     all.set(id, known);
     known.documents.push(head._id);
-    const leftOut = (error: Error) => refused({ document: String(head._id), reason: `left out: ${error.message}` });
+    for (const sender of senders) if (!members.includes(sender)) known.leftOut.add(sender);
+    const leftOut = (error: Error) =>
+      refused({ document: documentIdOf(head._id), reason: `left out: ${error.message}` });
     known.opening.subject ??= attempt(() => subjectOf(head.subject), leftOut);
     known.opening.party ??= attempt(() => partyOf(head.party), leftOut);
   }
+}
+
+/**
+ * The conversation that an earlier import put these documents into, when one of the senders that are left out of
+ * `members` had not written yet: such a sender changes the people of a document, and so the key. Null for none.
+ */
+async function earlierImport(store: Store, { opening, documents, leftOut }: Group): Promise<Conversation | null> {
+  const senders = [...leftOut].slice(0, MOST_LEFT_OUT);
+  for (let subset = 1; subset < 2 ** senders.length; subset++) {
+    const without = senders.filter((_, bit) => (subset >> bit) & 1);
+    const members = opening.members.filter((email) => !without.includes(email));
+    const found = await store.conversation(conversationId({ ...opening, members }));
+    const first = found ? await store.messages(found.id, 1, 100) : [];
+    if (first.some(({ clientId }) => documents.some((one) => clientId?.startsWith(`import:${documentIdOf(one)}:`))))
+      return found;
+  }
+  return null;
 }

@@ -1,5 +1,5 @@
 import type { Instant } from '../../model.ts';
-import { messageOf, type Reading, type SourceMessage, timeOf } from './shapes.ts';
+import { documentIdOf, messageOf, type Reading, type SourceMessage, timeOf } from './shapes.ts';
 import type { Messages } from './source.ts';
 
 /** A message of the source on its way. */
@@ -31,7 +31,7 @@ export function* entriesOf(
   reading: Reading,
   refuse: (entry: Pick<Entry, 'document' | 'index'>, error: Error) => void,
 ): Generator<Entry> {
-  const rows = lists.map((list, position) => entriesOfOne(String(ids[position]), list, reading, refuse));
+  const rows = lists.map((list, position) => entriesOfOne(documentIdOf(ids[position]), list, reading, refuse));
   const heads = rows.map((row) => row.next().value as Entry | undefined);
   for (;;) {
     let first = -1;

@@ -1,3 +1,4 @@
+import { BSON, ObjectId } from 'mongodb';
 import { codePoints, MAX_TEXT_LENGTH } from '../../chat/rules/text-length.ts';
 import { checkMessageText, checkName } from '../../chat/rules/validation.ts';
 import { type EmailAddress, type Instant, parseEmail } from '../../model.ts';
@@ -36,8 +37,13 @@ export function addressOf(value: unknown, name: string, { addresses }: Reading):
   return email;
 }
 
+/** `_id` as text: of an ObjectId its hex digits; of anything else its Extended JSON, so that no two are alike. */
+export function documentIdOf(value: unknown): string {
+  return value instanceof ObjectId ? value.toHexString() : BSON.EJSON.stringify(value);
+}
+
 export function configIdOf(value: unknown): string {
-  const text = typeof value === 'object' && value !== null ? String(value) : value;
+  const text = value instanceof ObjectId ? value.toHexString() : value;
   if (typeof text !== 'string') throw new Error(`\`config_id\` must be a string; got ${shown(value)}`);
   return text;
 }

@@ -49,7 +49,10 @@ export async function writeBatch(
       }
       const { sender, texts, time } = entry.message;
       if (head.members.get(sender)?.leftAt !== null) {
-        refused.push([entry, new Error('the sender is no member of the conversation any more')]);
+        refused.push([
+          entry,
+          new Error(`the sender is not a present member of ${id}: add the sender there, and import again`),
+        ]);
         continue;
       }
       if (head.status === 'CLOSED') {
