@@ -12,7 +12,7 @@ import { writeBatch } from './write-batch.ts';
 const [BATCH_MESSAGES, BATCH_TEXT] = [200, 200_000];
 /** Conversations written at once: their writes share commits. */
 const AT_ONCE = 4;
-/** Senders that are left out of `members` and looked at for an earlier import: there are two to the power of them sets. */
+/** Senders left out of `members` that are tried for an earlier import: all their sets, two to the power of them. */
 const MOST_LEFT_OUT = 5;
 
 /** Result of an import. Every document and every message of the source is counted once. */
