@@ -13,7 +13,7 @@ interface MembershipOptions {
   readonly visibility: Visibility;
   readonly typingTracker: TypingTracker;
   readonly limits: RateLimits;
-  /** Called when a write failed with an unknown outcome: what is known of the conversation is to be read again. */
+  /** Called when a write failed with an unknown outcome: the state of the conversation must be read again. */
   readonly onDoubt: (id: ConversationId) => void;
 }
 

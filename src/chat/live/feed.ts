@@ -143,7 +143,7 @@ export class Feed {
     return changes.map(viewIn(head));
   }
 
-  /** Goes to a state without knowing the changes up to it: subscribers to events read them from the store. */
+  /** Replaces the state without knowing the changes up to it: subscribers to events read them from the store. */
   async #reset(head: Conversation): Promise<void> {
     // Subscribers lack older messages only if there was a state before.
     const from = this.head ? Math.max(1, head.lastSeq - MAX_MISSED + 1) : head.lastSeq + 1;
@@ -157,7 +157,7 @@ export class Feed {
     this.#notify();
   }
 
-  /** Goes from one state to the next, between which `changes` happened, ascending by `rev`. */
+  /** Replaces one state by the next. `changes` are those between the two, ascending by `rev`. */
   #advance(before: Conversation, head: Conversation, changes: readonly MessageView[]): void {
     const changed = changes.filter(({ seq }) => seq <= before.lastSeq);
     const added = changes.filter(({ seq }) => seq > before.lastSeq);
@@ -165,7 +165,7 @@ export class Feed {
       const bySeq = new Map(changed.map((message) => [message.seq, message]));
       this.tail.replace((message) => bySeq.get(message.seq) ?? message);
       added.sort((a, b) => a.seq - b.seq);
-      // They hold the messages as they were; subscribers that lack them read the store.
+      // The kept events hold the messages before the change; subscribers that lack them read the store.
       this.events.clear();
     }
     this.tail.push(added);

@@ -123,13 +123,13 @@ export function createMover(
   }
 
   return {
-    /** Moves what is pending in this conversation soon. */
+    /** Schedules the move of the messages that are pending in this conversation. */
     add(id: ConversationId): void {
       unmoved.add(id);
       moving ??= moveAll();
     },
     move,
-    /** Resolves when everything that was added is moved, as far as it can be. */
+    /** Resolves when the pending messages of all added conversations are moved, or a move has failed. */
     async moved(): Promise<void> {
       await moving;
     },
