@@ -14,6 +14,7 @@ import { Notifier } from './notifier.ts';
 
 /** Conversations of each viewer that are delivered again after wake-ups were lost. */
 const MAX_REDELIVERED = 100;
+/** The filter of the whole list, without the archived conversations. */
 const EVERYTHING = { configId: null, status: null, label: null, unreadOnly: false, archived: false };
 
 /** How much the clocks of two processes may differ, in milliseconds. */
@@ -140,8 +141,8 @@ export function createChatListFeeds(
   onError: (error: unknown) => void,
 ) {
   const subscribers = new Map<EmailAddress, Set<ListSubscriber>>();
-  /** Changed conversations: reading their members failed. */
-  const missed = new Set<ConversationId>();
+  /** Conversations of which a change may have been missed, or could not be read: the slow poll reads them. */
+  const doubted = new Set<ConversationId>();
   /** Viewers to redeliver the top of the list to, because wake-ups were lost. */
   const unsure = new Set<EmailAddress>();
   /** Subscribers that wait to try a read again. */
@@ -191,7 +192,7 @@ export function createChatListFeeds(
         for (const email of conversation?.members.keys() ?? []) mark(email, id, conversation);
       } while (reading.get(id));
     } catch (error) {
-      missed.add(id);
+      doubted.add(id);
       onError(error);
     } finally {
       reading.delete(id);
@@ -231,11 +232,11 @@ export function createChatListFeeds(
       return redeliverTops();
     },
     /** A change may have been missed: the slow poll reads the conversation. */
-    doubt: (id: ConversationId): void => void missed.add(id),
+    doubt: (id: ConversationId): void => void doubted.add(id),
     /** The slow poll: tries failed reads again. */
     async poll(): Promise<void> {
-      const ids = [...missed];
-      missed.clear();
+      const ids = [...doubted];
+      doubted.clear();
       for (const { notifier } of waiting) notifier.notify();
       waiting.clear();
       await Promise.all([

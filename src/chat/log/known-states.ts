@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress } from '../../model.ts';
 import { revAfter, type Store, type WakeUp } from '../../store/store.ts';
-import { textLength } from '../message-view.ts';
+import { textUnits } from '../message-view.ts';
 import { afterRead, afterWrite } from './next-state.ts';
 
 /** Capacity, in members of the cached conversations; a conversation itself counts as some members, as does its text. */
@@ -23,9 +23,7 @@ export function createKnownStates(store: Store) {
   const cache = new LRUCache<ConversationId, Conversation>({
     maxSize: MAX_MEMBERS,
     sizeCalculation: ({ members, lastMessage }) =>
-      members.size +
-      MEMBERS_PER_CONVERSATION +
-      Math.ceil((lastMessage ? textLength(lastMessage) : 0) / TEXT_PER_MEMBER),
+      members.size + MEMBERS_PER_CONVERSATION + Math.ceil((lastMessage ? textUnits(lastMessage) : 0) / TEXT_PER_MEMBER),
   });
   /** Conversations being read, with the number of wake-ups since the first of these reads began. */
   const reading = new Map<ConversationId, { readers: number; wakeUps: number }>();
