@@ -144,7 +144,7 @@ export function createChatListFeeds(
   /** Conversations of which a change may have been missed, or could not be read: the slow poll reads them. */
   const doubted = new Set<ConversationId>();
   /** Viewers to redeliver the top of the list to, because wake-ups were lost. */
-  const unsure = new Set<EmailAddress>();
+  const unsureViewers = new Set<EmailAddress>();
   /** Subscribers that wait to try a read again. */
   const waiting = new Set<ListSubscriber>();
   /** Conversations being read; true where one changed meanwhile, and must be read again. */
@@ -203,8 +203,8 @@ export function createChatListFeeds(
   async function redeliverTops(): Promise<void> {
     if (redelivering) return;
     redelivering = true;
-    for (const email of unsure) {
-      unsure.delete(email);
+    for (const email of unsureViewers) {
+      unsureViewers.delete(email);
       const since = Math.min(...[...(subscribers.get(email) ?? [])].map(({ since }) => since));
       if (since === Number.POSITIVE_INFINITY) continue;
       try {
@@ -215,7 +215,7 @@ export function createChatListFeeds(
         for (const id of await store.leftSince(email, since - CLOCK_SKEW_MS, MAX_REDELIVERED)) markLeft(email, id);
       } catch (error) {
         // The slow poll tries again.
-        unsure.add(email);
+        unsureViewers.add(email);
         onError(error);
         break;
       }
@@ -228,7 +228,7 @@ export function createChatListFeeds(
     wake,
     /** Wake-ups were lost: redelivers the top of each viewer's list, and the conversations that the viewer left. */
     wakeTops(): Promise<void> {
-      for (const email of subscribers.keys()) unsure.add(email);
+      for (const email of subscribers.keys()) unsureViewers.add(email);
       return redeliverTops();
     },
     /** A change may have been missed: the slow poll reads the conversation. */

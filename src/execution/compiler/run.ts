@@ -65,7 +65,7 @@ export class Run {
     if (this.#isTooLarge()) throw error;
     const located = locatedError(error, nodes, keysOf(path));
     if (!nullable) throw located;
-    this.#tell(located, path);
+    this.#record(located, path);
     return 'null';
   }
 
@@ -74,11 +74,11 @@ export class Run {
   /** The result if the error reaches the root. @throws ChatError if the result became too large */
   readonly endWith = (error: unknown): Written => {
     if (this.#isTooLarge()) throw error;
-    this.#tell(error as GraphQLError, undefined);
+    this.#record(error as GraphQLError, undefined);
     return this.end('null');
   };
 
-  #tell(error: GraphQLError, path: Path | undefined): void {
+  #record(error: GraphQLError, path: Path | undefined): void {
     for (let at = path; at; at = at.outer) if (this.#nulled.has(at)) return;
     if (!this.#nulled.has(undefined)) this.#errors.push(error);
     this.#nulled.add(path);
