@@ -11,12 +11,10 @@ import {
 } from '../../model.ts';
 import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed } from '../rules/errors.ts';
-import { escapeInvisible } from '../rules/validation.ts';
+import { escapeInvisible, MAX_MEMBERS } from '../rules/validation.ts';
 import { append, type ChangeSet, type CommandResult, monotonicTime, newMessage, recordRole } from './change-set.ts';
 
 const MAX_LABELS = 20;
-/** Present members. */
-const MAX_MEMBERS = 1024;
 /** Present and former members: all of them are stored with the conversation. */
 const MAX_MEMBERS_EVER = 4096;
 /** Members or labels that a system message names; further ones are counted. */

@@ -1,8 +1,8 @@
 import { type FieldNode, type GraphQLError, locatedError } from 'graphql';
 import { badInput, type ChatError } from '../../chat/rules/errors.ts';
 
-/** Characters of JSON written in one slice. */
-const PIECE_CHARACTERS = 65_536;
+/** Characters of JSON written, or encoded, in one slice. */
+export const PIECE_CHARACTERS = 65_536;
 
 /** The path of a value in a result, from the inside out; undefined for the result itself. */
 export interface Path {
