@@ -17,7 +17,7 @@ interface MembershipOptions {
   readonly onDoubt: (id: ConversationId) => void;
 }
 
-/** What members change for themselves, outside the log: read position, view and typing. */
+/** The changes that members make for themselves, outside the log: read position, view and typing. */
 export function createMembership({
   store,
   knownStates,

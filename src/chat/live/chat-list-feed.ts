@@ -20,7 +20,7 @@ const EVERYTHING = { configId: null, status: null, label: null, unreadOnly: fals
 /** How much the clocks of two processes may differ, in milliseconds. */
 const CLOCK_SKEW_MS = 300_000;
 
-/** What all subscribers share. */
+/** The context of all subscribers. */
 interface ListContext {
   readonly knownStates: KnownStates;
   readonly onClose: (subscriber: ListSubscriber) => void;

@@ -10,6 +10,7 @@ const MAX_MISSED = 256;
 /** How often a feed tries to read changes that belong to one state. */
 const MAX_ATTEMPTS = 5;
 
+/** A cursor, as its feed sees it. */
 export interface Subscriber {
   /** Called when there may be something to read. */
   notify(): void;
@@ -17,7 +18,7 @@ export interface Subscriber {
   readonly current: boolean;
 }
 
-/** What all feeds share. */
+/** The context of all feeds. */
 export interface FeedContext {
   readonly store: Store;
   readonly knownStates: KnownStates;

@@ -16,7 +16,7 @@ export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Pro
 /** Messages in a conversation's document. */
 type Carried = Pick<Log, 'tail' | 'changed'>;
 
-/** What this process knows of a log. */
+/** The state of a log, as far as this process knows it. */
 export interface Log {
   /** The newest `lastRev` that this process wrote, or was told of by the change stream. */
   rev: Rev;
