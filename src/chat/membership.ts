@@ -13,11 +13,11 @@ interface MembershipOptions {
   readonly visibility: Visibility;
   readonly typingTracker: TypingTracker;
   readonly limits: RateLimits;
-  /** Called when a write failed with an unknown outcome: what is known of the conversation is to be read again. */
+  /** Called when a write failed with an unknown outcome: the state of the conversation must be read again. */
   readonly onDoubt: (id: ConversationId) => void;
 }
 
-/** What members change for themselves, outside the log: read position, view and typing. */
+/** The changes that members make for themselves, outside the log: read position, view and typing. */
 export function createMembership({
   store,
   knownStates,

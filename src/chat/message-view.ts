@@ -25,12 +25,12 @@ export function viewIn<C extends ConversationView>(conversation: C): (message: M
   return (message) => Object.assign(message, { conversation });
 }
 
-/** Approximate UTF-16 units that a message holds, revisions included. */
-export function textLength({ text, revisions }: Pick<Message, 'text' | 'revisions'>): number {
-  return text.length + revisionsLength(revisions);
+/** Approximate UTF-16 units of text that a message holds, revisions included. */
+export function textUnits({ text, revisions }: Pick<Message, 'text' | 'revisions'>): number {
+  return text.length + revisionsUnits(revisions);
 }
 
-/** Approximate UTF-16 units that revisions hold. */
-export function revisionsLength(revisions: Message['revisions']): number {
+/** Approximate UTF-16 units of text that revisions hold. */
+export function revisionsUnits(revisions: Message['revisions']): number {
   return revisions.reduce((sum, { text }) => sum + text.length + REVISION_OVERHEAD, 0);
 }

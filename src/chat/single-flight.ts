@@ -1,6 +1,6 @@
 /**
- * Runs something for many callers at once: calls during a run share the next run, as the present one may have begun
- * before what the caller wants to see.
+ * Shares runs between callers: calls during a run share the next one, as the present run may have begun before the
+ * changes that the caller wants to see.
  */
 export function singleFlight(run: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | null = null;

@@ -65,7 +65,7 @@ export function createVisibility(store: Store, knownStates: KnownStates, appende
     },
 
     /**
-     * Checks access before a write waits for others: how long that takes is for members only.
+     * Checks access before a write is queued: the wait for earlier writes would tell that the conversation exists.
      * @param opens whether the write may open the conversation
      * @throws ChatError NOT_FOUND
      */

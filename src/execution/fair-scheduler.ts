@@ -41,11 +41,11 @@ export function createFairScheduler(clock = () => performance.now()): FairSchedu
     // The user goes to the end of the queue if more of its pieces wait.
     waiting.delete(user);
     if (queue.length > 0) waiting.set(user, queue);
-    lookAfterwards();
+    scheduleNext();
   }
 
   /** Schedules the next piece after the microtasks of the current one, when its duration is known. */
-  function lookAfterwards(): void {
+  function scheduleNext(): void {
     queueMicrotask(() =>
       process.nextTick(() => {
         if (waiting.size > 0 && elapsed() >= SLICE_MS) setImmediate(resumeNext);
@@ -58,7 +58,7 @@ export function createFairScheduler(clock = () => performance.now()): FairSchedu
     slice(user) {
       if (!running && elapsed() < SLICE_MS) {
         running = true;
-        lookAfterwards();
+        scheduleNext();
         return null;
       }
       return new Promise((resolve) => {

@@ -24,8 +24,8 @@ export class Memo<Value> {
   }
 }
 
-/** Reference-counted values by key: a value is dropped when its last user leaves. */
-export class Kept<Value> {
+/** Values by key, each dropped when its last user leaves. */
+export class ReferenceCounted<Value> {
   readonly #entries = new Map<string, { readonly value: Value; users: number }>();
 
   /** The value of the key, made if absent; `leave` releases it. */

@@ -70,14 +70,14 @@ class Stream implements ResponseStream {
   async deliver(to: (json: Json) => void): Promise<void> {
     this.#to = to;
     try {
-      while (!this.#ended) if (!(await this.#deliverAtHand())) await this.#deliverNext();
+      while (!this.#ended) if (!(await this.#deliverAvailable())) await this.#deliverNext();
     } catch (error) {
-      this.#give([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
+      this.#emit([Buffer.from(JSON.stringify(this.#options.masked({ errors: [error as GraphQLError] })))]);
     }
     await this.return();
   }
 
-  #give(json: Json): void {
+  #emit(json: Json): void {
     if (!this.#ended) this.#to(json);
   }
 
@@ -85,14 +85,14 @@ class Stream implements ResponseStream {
    * Delivers available events, now and at each notification, while none needs waiting: the path of every live message.
    * Resolves with false if `next` must be called for the next event.
    */
-  #deliverAtHand(): Promise<boolean> {
+  #deliverAvailable(): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const takeAll = (): void => {
         try {
           for (let event = this.#source.poll?.(); event; event = this.#source.poll?.()) {
             const json = this.#shared.json(event);
             if (json instanceof Promise || isLarge(json)) return resolve(this.#deliverLate(event).then(() => true));
-            this.#give(json);
+            this.#emit(json);
           }
           if (!this.#source.onReadable?.(takeAll)) resolve(false);
         } catch (error) {
@@ -123,12 +123,12 @@ class Stream implements ResponseStream {
    * client has read earlier ones.
    */
   async #deliverLate(event: object): Promise<void> {
-    if (await this.#gaveSmall(event)) return;
+    if (await this.#deliverIfSmall(event)) return;
     const slot = this.#options.slots.take(this.#user);
     try {
-      await Promise.race([slot.had, this.#waitForReturn()]);
+      await Promise.race([slot.acquired, this.#waitForReturn()]);
       if (this.#ended) return;
-      this.#give(await this.#shared.json(event));
+      this.#emit(await this.#shared.json(event));
       await this.#context.drained();
     } finally {
       slot.give();
@@ -136,10 +136,10 @@ class Stream implements ResponseStream {
   }
 
   /** Delivers an event; false, without effect, if its result is large. */
-  async #gaveSmall(event: object): Promise<boolean> {
+  async #deliverIfSmall(event: object): Promise<boolean> {
     const json = await this.#shared.json(event);
     const small = !isLarge(json);
-    if (small) this.#give(json);
+    if (small) this.#emit(json);
     return small;
   }
 

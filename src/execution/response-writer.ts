@@ -1,10 +1,8 @@
 import type { ExecutionResult, GraphQLError } from 'graphql';
-import { tooLarge } from './compiler/run.ts';
+import { PIECE_CHARACTERS, tooLarge } from './compiler/run.ts';
 
 /** A larger answer or event needs one of the user's slots, in bytes. */
 export const LARGE_BYTES = 262_144;
-/** Characters encoded in one slice. */
-const PIECE_CHARACTERS = 65_536;
 
 /** JSON in UTF-8, in parts that are not to be changed. */
 export type Json = readonly Buffer[];

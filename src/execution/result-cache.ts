@@ -9,10 +9,10 @@ import type { Answer } from './response-writer.ts';
 import { noViewer } from './shared-execution.ts';
 
 /** Size of the cache, in bytes of answers. */
-const KEPT_BYTES = 16_000_000;
+const CACHE_BYTES = 16_000_000;
 
 /** An answer, and the state of the conversation from which it was made. */
-interface Kept {
+interface CachedAnswer {
   readonly conversation: Conversation;
   readonly answer: Answer;
   /** The audit event of the first caller; the same for every caller with access. */
@@ -24,9 +24,9 @@ interface Kept {
  * conversation changes. Each read checks in the store that it has not changed, and that the viewer still has access.
  */
 export function createResultCache() {
-  const answers = new LRUCache<string, Kept>({
-    maxSize: KEPT_BYTES,
-    maxEntrySize: KEPT_BYTES / 16,
+  const answers = new LRUCache<string, CachedAnswer>({
+    maxSize: CACHE_BYTES,
+    maxEntrySize: CACHE_BYTES / 16,
     sizeCalculation: ({ answer }, key) => answer.json.length + key.length,
   });
 
@@ -41,14 +41,14 @@ export function createResultCache() {
       const { chat, viewer, audit } = context;
       if (!viewer || !sharing.oneConversation || sharing.perViewer) return execute(context);
       const key = JSON.stringify([id, variables]);
-      const kept = answers.get(key);
+      const cached = answers.get(key);
       // A viewer without access takes the uncached path, so timing does not reveal whether the conversation exists.
-      if (kept && may('conversation', viewer, kept.conversation)) {
+      if (cached && may('conversation', viewer, cached.conversation)) {
         // Ignore a failure: the execution repeats it, and reports the field.
-        const now = await chat.conversation(viewer, { id: kept.conversation.id }).catch(() => null);
-        if (isDeepStrictEqual(now, kept.conversation)) {
-          audit(kept.decision);
-          return kept.answer;
+        const now = await chat.conversation(viewer, { id: cached.conversation.id }).catch(() => null);
+        if (isDeepStrictEqual(now, cached.conversation)) {
+          audit(cached.decision);
+          return cached.answer;
         }
       }
       const found: Conversation[] = [];

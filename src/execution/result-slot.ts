@@ -20,7 +20,7 @@ export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { 
   /** Resolves when the operation has a slot. @throws ChatError UNAVAILABLE if it was given up meanwhile */
   async function take(): Promise<void> {
     if (!ended) slot ??= slots.take(user);
-    await slot?.had;
+    await slot?.acquired;
     if (ended) throw new ChatError('UNAVAILABLE', 'The operation was given up before it began.');
     held = true;
   }
@@ -49,7 +49,7 @@ export function createResultSlot(slots: Slots, slice: FairScheduler['slice'], { 
 /** A slot, acquired or waited for. */
 interface Slot {
   /** Resolves when the slot is acquired. */
-  readonly had: Promise<void>;
+  readonly acquired: Promise<void>;
   /** Releases the slot, or stops waiting for it. */
   give(): void;
 }
@@ -62,18 +62,18 @@ export interface Slots {
   waiting(user: string): number;
 }
 
-/** @param places slots of each user */
-export function createSlots(places: number): Slots {
+/** @param limit slots of each user */
+export function createSlots(limit: number): Slots {
   const users = new Map<string, { held: number; readonly waiting: Set<() => void> }>();
   return {
     take(user) {
       const known = users.get(user) ?? { held: 0, waiting: new Set() };
       users.set(user, known);
       let begin = (): void => {};
-      const had = new Promise<void>((resolve) => {
+      const acquired = new Promise<void>((resolve) => {
         begin = resolve;
       });
-      if (known.held === places) known.waiting.add(begin);
+      if (known.held === limit) known.waiting.add(begin);
       else {
         known.held++;
         begin();
@@ -89,7 +89,7 @@ export function createSlots(places: number): Slots {
           next();
         } else if (--known.held === 0) users.delete(user);
       };
-      return { had, give };
+      return { acquired, give };
     },
     waiting: (user) => users.get(user)?.waiting.size ?? 0,
   };

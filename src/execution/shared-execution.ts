@@ -76,7 +76,7 @@ export function createSharedExecution({
       return then(encode(jsonOf(data, shown), responseBytes, sliceForAll), (json): Json => [json]);
     };
     // Subscribers that keep up ask in the same turn of the event loop.
-    return new Memo<Json>((event) => rescued(() => then(run(event), write), failed), setImmediate);
+    return new Memo<Json>((event) => withFallback(() => then(run(event), write), failed), setImmediate);
   }
 
   /** The fields of an event, for some parts of the operation. */
@@ -94,16 +94,18 @@ export function createSharedExecution({
         const texts = all.flatMap((one) => (one && one.errors.length === 0 ? one.data : []));
         if (texts.length < parts.length || !texts.every((text) => text.startsWith(head))) return null;
         if (texts.reduce((sum, text) => sum + text.length, 0) > LARGE_BYTES) memo.forget(event);
-        return together(texts.map((text) => encode(text.slice(head.length, -'}}'.length), responseBytes, sliceForAll)));
+        return resolveAll(
+          texts.map((text) => encode(text.slice(head.length, -'}}'.length), responseBytes, sliceForAll)),
+        );
       };
       const made = runs.map((run) =>
-        rescued<Written | null>(
+        withFallback<Written | null>(
           () => run(event),
           () => null,
         ),
       );
-      return rescued(
-        () => then(together(made), write),
+      return withFallback(
+        () => then(resolveAll(made), write),
         () => null,
       );
     };
@@ -137,11 +139,11 @@ export function createSharedExecution({
       );
       const key = JSON.stringify(values);
       if (!sharing.perViewer) {
-        const { value, leave } = sharing.whole.use(key, () => whole(operation, variables, forNobody(context)));
+        const { value, leave } = sharing.whole.use(key, () => whole(operation, variables, withoutViewer(context)));
         return { json: (event) => value.get(event), leave };
       }
       const viewerKey = JSON.stringify([values, context.viewer]);
-      const alone = sharing.whole.use(viewerKey, () => whole(operation, variables, forViewer(context)));
+      const alone = sharing.whole.use(viewerKey, () => whole(operation, variables, withViewer(context)));
       const { split } = sharing;
       if (!split) return { json: (event) => alone.value.get(event), leave: alone.leave };
       const { root, parts } = split;
@@ -153,8 +155,8 @@ export function createSharedExecution({
           parts.filter(({ own }) => own === ownParts),
           context,
         );
-      const shared = sharing.fields.use(key, () => fieldsOf(false, forNobody(context)));
-      const own = sharing.fields.use(viewerKey, () => fieldsOf(true, forViewer(context)));
+      const shared = sharing.fields.use(key, () => fieldsOf(false, withoutViewer(context)));
+      const own = sharing.fields.use(viewerKey, () => fieldsOf(true, withViewer(context)));
       return {
         json: (event) =>
           then(shared.value.get(event), (all) =>
@@ -175,30 +177,30 @@ function then<From, To>(value: From | Promise<From>, next: (value: From) => To |
 }
 
 /** The value made, or its substitute if that fails; synchronous unless it is a promise. */
-function rescued<Value>(
+function withFallback<Value>(
   make: () => Value | Promise<Value>,
-  instead: (error: unknown) => Value,
+  fallback: (error: unknown) => Value,
 ): Value | Promise<Value> {
   try {
     const made = make();
-    return made instanceof Promise ? made.catch(instead) : made;
+    return made instanceof Promise ? made.catch(fallback) : made;
   } catch (error) {
-    return instead(error);
+    return fallback(error);
   }
 }
 
 /** All values; synchronous unless one is a promise. */
-function together<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
+function resolveAll<Value>(values: readonly (Value | Promise<Value>)[]): Value[] | Promise<Value[]> {
   return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as Value[]);
 }
 
 const NO_SOCKET: Backpressure = { free: () => true, drained: async () => {} };
 
 /** The context of events executed for all subscriptions of a viewer. */
-const forViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });
+const withViewer = ({ chat, viewer }: Context): Context => ({ chat, viewer, ...NO_SOCKET, audit() {} });
 
 /** The context of events executed for many viewers. */
-const forNobody = ({ chat }: Context): Context => ({
+const withoutViewer = ({ chat }: Context): Context => ({
   chat,
   ...NO_SOCKET,
   audit() {},

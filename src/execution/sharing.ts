@@ -8,7 +8,7 @@ import {
   visit,
   visitWithTypeInfo,
 } from 'graphql';
-import { Kept, type Memo } from './memo.ts';
+import { type Memo, ReferenceCounted } from './memo.ts';
 import type { Json } from './response-writer.ts';
 import { isMarked, type Split, splitSubscription } from './split-selection.ts';
 
@@ -28,14 +28,14 @@ interface Dependencies {
 /** How an operation may be shared between its callers, and the executions its subscribers share now. */
 export interface Sharing extends Dependencies {
   readonly split: Split | null;
-  readonly whole: Kept<Memo<Json>>;
-  readonly fields: Kept<Memo<Fields>>;
+  readonly whole: ReferenceCounted<Memo<Json>>;
+  readonly fields: ReferenceCounted<Memo<Fields>>;
 }
 
 export function findSharing(schema: GraphQLSchema, document: DocumentNode, node: OperationDefinitionNode): Sharing {
   const dependencies = findDependencies(schema, separateOperations(document)[node.name?.value ?? ''] ?? document);
   const split = dependencies.perViewer ? splitSubscription(schema, document, node) : null;
-  return { ...dependencies, split, whole: new Kept(), fields: new Kept() };
+  return { ...dependencies, split, whole: new ReferenceCounted(), fields: new ReferenceCounted() };
 }
 
 function findDependencies(schema: GraphQLSchema, document: DocumentNode): Dependencies {

@@ -4,15 +4,15 @@ import { unauthenticated } from '../chat/rules/errors.ts';
 import type { Conversation, Viewer } from '../model.ts';
 import type { AuditEvent } from '../observability/audit.ts';
 
-/** Records an access decision. */
-export type Audit = (decision: AuditEvent) => void;
+/** Writes the audit line of a decision for the caller of the operation. */
+export type RecordDecision = (decision: AuditEvent) => void;
 
 /** The context of an operation, over any transport; the backpressure is that of the client's socket. */
 export interface Context extends Backpressure {
   readonly chat: Chat;
   /** Null for requests without a credential. */
   readonly viewer: Viewer | null;
-  readonly audit: Audit;
+  readonly audit: RecordDecision;
   /** True if a mutation only reads its payload, so that a result that is too large is refused before the write. */
   readonly rehearsal?: true;
   /** Called with the conversation of a root field that is marked `@oneConversation`. */

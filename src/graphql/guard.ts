@@ -11,14 +11,14 @@ import { type Context, signedIn } from './context.ts';
 const REFUSAL_MS = 10;
 
 /** Arguments with which root fields name a conversation. */
-interface Naming {
+interface ConversationArguments {
   readonly id?: string;
   readonly conversationId?: string;
   readonly in?: string | null;
   readonly key?: ConversationKey;
-  readonly by?: Naming;
-  readonly to?: Naming;
-  readonly input?: Naming & { readonly messages?: readonly object[] };
+  readonly by?: ConversationArguments;
+  readonly to?: ConversationArguments;
+  readonly input?: ConversationArguments & { readonly messages?: readonly object[] };
 }
 
 type Resolve = GraphQLFieldResolver<unknown, Context>;
@@ -39,10 +39,10 @@ export function guard(schema: GraphQLSchema): void {
 }
 
 function guarded(operation: string, resolve: Resolve): Resolve {
-  return async (source, args: Naming, context, info) => {
+  return async (source, args: ConversationArguments, context, info) => {
     const started = performance.now();
     const record = (outcome: 'allowed' | ErrorCode) =>
-      context.audit({ action: operation, resource: nameIn(args), outcome });
+      context.audit({ action: operation, resource: namedId(args), outcome });
     const refuse = async (code: ErrorCode) => {
       await nextMultiple(REFUSAL_MS, started);
       record(code);
@@ -62,8 +62,8 @@ function guarded(operation: string, resolve: Resolve): Resolve {
 }
 
 /** The payload of a mutation as of now; null if the conversation does not exist yet. */
-async function payloadNow(args: Naming, context: Context): Promise<object | null> {
-  const id = nameIn(args);
+async function payloadNow(args: ConversationArguments, context: Context): Promise<object | null> {
+  const id = namedId(args);
   const conversation = id === undefined ? null : await context.chat.conversation(signedIn(context), { id });
   if (!conversation) return null;
   const [message] = await context.chat.messages(conversation, conversation.lastSeq, conversation.lastSeq);
@@ -85,14 +85,14 @@ function codeOf(error: unknown): ErrorCode {
 }
 
 /** The id of the named conversation, which need not exist; undefined for an invalid name. */
-function nameIn({ id, conversationId, in: where, key, by, to, input }: Naming): string | undefined {
+function namedId({ id, conversationId, in: where, key, by, to, input }: ConversationArguments): string | undefined {
   const inner = by ?? to ?? input;
-  if (inner) return nameIn(inner);
-  if (key) return idOf(key);
+  if (inner) return namedId(inner);
+  if (key) return idOfKey(key);
   return parseId(id ?? conversationId ?? where ?? '')?.conversationId;
 }
 
-function idOf({ configId, members }: ConversationKey): string | undefined {
+function idOfKey({ configId, members }: ConversationKey): string | undefined {
   try {
     return conversationId(checkKey(configId, members));
   } catch {

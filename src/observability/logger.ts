@@ -15,14 +15,14 @@ const FLUSH_MS = 500;
 
 /**
  * Structured log lines, one JSON object each, so that no input can begin a line of its own. They never hold
- * message text, credentials or query strings: of an error, only what is listed here.
+ * message text, credentials or query strings: of an error, only what `describeError` takes.
  */
 export function createLogger(level: string, output: DestinationStream): Logger {
   return pino({ level, serializers: { err: describeError } }, output);
 }
 
 export interface Output extends DestinationStream {
-  /** Writes the buffered lines, for at most 500 ms. Later lines are discarded. */
+  /** Writes the buffered lines, for at most `FLUSH_MS`. Later lines are discarded. */
   close(): Promise<void>;
 }
 

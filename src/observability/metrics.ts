@@ -71,7 +71,7 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     help: 'Log lines dropped because the standard output takes none.',
     registers,
   });
-  const ask = (name: string, help: string, count: () => number) => {
+  const createGauge = (name: string, help: string, count: () => number) => {
     new Gauge({
       ...{ name, help, registers },
       collect() {
@@ -90,9 +90,9 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     connected: (transport) => connections.inc({ transport }),
     disconnected: (transport) => connections.dec({ transport }),
     droppedLogLine: () => droppedLines.inc(),
-    countSubscriptions: (count) => ask('kredichat_subscriptions', 'Subscriptions now registered.', count),
+    countSubscriptions: (count) => createGauge('kredichat_subscriptions', 'Subscriptions now registered.', count),
     countSearchLag: (count) =>
-      ask('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
+      createGauge('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
     async scrape() {
       return { contentType: registry.contentType, body: await expose() };
     },

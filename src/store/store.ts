@@ -170,7 +170,7 @@ export interface ChatListSlice {
   readonly first: number;
   /** Null for the top of the list; no conversation need be at the position. */
   readonly after: ChatListPosition | null;
-  /** Later moments were given by a wrong clock. Default: no limit. */
+  /** The latest plausible `lastActivityAt`: a later one comes from a wrong clock. Default: no limit. */
   readonly horizon?: Instant;
 }
 

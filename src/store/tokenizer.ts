@@ -11,8 +11,9 @@
  * run, and its last character alone. A search asks the index for some pairs of the query, and then compares the texts.
  * So an index never holds more words than the text has characters.
  *
- * A change of what this file makes of a text needs a SQLite migration that empties the index (see `schema.ts`), since a
- * message is removed from it by the words of its text, and a new `VERSION` in `mongo/backfill/words.ts`.
+ * A change of the words that this file finds in a text needs a SQLite migration that empties the index (see
+ * `schema.ts`), since a message is removed from it by the words of its text, and a new `VERSION` in
+ * `mongo/backfill/words.ts`.
  */
 
 /** Code points of a word that count. */
@@ -41,8 +42,9 @@ const ASCII = /^[\0-\x7f]*$/;
 const ASCII_WORD = /[a-z0-9]+/g;
 
 /**
- * What does not count once a text is decomposed: accents, the marks of scripts in which they are optional, the Arabic
- * tatweel, and invisible characters, soft hyphens and zero-width spaces among them. The voicing marks of kana count.
+ * Characters of a decomposed text that are ignored: accents, the marks of scripts in which they are optional, the
+ * Arabic tatweel, and invisible characters, soft hyphens and zero-width spaces among them. The voicing marks of kana
+ * count.
  */
 const IGNORED =
   /(?![\u3099\u309a])(?=\p{M})[\p{Script=Inherited}\p{Script=Cyrillic}\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}]|[\p{Default_Ignorable_Code_Point}\u0640]/gu;
@@ -79,7 +81,7 @@ export interface Range {
   readonly to: number;
 }
 
-/** What an index holds of a text, without repeats. */
+/** The index entries of a text, without repeats. */
 export function wordsOf(text: string): string[] {
   const words = new Set<string>();
   for (const token of tokensOf(fold(text))) {
@@ -89,10 +91,7 @@ export function wordsOf(text: string): string[] {
   return [...words];
 }
 
-/**
- * What a query looks for: its words, where one that `*` follows at once is a prefix. Without repeats; empty where there
- * is no word in it.
- */
+/** The words of a query, without repeats; a word that `*` follows at once is a prefix. Empty if there are none. */
 export function termsOf(query: string): Term[] {
   const terms = new Map<string, Term>();
   for (const starred of fold(query).match(STARRED_TOKEN) ?? []) {
@@ -108,7 +107,7 @@ export function termsOf(query: string): Term[] {
   return [...terms.values()];
 }
 
-/** What every text that a term matches has in the index. Other texts may have it too: `createScorer` decides. */
+/** Keys that every text with the term has in the index. Other texts may have them too: `createScorer` decides. */
 export function keysOf({ word, match }: Term): IndexKey[] {
   if (match !== 'part') return [{ word, prefix: match === 'prefix' }];
   const pairs = pairsOf(word).slice(0, -1);
@@ -118,7 +117,7 @@ export function keysOf({ word, match }: Term): IndexKey[] {
   return [...new Set(spread)].map((pair) => ({ word: pair, prefix: false }));
 }
 
-/** Gives how many of a text's words, or parts of its runs, the terms match; 0 where one of the terms matches none. */
+/** Counts the words of a text, or parts of its runs, that the terms match; 0 where one of the terms matches none. */
 export function createScorer(terms: readonly Term[]): (text: string) => number {
   const { parts, matching } = createMatcher(terms);
   return (text) => {
@@ -233,7 +232,7 @@ function toAsciiDigit(digit: string): string {
   return String((code - zero) % 10);
 }
 
-/** A text folded, and where a part of that stands in the text. */
+/** The folded text, and a function that gives the place in the text of a part of the folded one. */
 function foldWithOrigin(text: string): { folded: string; origin(from: number, to: number): Range } {
   if (ASCII.test(text)) return { folded: fold(text), origin: (from, to) => ({ from, to }) };
   const known = new Map<string, string>();

@@ -17,7 +17,7 @@ import type { LegacyConnection } from './legacy/shim.ts';
 import type { Socket } from './websocket/socket.ts';
 import type { createSockets } from './websocket/sockets.ts';
 
-/** Header in which a trusted gateway asserts the email address of a legacy client. */
+/** Header in which a trusted gateway asserts the e-mail address of a legacy client. */
 const GATEWAY_HEADER = 'x-kredichat-email';
 
 const TRANSPORTS: ReadonlyMap<string, Transport> = new Map([

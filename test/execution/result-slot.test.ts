@@ -31,7 +31,7 @@ test('an operation that timed out before it got a slot is neither run nor counte
   await setImmediate();
   await setImmediate();
   expect(begun).toEqual(['first', 'last']);
-  expect(await slots.take('ann@example.com').had).toBeUndefined();
+  expect(await slots.take('ann@example.com').acquired).toBeUndefined();
 });
 
 test('an operation that ends while it gets a slot passes the slot on', async () => {
@@ -43,7 +43,7 @@ test('an operation that ends while it gets a slot passes the slot on', async () 
   hold.end();
   await expect(begun).rejects.toThrow('The operation was given up before it began.');
   await expect(hold.take()).rejects.toThrow('The operation was given up before it began.');
-  expect(await slots.take('ann@example.com').had).toBeUndefined();
+  expect(await slots.take('ann@example.com').acquired).toBeUndefined();
 });
 
 test('a subscription that ends while it waits for a slot with a large event leaves the queue', async () => {

@@ -14,12 +14,13 @@ import { Notifier } from './notifier.ts';
 
 /** Conversations of each viewer that are delivered again after wake-ups were lost. */
 const MAX_REDELIVERED = 100;
+/** The filter of the whole list, without the archived conversations. */
 const EVERYTHING = { configId: null, status: null, label: null, unreadOnly: false, archived: false };
 
 /** How much the clocks of two processes may differ, in milliseconds. */
 const CLOCK_SKEW_MS = 300_000;
 
-/** What all subscribers share. */
+/** The context of all subscribers. */
 interface ListContext {
   readonly knownStates: KnownStates;
   readonly onClose: (subscriber: ListSubscriber) => void;
@@ -140,10 +141,10 @@ export function createChatListFeeds(
   onError: (error: unknown) => void,
 ) {
   const subscribers = new Map<EmailAddress, Set<ListSubscriber>>();
-  /** Changed conversations: reading their members failed. */
-  const missed = new Set<ConversationId>();
+  /** Conversations of which a change may have been missed, or could not be read: the slow poll reads them. */
+  const doubted = new Set<ConversationId>();
   /** Viewers to redeliver the top of the list to, because wake-ups were lost. */
-  const unsure = new Set<EmailAddress>();
+  const unsureViewers = new Set<EmailAddress>();
   /** Subscribers that wait to try a read again. */
   const waiting = new Set<ListSubscriber>();
   /** Conversations being read; true where one changed meanwhile, and must be read again. */
@@ -191,7 +192,7 @@ export function createChatListFeeds(
         for (const email of conversation?.members.keys() ?? []) mark(email, id, conversation);
       } while (reading.get(id));
     } catch (error) {
-      missed.add(id);
+      doubted.add(id);
       onError(error);
     } finally {
       reading.delete(id);
@@ -202,8 +203,8 @@ export function createChatListFeeds(
   async function redeliverTops(): Promise<void> {
     if (redelivering) return;
     redelivering = true;
-    for (const email of unsure) {
-      unsure.delete(email);
+    for (const email of unsureViewers) {
+      unsureViewers.delete(email);
       const since = Math.min(...[...(subscribers.get(email) ?? [])].map(({ since }) => since));
       if (since === Number.POSITIVE_INFINITY) continue;
       try {
@@ -214,7 +215,7 @@ export function createChatListFeeds(
         for (const id of await store.leftSince(email, since - CLOCK_SKEW_MS, MAX_REDELIVERED)) markLeft(email, id);
       } catch (error) {
         // The slow poll tries again.
-        unsure.add(email);
+        unsureViewers.add(email);
         onError(error);
         break;
       }
@@ -227,15 +228,15 @@ export function createChatListFeeds(
     wake,
     /** Wake-ups were lost: redelivers the top of each viewer's list, and the conversations that the viewer left. */
     wakeTops(): Promise<void> {
-      for (const email of subscribers.keys()) unsure.add(email);
+      for (const email of subscribers.keys()) unsureViewers.add(email);
       return redeliverTops();
     },
     /** A change may have been missed: the slow poll reads the conversation. */
-    doubt: (id: ConversationId): void => void missed.add(id),
+    doubt: (id: ConversationId): void => void doubted.add(id),
     /** The slow poll: tries failed reads again. */
     async poll(): Promise<void> {
-      const ids = [...missed];
-      missed.clear();
+      const ids = [...doubted];
+      doubted.clear();
       for (const { notifier } of waiting) notifier.notify();
       waiting.clear();
       await Promise.all([

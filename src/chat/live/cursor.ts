@@ -1,5 +1,5 @@
 import type { Conversation, Message, Viewer } from '../../model.ts';
-import { type MessageView, textLength, viewIn } from '../message-view.ts';
+import { type MessageView, textUnits, viewIn } from '../message-view.ts';
 import { may, type Operation } from '../rules/access.ts';
 import type { Backpressure, EventStream } from './event-stream.ts';
 import type { Feed, Subscriber } from './feed.ts';
@@ -133,7 +133,7 @@ export abstract class Cursor<Event> implements EventStream<Event>, Subscriber {
 function fittingLength(messages: readonly Message[]): number {
   let text = 0;
   const over = messages.findIndex((message, index) => {
-    text += textLength(message);
+    text += textUnits(message);
     return index > 0 && text > MAX_PAGE_TEXT;
   });
   return over < 0 ? messages.length : over;

@@ -34,6 +34,7 @@ export class EventCursor extends Cursor<ConversationEvent> {
   #caughtUp = false;
   /** The `rev` that the last replay ended at. */
   #base: Rev = 0;
+  /** Number of the newest message that was replayed, for `CaughtUp`. */
   #seq: Seq = 0;
 
   constructor(feed: Feed, viewer: Viewer, backpressure: Backpressure) {

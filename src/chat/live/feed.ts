@@ -10,6 +10,7 @@ const MAX_MISSED = 256;
 /** How often a feed tries to read changes that belong to one state. */
 const MAX_ATTEMPTS = 5;
 
+/** A cursor, as its feed sees it. */
 export interface Subscriber {
   /** Called when there may be something to read. */
   notify(): void;
@@ -17,7 +18,7 @@ export interface Subscriber {
   readonly current: boolean;
 }
 
-/** What all feeds share. */
+/** The context of all feeds. */
 export interface FeedContext {
   readonly store: Store;
   readonly knownStates: KnownStates;
@@ -143,7 +144,7 @@ export class Feed {
     return changes.map(viewIn(head));
   }
 
-  /** Goes to a state without knowing the changes up to it: subscribers to events read them from the store. */
+  /** Replaces the state without knowing the changes up to it: subscribers to events read them from the store. */
   async #reset(head: Conversation): Promise<void> {
     // Subscribers lack older messages only if there was a state before.
     const from = this.head ? Math.max(1, head.lastSeq - MAX_MISSED + 1) : head.lastSeq + 1;
@@ -157,7 +158,7 @@ export class Feed {
     this.#notify();
   }
 
-  /** Goes from one state to the next, between which `changes` happened, ascending by `rev`. */
+  /** Replaces one state by the next. `changes` are those between the two, ascending by `rev`. */
   #advance(before: Conversation, head: Conversation, changes: readonly MessageView[]): void {
     const changed = changes.filter(({ seq }) => seq <= before.lastSeq);
     const added = changes.filter(({ seq }) => seq > before.lastSeq);
@@ -165,7 +166,7 @@ export class Feed {
       const bySeq = new Map(changed.map((message) => [message.seq, message]));
       this.tail.replace((message) => bySeq.get(message.seq) ?? message);
       added.sort((a, b) => a.seq - b.seq);
-      // They hold the messages as they were; subscribers that lack them read the store.
+      // The kept events hold the messages before the change; subscribers that lack them read the store.
       this.events.clear();
     }
     this.tail.push(added);

@@ -27,6 +27,7 @@ export function createFeeds(store: Store, knownStates: KnownStates, onError: (er
   const feeds = new Map<ConversationId, Feed>();
   /** Feeds that may have missed a change: the slow poll refreshes them. */
   const doubted = new Set<ConversationId>();
+  /** The feeds that are still to be polled in this round. */
   let inTurn = feeds.values();
   const context: FeedContext = {
     ...{ store, knownStates, onError },

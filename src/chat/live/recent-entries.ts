@@ -1,4 +1,4 @@
-import { type MessageView, textLength } from '../message-view.ts';
+import { type MessageView, textUnits } from '../message-view.ts';
 import type { ConversationEvent } from './events.ts';
 
 /** Entries kept for subscribers that keep up; one that is further behind reads the store. */
@@ -62,6 +62,6 @@ export class RecentEntries<T extends MessageView | ConversationEvent> {
 
 function lengthOf(entry: MessageView | ConversationEvent | undefined): number {
   if (!entry) return 0;
-  if ('__typename' in entry) return 'message' in entry ? textLength(entry.message) : 0;
-  return textLength(entry);
+  if ('__typename' in entry) return 'message' in entry ? textUnits(entry.message) : 0;
+  return textUnits(entry);
 }

@@ -7,7 +7,7 @@ import {
   type Seq,
   type Viewer,
 } from '../../model.ts';
-import { revisionsLength } from '../message-view.ts';
+import { revisionsUnits } from '../message-view.ts';
 import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed, conflict, notFound } from '../rules/errors.ts';
 import {
@@ -61,7 +61,7 @@ export function decideEdit(
   const at = Math.max(monotonicTime(head, now), notBefore(message.editedAt ?? 0, now));
   const revisions = [...message.revisions, { text: message.text, editor: viewer.email, at }];
   // A text of any length may be edited once.
-  if (revisions.length > 1 && revisionsLength(revisions) > MAX_REVISIONS_TEXT)
+  if (revisions.length > 1 && revisionsUnits(revisions) > MAX_REVISIONS_TEXT)
     throw badInput(`The earlier texts of a message may hold at most ${MAX_REVISIONS_TEXT} UTF-16 units in all.`);
   return replace(changeSet, viewer, { ...message, text, editedAt: at, revisions });
 }

@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import type { Conversation, ConversationId, EmailAddress } from '../../model.ts';
 import { revAfter, type Store, type WakeUp } from '../../store/store.ts';
-import { textLength } from '../message-view.ts';
+import { textUnits } from '../message-view.ts';
 import { afterRead, afterWrite } from './next-state.ts';
 
 /** Capacity, in members of the cached conversations; a conversation itself counts as some members, as does its text. */
-const MAX_MEMBERS = 100_000;
+const CACHED_MEMBERS = 100_000;
 const MEMBERS_PER_CONVERSATION = 8;
 /** UTF-16 units. */
 const TEXT_PER_MEMBER = 100;
@@ -21,11 +21,9 @@ export type KnownStates = ReturnType<typeof createKnownStates>;
  */
 export function createKnownStates(store: Store) {
   const cache = new LRUCache<ConversationId, Conversation>({
-    maxSize: MAX_MEMBERS,
+    maxSize: CACHED_MEMBERS,
     sizeCalculation: ({ members, lastMessage }) =>
-      members.size +
-      MEMBERS_PER_CONVERSATION +
-      Math.ceil((lastMessage ? textLength(lastMessage) : 0) / TEXT_PER_MEMBER),
+      members.size + MEMBERS_PER_CONVERSATION + Math.ceil((lastMessage ? textUnits(lastMessage) : 0) / TEXT_PER_MEMBER),
   });
   /** Conversations being read, with the number of wake-ups since the first of these reads began. */
   const reading = new Map<ConversationId, { readers: number; wakeUps: number }>();

@@ -11,14 +11,12 @@ import {
 } from '../../model.ts';
 import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed } from '../rules/errors.ts';
-import { escapeInvisible } from '../rules/validation.ts';
+import { escapeInvisible, MAX_MEMBERS } from '../rules/validation.ts';
 import { append, type ChangeSet, type CommandResult, monotonicTime, newMessage, recordRole } from './change-set.ts';
 
 const MAX_LABELS = 20;
-/** Present members. */
-const MAX_MEMBERS = 1024;
 /** Present and former members: all of them are stored with the conversation. */
-const MAX_EVER = 4096;
+const MAX_MEMBERS_EVER = 4096;
 /** Members or labels that a system message names; further ones are counted. */
 const MAX_NAMED = 20;
 
@@ -56,13 +54,14 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
   const changes = [
     status !== before.status && `status: ${before.status} → ${status}`,
     assignee !== before.assignee && `assignee: ${before.assignee ?? 'nobody'} → ${assignee ?? 'nobody'}`,
-    listed('labels', quoted(without(labels, before.labels)), quoted(without(before.labels, labels))),
-    listed('members', joining, leaving),
+    describeChange('labels', quoted(without(labels, before.labels)), quoted(without(before.labels, labels))),
+    describeChange('members', joining, leaving),
   ].filter((text) => text !== false);
   if (changes.length === 0) return { messages: [], conversation: before, deduplicated: true };
-  const relabelled = JSON.stringify(labels) !== JSON.stringify(before.labels);
-  const restated = status !== before.status || relabelled || assignee !== before.assignee;
-  const onlyLeaves = joining.length === 0 && status === before.status && !relabelled && update.assignee === undefined;
+  const labelsChanged = JSON.stringify(labels) !== JSON.stringify(before.labels);
+  const stateChanged = status !== before.status || labelsChanged || assignee !== before.assignee;
+  const onlyLeaves =
+    joining.length === 0 && status === before.status && !labelsChanged && update.assignee === undefined;
   // Members may leave a closed conversation.
   if (before.status === 'CLOSED' && !reopens && !onlyLeaves) throw closed();
 
@@ -72,7 +71,7 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
     changeSet.members.set(email, { email, joined: leftAt === null ? { at: joinedAt, readSeq } : joined, leftAt });
   }
   const state = { status, labels, assignee };
-  if (restated) changeSet.state = state;
+  if (stateChanged) changeSet.state = state;
   return addSystemMessage(
     changeSet,
     recordRole(changeSet, { ...before, ...state, members }, viewer),
@@ -122,15 +121,15 @@ function membersAfter(
   for (const email of joining) {
     const { role = null, joinedAt } = members.get(email) ?? {};
     // Only members named in the key have `joinedAt` equal to `createdAt`.
-    const place = joinedAt ?? (at === createdAt ? at + 1 : at);
-    after.set(email, { ...newMember(email, place), role, readSeq: lastSeq + 1 });
+    const joinsAt = joinedAt ?? (at === createdAt ? at + 1 : at);
+    after.set(email, { ...newMember(email, joinsAt), role, readSeq: lastSeq + 1 });
   }
   for (const email of leaving) {
     const member = after.get(email);
     if (member) after.set(email, { ...member, leftAt: at });
   }
-  if (after.size > MAX_EVER || [...after.values()].filter(isPresent).length > MAX_MEMBERS)
-    throw badInput(`A conversation has at most ${MAX_MEMBERS} members, and ${MAX_EVER} with former ones.`);
+  if (after.size > MAX_MEMBERS_EVER || [...after.values()].filter(isPresent).length > MAX_MEMBERS)
+    throw badInput(`A conversation has at most ${MAX_MEMBERS} members, and ${MAX_MEMBERS_EVER} with former ones.`);
   return new Map(inOrder(after.values()).map((member) => [member.email, member]));
 }
 
@@ -162,7 +161,8 @@ function quoted(labels: readonly string[]): string[] {
   });
 }
 
-function listed(name: string, added: readonly string[], removed: readonly string[]): string | false {
+/** The part of a system message about additions and removals; false for none. */
+function describeChange(name: string, added: readonly string[], removed: readonly string[]): string | false {
   const all = [...added.map((one) => `+${one}`), ...removed.map((one) => `−${one}`)];
   if (all.length === 0) return false;
   const more = all.length > MAX_NAMED ? `, and ${all.length - MAX_NAMED} more` : '';

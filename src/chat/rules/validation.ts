@@ -3,6 +3,9 @@ import type { Opening } from '../../store/store.ts';
 import { badInput, notFound } from './errors.ts';
 import { codePoints, MAX_TEXT_LENGTH } from './text-length.ts';
 
+/** Present members of a conversation, at most. */
+export const MAX_MEMBERS = 1024;
+
 /** A conversation as a client names it, not yet checked: exactly one of the two. */
 export type ConversationRef =
   | { readonly id: string; readonly key?: null | undefined }
@@ -121,8 +124,8 @@ export function checkOpening({ configId, subject, party }: Omit<Opening, 'member
 export function checkKey(configId: string, members: readonly EmailAddress[]): ConversationKey {
   checkText('configId', configId, 1, 128);
   const distinct = [...new Set(members)].sort();
-  if (distinct.length < 2 || distinct.length > 1024) {
-    throw badInput(`\`members\` must hold 2 to 1024 different addresses; got ${distinct.length}.`);
+  if (distinct.length < 2 || distinct.length > MAX_MEMBERS) {
+    throw badInput(`\`members\` must hold 2 to ${MAX_MEMBERS} different addresses; got ${distinct.length}.`);
   }
   return { configId, members: distinct };
 }

@@ -63,17 +63,17 @@ const MAX_VARIANTS = 4;
  * the same for all runs: it lacks the values of a single run.
  */
 export function compile(schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode): Compiled {
-  const switches = (operation.variableDefinitions ?? [])
+  const booleans = (operation.variableDefinitions ?? [])
     .filter(({ type }) => print(type).startsWith('Boolean'))
     .map(({ variable }) => variable.name.value);
   const variants = new Map<string, WriteObject>();
 
   function variantFor(variables: Variables): WriteObject {
-    const key = switches.map((name) => String(variables[name])).join();
+    const key = booleans.map((name) => String(variables[name])).join();
     const known = variants.get(key);
     if (known) return known;
     if (variants.size >= MAX_VARIANTS) variants.clear();
-    const values = Object.entries(variables).filter(([name]) => switches.includes(name));
+    const values = Object.entries(variables).filter(([name]) => booleans.includes(name));
     const variant = compileVariant(schema, document, operation, Object.fromEntries(values));
     variants.set(key, variant);
     return variant;
@@ -115,12 +115,12 @@ function compileVariant(
     const { resolve = defaultFieldResolver } = field;
     const argumentsFor = compileArguments(field, node);
     const write = compileValue(field.type, info);
-    const isLong = isWorkedFor(type, field);
+    const isSlow = mayBeSlow(type, field);
     const call = (source: unknown, { options: { variables, context } }: Run) =>
       resolve(source, argumentsFor(variables), context, info);
     return (source, run, outer) => {
       const path = { outer, key };
-      const turn = isLong && run.options.sliceFields ? run.options.slice() : null;
+      const turn = isSlow && run.options.sliceFields ? run.options.slice() : null;
       try {
         return write(turn ? turn.then(() => call(source, run)) : call(source, run), run, path);
       } catch (error) {
@@ -224,9 +224,9 @@ function compileVariant(
 
   function compileFields(type: GraphQLObjectType, nodes: readonly Selecting[]): Field[] {
     const selections = nodes.flatMap(({ selectionSet }) => selectionSet?.selections ?? []);
-    return [...collectFields(schema, fragments, variables, type, selections)].map(([key, same], i) => ({
+    return [...collectFields(schema, fragments, variables, type, selections)].map(([key, merged], i) => ({
       head: `${i === 0 ? '{' : ','}${JSON.stringify(key)}:`,
-      write: compileField(type, key, same),
+      write: compileField(type, key, merged),
     }));
   }
 
@@ -274,7 +274,7 @@ function compileArguments(field: GraphQLField<unknown, unknown>, node: FieldNode
 }
 
 /** True if the resolver of a field may be slow; IDs, Booleans and introspection are not. */
-function isWorkedFor({ name }: GraphQLObjectType, { resolve, type }: GraphQLField<unknown, unknown>): boolean {
+function mayBeSlow({ name }: GraphQLObjectType, { resolve, type }: GraphQLField<unknown, unknown>): boolean {
   const named = getNamedType(type);
   return resolve !== undefined && named !== GraphQLID && named !== GraphQLBoolean && !name.startsWith('__');
 }

@@ -1,8 +1,8 @@
 import { type FieldNode, type GraphQLError, locatedError } from 'graphql';
 import { badInput, type ChatError } from '../../chat/rules/errors.ts';
 
-/** Characters of JSON written in one slice. */
-const PIECE_CHARACTERS = 65_536;
+/** Characters of JSON written, or encoded, in one slice. */
+export const PIECE_CHARACTERS = 65_536;
 
 /** The path of a value in a result, from the inside out; undefined for the result itself. */
 export interface Path {
@@ -65,7 +65,7 @@ export class Run {
     if (this.#isTooLarge()) throw error;
     const located = locatedError(error, nodes, keysOf(path));
     if (!nullable) throw located;
-    this.#tell(located, path);
+    this.#record(located, path);
     return 'null';
   }
 
@@ -74,11 +74,11 @@ export class Run {
   /** The result if the error reaches the root. @throws ChatError if the result became too large */
   readonly endWith = (error: unknown): Written => {
     if (this.#isTooLarge()) throw error;
-    this.#tell(error as GraphQLError, undefined);
+    this.#record(error as GraphQLError, undefined);
     return this.end('null');
   };
 
-  #tell(error: GraphQLError, path: Path | undefined): void {
+  #record(error: GraphQLError, path: Path | undefined): void {
     for (let at = path; at; at = at.outer) if (this.#nulled.has(at)) return;
     if (!this.#nulled.has(undefined)) this.#errors.push(error);
     this.#nulled.add(path);

@@ -8,7 +8,7 @@ import {
   Kind,
 } from 'graphql';
 import { unauthenticated } from '../../chat/rules/errors.ts';
-import type { Audit } from '../../graphql/context.ts';
+import type { RecordDecision } from '../../graphql/context.ts';
 import { selected } from './subscription-root.ts';
 
 /**
@@ -19,7 +19,7 @@ export function refuseAnonymous(
   schema: GraphQLSchema,
   { definitions }: DocumentNode,
   { operation, selectionSet }: OperationDefinitionNode,
-  audit: Audit,
+  audit: RecordDecision,
 ): ExecutionResult | null {
   const fragmentOf = (name: string) =>
     definitions.find(

@@ -13,11 +13,13 @@ const AWAIT_MS = 200;
 const LOG = ['lastRev', 'written', 'tail', 'changed'];
 
 /**
- * Tells of every conversation that changes, in any process, as a hint: when the stream breaks it is opened again from
- * now, without a resume token. Each time it opens again `lost` is called, and listeners that need the state read it by
- * position. `opened` resolves when it is open for the first time, or could not be opened: nothing is to be read before.
- * `position` names the change: the new `lastRev`, or a mark that is its own. `learn` is told what a document
- * holds of its log, as far as the stream says, and since when.
+ * Reports every change of a conversation, by any process, as a hint. A stream that breaks is opened again from now,
+ * without a resume token: changes in between are lost, and listeners read the present state.
+ * @param wake called for each change; `position` identifies it in its conversation: the new `lastRev`, or a mark
+ * @param learn called before `wake` when a log changes: with its fields in the document, and the time of the change
+ * @param lost called each time the stream is open again
+ * @returns `opened` resolves when the stream is open for the first time, or could not be opened; state read before may
+ * be outdated
  */
 export function openChangeStream(
   conversations: Collection<ConversationDocument>,
@@ -29,14 +31,14 @@ export function openChangeStream(
   let closed = false;
   let stream: ChangeStream<ConversationDocument> | null = null;
   let reopens = false;
-  let isOpen = (): void => {};
+  let markOpened = (): void => {};
   const opened = new Promise<void>((resolve) => {
-    isOpen = resolve;
+    markOpened = resolve;
   });
 
-  function tell(change: ChangeStreamDocument<ConversationDocument>): void {
+  function report(change: ChangeStreamDocument<ConversationDocument>): void {
     if (change.operationType === 'insert' || change.operationType === 'replace') {
-      tellOfLog(change.documentKey._id, change.fullDocument, change.clusterTime);
+      reportLog(change.documentKey._id, change.fullDocument, change.clusterTime);
     } else if (change.operationType === 'update') {
       const conversation = change.documentKey._id;
       const fields = change.updateDescription.updatedFields ?? {};
@@ -49,11 +51,11 @@ export function openChangeStream(
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));
       const { lastRev, written } = fields;
       const whole = lastWriteOf(fields)?.computed ? { lastRev, written } : fields;
-      if (lastRev) tellOfLog(conversation, whole as typeof fields, change.clusterTime);
+      if (lastRev) reportLog(conversation, whole as typeof fields, change.clusterTime);
     }
   }
 
-  function tellOfLog(
+  function reportLog(
     conversation: ConversationId,
     document: Partial<ConversationDocument>,
     since: Timestamp | undefined,
@@ -64,7 +66,7 @@ export function openChangeStream(
     wake(logChanged(conversation, write, last?.members), String(document.lastRev));
   }
 
-  const following = (async () => {
+  const running = (async () => {
     while (!closed) {
       try {
         stream = conversations.watch(
@@ -74,27 +76,27 @@ export function openChangeStream(
             {
               $project: {
                 ...{ documentKey: 1, operationType: 1, clusterTime: 1 },
-                ...told('fullDocument', LOG),
-                ...told('updateDescription.updatedFields', [...LOG, 'read', 'view', 'typing']),
+                ...projectionOf('fullDocument', LOG),
+                ...projectionOf('updateDescription.updatedFields', [...LOG, 'read', 'view', 'typing']),
               },
             },
           ],
           { maxAwaitTimeMS: AWAIT_MS },
         );
         // The answer to the opening holds the first token; later changes are not lost.
-        stream.once('resumeTokenChanged', isOpen);
+        stream.once('resumeTokenChanged', markOpened);
         const first = await stream.tryNext();
         // State read before may be outdated.
         if (reopens) lost();
-        if (first) tell(first);
-        for await (const change of stream) tell(change);
+        if (first) report(first);
+        for await (const change of stream) report(change);
       } catch (error) {
         if (!closed) onError(error);
       } finally {
         await stream?.close().catch(() => {});
       }
       reopens = true;
-      isOpen();
+      markOpened();
       if (!closed) await setTimeout(REOPEN_MS);
     }
   })();
@@ -104,12 +106,12 @@ export function openChangeStream(
     async close(): Promise<void> {
       closed = true;
       await stream?.close().catch(() => {});
-      await following;
+      await running;
     },
   };
 }
 
 /** A projection to these fields of a part of the event. */
-function told(part: string, fields: readonly string[]): Record<string, 1> {
+function projectionOf(part: string, fields: readonly string[]): Record<string, 1> {
   return Object.fromEntries(fields.map((field) => [`${part}.${field}`, 1]));
 }

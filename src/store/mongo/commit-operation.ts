@@ -5,7 +5,7 @@ import { countsOf } from '../unread-counters.ts';
 import { type ConversationDocument, type MessageDocument, toWritten } from './documents.ts';
 
 /** A write, and the messages its conversation's document carries. */
-interface Written {
+interface Commit {
   readonly write: Write;
   /** The new messages, and the changed ones. */
   readonly documents: readonly MessageDocument[];
@@ -20,7 +20,7 @@ export function commitOperation({
   documents,
   changed,
   carried,
-}: Written): AnyBulkWriteOperation<ConversationDocument> {
+}: Commit): AnyBulkWriteOperation<ConversationDocument> {
   const { conversation: _id, afterRev, opening, roles, state, members } = write;
   const newest = documents.at(-1);
   const { counted, sent, redacted } = countsOf(write);
@@ -38,10 +38,10 @@ export function commitOperation({
     ...(state && { ...state, labels: [...state.labels] }),
   };
   const filter = { _id, lastRev: afterRev };
-  const spoken = documents.some(({ counts }) => counts);
+  const unarchives = documents.some(({ counts }) => counts);
   // An update pipeline costs the whole document in the oplog, so it is used only here.
   if (isComputed) {
-    const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, spoken) };
+    const computed = { counted: { $add: ['$counted', counted] }, members: membersAfter(write, unarchives) };
     return { updateOne: { filter, update: [{ $set: { ...literal(set), ...computed } }] } };
   }
   const known = [...roles].map(([email, role], i) => ({ name: `m${i}`, email, role }));
@@ -50,7 +50,7 @@ export function commitOperation({
     $set: {
       ...set,
       ...Object.fromEntries(known.map(({ name, role }) => [`members.$[${name}].role`, role])),
-      ...(spoken && { 'members.$[back].archived': false }),
+      ...(unarchives && { 'members.$[back].archived': false }),
     },
     ...(counted > 0 && {
       $inc: { counted, ...Object.fromEntries(senders.map(({ name, more }) => [`members.$[${name}].sent`, more])) },
@@ -58,7 +58,7 @@ export function commitOperation({
   };
   const arrayFilters = [
     ...[...known, ...senders].map(({ name, email }) => ({ [`${name}.email`]: email })),
-    ...(spoken ? [{ 'back.archived': true, 'back.muted': false }] : []),
+    ...(unarchives ? [{ 'back.archived': true, 'back.muted': false }] : []),
   ];
   return { updateOne: { filter, update, ...(arrayFilters.length > 0 && { arrayFilters }) } };
 }
@@ -77,11 +77,11 @@ function opened(write: Write, { configId, subject, party, members: emails }: Non
 }
 
 /** An expression for the members after joins, leaves or redactions; keeps concurrent changes of read positions. */
-function membersAfter(write: Write, spoken: boolean): Document {
+function membersAfter(write: Write, unarchives: boolean): Document {
   const { members: changes, roles } = write;
   const { sent, redacted } = countsOf(write);
   const isOneOf = (emails: readonly EmailAddress[]) => ({ $in: ['$$member.email', { $literal: emails }] });
-  const back = { $and: ['$$member.archived', { $not: '$$member.muted' }] };
+  const isUnarchived = { $and: ['$$member.archived', { $not: '$$member.muted' }] };
   // Members with the same change share one expression: each expression is evaluated for each member.
   const alike = new Map<string, EmailAddress[]>();
   for (const { email, joined, leftAt } of changes) {
@@ -91,16 +91,16 @@ function membersAfter(write: Write, spoken: boolean): Document {
     );
     alike.set(becomes, [...(alike.get(becomes) ?? []), email]);
   }
-  const sawOf = redacted.map(({ seq, sender }) => {
+  const seenOfRedacted = redacted.map(({ seq, sender }) => {
     const saw = { $and: [{ $gte: ['$$member.readSeq', seq] }, { $not: isOneOf([sender]) }] };
     return { $cond: [saw, 1, 0] };
   });
   const patches = [
-    ...(redacted.length > 0 ? [{ seen: { $subtract: ['$$member.seen', { $add: sawOf }] } }] : []),
+    ...(redacted.length > 0 ? [{ seen: { $subtract: ['$$member.seen', { $add: seenOfRedacted }] } }] : []),
     ...[...sent].map(([email, more]) => ({
       $cond: [isOneOf([email]), { sent: { $add: ['$$member.sent', more] } }, {}],
     })),
-    ...(spoken ? [{ $cond: [back, { archived: false }, {}] }] : []),
+    ...(unarchives ? [{ $cond: [isUnarchived, { archived: false }, {}] }] : []),
     ...[...roles].map(([email, role]) => ({ $cond: [isOneOf([email]), { role }, {}] })),
     ...[...alike].map(([becomes, emails]) => ({ $cond: [isOneOf(emails), { $literal: JSON.parse(becomes) }, {}] })),
   ];

@@ -117,8 +117,8 @@ async function createStore(client: MongoClient, all: Collections, onError: (erro
       const { conversation: _id, member: by, typing: on } = typing;
       const mark = new ObjectId();
       wake(typing, String(mark));
-      // Stored in the document that the change stream follows already. Not durable: it waits for no majority and no
-      // disk.
+      // Stored in the document that the change stream follows already, and not durably: it waits neither for a majority
+      // nor for the disk.
       const writeConcern = { w: 1, journal: false };
       await conversations.updateOne({ _id }, { $set: { typing: { by, on, mark } } }, { writeConcern });
     },

@@ -16,7 +16,7 @@ export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Pro
 /** Messages in a conversation's document. */
 type Carried = Pick<Log, 'tail' | 'changed'>;
 
-/** What this process knows of a log. */
+/** The state of a log, as far as this process knows it. */
 export interface Log {
   /** The newest `lastRev` that this process wrote, or was told of by the change stream. */
   rev: Rev;
@@ -98,7 +98,7 @@ export function createMover(
     } catch (error) {
       if (!isDuplicate(error)) throw error;
       // A new primary may still roll the other mover's copy back: only what a majority has is moved.
-      await present(added);
+      await verifyMoved(added);
     }
   }
 
@@ -109,11 +109,11 @@ export function createMover(
       return { replaceOne: { filter: { _id, conversation, rev: { $lt: rev } }, replacement: searchable(document) } };
     });
     await inSession((session) => messages.bulkWrite(replacements, { ordered: false, session }));
-    await present(changed);
+    await verifyMoved(changed);
   }
 
   /** Checks that a majority has these messages in `messages`, in this version or a newer one. */
-  async function present(moved: readonly MessageDocument[]): Promise<void> {
+  async function verifyMoved(moved: readonly MessageDocument[]): Promise<void> {
     const conversation = { $in: [...new Set(moved.map((message) => message.conversation))] };
     const those = { conversation, _id: { $in: moved.map(({ _id }) => _id) } };
     const found = await messages.find(those, { session: reading, projection: { rev: 1 } }).toArray();
@@ -123,13 +123,13 @@ export function createMover(
   }
 
   return {
-    /** Moves what is pending in this conversation soon. */
+    /** Schedules the move of the messages that are pending in this conversation. */
     add(id: ConversationId): void {
       unmoved.add(id);
       moving ??= moveAll();
     },
     move,
-    /** Resolves when everything that was added is moved, as far as it can be. */
+    /** Resolves when the pending messages of all added conversations are moved, or a move has failed. */
     async moved(): Promise<void> {
       await moving;
     },
@@ -143,10 +143,10 @@ export function laterThan(rev: Rev, { tail, changed }: Carried): Carried {
 }
 
 export function lengthOf({ tail, changed }: Carried): number {
-  return [...tail, ...changed].reduce((sum, message) => sum + textLength(message), 0);
+  return [...tail, ...changed].reduce((sum, message) => sum + textUnits(message), 0);
 }
 
-function textLength({ text, revisions }: MessageDocument): number {
+function textUnits({ text, revisions }: MessageDocument): number {
   return revisions.reduce((sum, revision) => sum + revision.text.length, text.length);
 }
 

@@ -26,6 +26,8 @@ const MAX_COMMANDS = 2;
 const MAX_GROUP = 500;
 /** UTF-16 units of text, and messages, that a document may carry beside a batch; it holds 16 MiB at most. */
 const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
+
+/** A write that is not answered yet. */
 interface Waiting {
   readonly write: Write;
   /** The new messages. */

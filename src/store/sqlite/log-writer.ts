@@ -29,10 +29,10 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
   const addSent = db.prepare('UPDATE members SET sent = sent + ? WHERE conversation = ? AND email = ?');
-  const unsee = db.prepare(
+  const decrementSeen = db.prepare(
     'UPDATE members SET seen = seen - 1 WHERE conversation = ? AND read_seq >= ? AND email <> ?',
   );
-  const bringBack = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
+  const unarchive = db.prepare(`UPDATE members SET archived = 0 WHERE archived = 1 AND muted = 0
     AND conversation IN (SELECT value FROM json_each(?))`);
 
   /** Rows of new messages, inserted before another statement may read them and before the transaction ends. */
@@ -40,13 +40,13 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   /** `seq` of the first of them, by conversation. */
   let firstOf = new Map<number, number>();
   /** Conversations with a new message that counts as unread. */
-  let spokenIn = new Set<number>();
+  let withUnread = new Set<number>();
 
   /** Inserts the new messages. */
   function flush(): void {
     if (rows.length === 0) return;
     insert.run([JSON.stringify(rows)]);
-    if (spokenIn.size > 0) bringBack.run([JSON.stringify([...spokenIn])]);
+    if (withUnread.size > 0) unarchive.run([JSON.stringify([...withUnread])]);
     discard();
   }
 
@@ -59,7 +59,7 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   function discard(): void {
     rows = [];
     firstOf = new Map();
-    spokenIn = new Set();
+    withUnread = new Set();
   }
 
   function write(
@@ -87,13 +87,13 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
     for (const message of messages) {
       rows.push(insertedRow(pk, message));
       if (!firstOf.has(pk)) firstOf.set(pk, message.seq);
-      if (countsAsUnread(message)) spokenIn.add(pk);
+      if (countsAsUnread(message)) withUnread.add(pk);
     }
     indexer.note(pk, messages.length);
     if (changed.length > 0) flush();
     for (const message of changed) changeMessage(pk, message);
     if (state) setState.run([state.status, JSON.stringify(state.labels), state.assignee, pk]);
-    for (const { seq, sender } of redacted) unsee.run([pk, seq, sender]);
+    for (const { seq, sender } of redacted) decrementSeen.run([pk, seq, sender]);
     for (const { email, joined, leftAt } of members) {
       if (joined) join.run({ pk, email, ...joined, leftAt });
       else leave.run([leftAt, pk, email]);

@@ -35,8 +35,7 @@ const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 const UNREAD = `m.conversation = r.conversation AND m.seq > r.read_seq AND m.sender <> r.email
   AND m.kind = 'TEXT' AND m.redacted_at IS NULL`;
 // The + keeps SQLite from preparing the statement anew each time, as it does where a parameter is compared with a
-// column of
-// a partial index.
+// column of a partial index.
 const LIST = `members r JOIN conversations c ON c.pk = r.conversation
   WHERE r.email = @reader AND r.left_at IS NULL AND +r.archived = @archived
     AND (@configId IS NULL OR c.config_id = @configId)
@@ -44,8 +43,7 @@ const LIST = `members r JOIN conversations c ON c.pk = r.conversation
     AND (@label IS NULL OR @label IN (SELECT value FROM json_each(c.labels)))
     AND (@unreadOnly = 0 OR c.counted > r.sent + r.seen)`;
 // Pinned first, beyond the horizon last, newest first, then by id: all ascending, so that one row comparison selects
-// the
-// rows after a position.
+// the rows after a position.
 const ORDER = '1 - r.pinned, c.last_activity_at > @horizon, -c.last_activity_at, c.id';
 const AT = '1 - @pinned, @lastActivityAt > @horizon, -@lastActivityAt, @id';
 

@@ -79,8 +79,7 @@ const MIGRATIONS = [
   // Scripts without spaces, optional marks, digits and invisible characters: see tokenizer.ts.
   REBUILD_SEARCH,
   // Unread counters, see model.ts. Counting existing rows reads each message three times, however many members have
-  // read
-  // it: for its conversation, for its sender, and between two read positions.
+  // read it: for its conversation, for its sender, and between two read positions.
   `
   ALTER TABLE conversations ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE members ADD COLUMN sent INTEGER NOT NULL DEFAULT 0;

@@ -42,7 +42,7 @@ export function createScrubber(db: Database.Database): Scrubber {
   const begin = db.prepare(`INSERT INTO scrub (pk, position) VALUES (1, ${BEGUN})
     ON CONFLICT (pk) DO UPDATE SET again = again OR position <> ${BEGUN}`);
   const position = db.prepare('SELECT position FROM scrub');
-  const moveOn = db.prepare('UPDATE scrub SET position = ?');
+  const setPosition = db.prepare('UPDATE scrub SET position = ?');
   const repeat = db.prepare(`UPDATE scrub SET position = ${BEGUN}, again = 0 WHERE again`);
   const end = db.prepare('DELETE FROM scrub');
   const merge = db.prepare(`INSERT INTO search (search, rank) VALUES ('merge', ?)`);
@@ -76,7 +76,8 @@ export function createScrubber(db: Database.Database): Scrubber {
     return to < Math.min(count, MAX_PAGE) ? to + 1 : null;
   }
 
-  function go(from: number): number | null {
+  /** Does the step at a position; returns the next position, or null at the end of the round. */
+  function advance(from: number): number | null {
     if (from <= MERGING) return mergeSome(from === BEGUN) && from === MERGING ? 1 : MERGING;
     return zeroSome(from);
   }
@@ -87,8 +88,8 @@ export function createScrubber(db: Database.Database): Scrubber {
       const found = position.get([]) as { position: number } | undefined;
       if (!found) return 'done';
       db.exec('BEGIN IMMEDIATE');
-      const next = go(found.position);
-      if (next !== null) moveOn.run([next]);
+      const next = advance(found.position);
+      if (next !== null) setPosition.run([next]);
       db.exec('COMMIT');
       if (next !== null) return 'more';
       const { busy } = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get([]) as { busy: number };

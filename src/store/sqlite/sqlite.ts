@@ -11,7 +11,7 @@ import { createSearch } from './search/search.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
 
-/** Most commands in one transaction, so that the first of them does not wait long. */
+/** Commands in one transaction, at most, so that the first of them does not wait long. */
 const MAX_COMMANDS = 500;
 /**
  * Writes that had to wait for a transaction wait until there are `FEW_COMMANDS` of them, or `GATHER_MS` milliseconds

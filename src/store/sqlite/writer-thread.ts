@@ -22,7 +22,7 @@ export interface ThreadData {
   readonly searchLag: Int32Array;
 }
 
-/** The writer's thread waits for the disk, so that the event loop does not. */
+// The writer's thread waits for the disk, so that the event loop does not.
 const { file, searchLag } = workerData as ThreadData;
 const db = new Database(file);
 // A longer log than the usual 1,000 pages: a page that changes often is copied to the file once, not each time.
@@ -31,12 +31,12 @@ const maintenance = createMaintenance(db);
 const write = createWriter(db, maintenance);
 let timer: NodeJS.Timeout | null = null;
 /** True if the pending timer may be replaced. */
-let timerEnds = false;
+let isReplaceable = false;
 let lastWrite = 0;
 
 /** Start of the running round of the scrubber; null where none runs. */
 let scrubbing: number | null = null;
-/** The scrubber does not try again before this moment. */
+/** The scrubber does not try again before this time, in milliseconds of the monotonic clock. */
 let scrubAt = 0;
 
 /** Does one step of scrubbing. */
@@ -50,7 +50,8 @@ function scrub(now: number): ReturnType<typeof maintenance.scrubber.step> {
   return progress;
 }
 
-function rest(): void {
+/** Does one step of scrubbing and one of indexing, and schedules the next. */
+function maintain(): void {
   timer = null;
   const began = performance.now();
   const idle = began - lastWrite > IDLE_MS;
@@ -58,38 +59,39 @@ function rest(): void {
     const progress = scrub(began);
     // While writes come, `keepUp` indexes them: only the backlog of an earlier process is indexed here.
     if (maintenance.indexer.lag() >= (idle ? 1 : STEP_MESSAGES)) maintenance.indexer.step();
-    const lag = tellLag();
+    const lag = publishLag();
     const scrubbed = progress === 'done' || progress === 'busy';
     if (lag === 0 && progress === 'done') return;
     // A write replaces this timer.
-    if (lag === 0 && progress === 'busy') return restIn(scrubAt - began, true);
-    if (!idle && scrubbed && lag < STEP_MESSAGES) return restIn(IDLE_MS);
+    if (lag === 0 && progress === 'busy') return scheduleMaintenance(scrubAt - began, true);
+    if (!idle && scrubbed && lag < STEP_MESSAGES) return scheduleMaintenance(IDLE_MS);
   } catch {
-    undo();
-    return restIn(IDLE_MS);
+    rollBack();
+    return scheduleMaintenance(IDLE_MS);
   }
   const now = performance.now();
   const age = scrubbing === null ? 0 : (now - scrubbing) / 1000;
   const share = Math.min(MAX_SHARE, SHARE + age * MORE_SHARE);
-  restIn(idle ? 0 : (now - began) / share);
+  scheduleMaintenance(idle ? 0 : (now - began) / share);
 }
 
-function tellLag(): number {
+/** Publishes the search lag to the reading thread, and returns it. */
+function publishLag(): number {
   searchLag[0] = maintenance.indexer.lag();
   return searchLag[0];
 }
 
 /** Rolls back a failed step: the disk may be full, or another program may write. The remaining work is in the file. */
-function undo(): void {
+function rollBack(): void {
   if (db.inTransaction) db.exec('ROLLBACK');
 }
 
 /** Schedules maintenance, unless a timer is pending that may not be replaced. */
-function restIn(milliseconds: number, endable = false): void {
-  if (timer && !timerEnds) return;
+function scheduleMaintenance(milliseconds: number, replaceable = false): void {
+  if (timer && !isReplaceable) return;
   if (timer) clearTimeout(timer);
-  timer = setTimeout(rest, milliseconds);
-  timerEnds = endable;
+  timer = setTimeout(maintain, milliseconds);
+  isReplaceable = replaceable;
 }
 
 parentPort?.on('message', (message: string) => {
@@ -109,20 +111,21 @@ parentPort?.on('message', (message: string) => {
       // Runs before the next writes are applied.
       maintenance.indexer.keepUp();
     } catch {
-      undo();
+      rollBack();
     }
-    tellLag();
-    restIn(PAUSE_MS);
+    publishLag();
+    scheduleMaintenance(PAUSE_MS);
   }
 });
 // Goes on with the work an earlier process left.
-restIn(0);
+scheduleMaintenance(0);
 
+/** Scrubs until nothing is left, or for `STOP_MS`. */
 function scrubAll(): void {
   const deadline = performance.now() + STOP_MS;
   try {
     while (performance.now() < deadline && ['more', 'again'].includes(maintenance.scrubber.step()));
   } catch {
-    undo();
+    rollBack();
   }
 }

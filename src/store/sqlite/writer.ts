@@ -25,8 +25,8 @@ export type Command =
   | { readonly kind: 'ping' };
 
 /**
- * Pages a ping writes: as many as an ordinary send. After a failed write it is more, because what the log took of that
- * write is room for small ones.
+ * Pages that a ping writes: as many as an ordinary send; more after a failed write, as the part of the log that this
+ * write has extended has room for small writes.
  */
 const [PROBE_PAGES, SUSPICIOUS_PAGES] = [16, 64];
 /** How long the result of a ping also answers later pings, in milliseconds. */

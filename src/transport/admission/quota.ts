@@ -28,7 +28,7 @@ function createQuota(limit: number): Quota {
 
 export type Quotas = ReturnType<typeof createQuotas>;
 
-/** Quotas of sockets and subscriptions per user (by email address), and of connections per network address. */
+/** Quotas of sockets and subscriptions per user (by e-mail address), and of connections per network address. */
 export function createQuotas(limits: Pick<Limits, 'socketsPerUser' | 'socketsPerAddress' | 'subscriptionsPerUser'>) {
   return {
     sockets: createQuota(limits.socketsPerUser),

@@ -15,7 +15,7 @@ import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Authenticate } from '../admission/authenticate.ts';
 import { graphiqlPage } from './graphiql.ts';
 
-export interface YogaOptions {
+export interface GraphqlHttpOptions {
   readonly executor: Executor;
   readonly chat: Chat;
   readonly authenticate: Authenticate;
@@ -28,7 +28,8 @@ export interface YogaOptions {
 /** The media types of results, the default first: one JSON document, no event stream or multipart. */
 const RESULT_TYPES = ['application/json', 'application/graphql-response+json'].map((type) => `${type}; charset=utf-8`);
 
-const MEMBERS = ['query', 'variables', 'operationName', 'extensions'];
+/** The parameters of a GraphQL request. */
+const PARAMETERS = ['query', 'variables', 'operationName', 'extensions'];
 
 const HTML = 'text/html; charset=utf-8';
 
@@ -45,7 +46,7 @@ interface RequestContext {
 }
 
 /** Serves GraphQL over HTTP (graphql.github.io/graphql-over-http): yoga does the protocol, the executor operations. */
-export function createHttp({ executor, chat, authenticate, audit, limits, graphiql }: YogaOptions) {
+export function createHttp({ executor, chat, authenticate, audit, limits, graphiql }: GraphqlHttpOptions) {
   async function authenticateRequest(authorization: string | null, address: string): Promise<Viewer | null> {
     try {
       return (await authenticate(authorization))?.viewer ?? null;
@@ -90,7 +91,7 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
     onParams({ setParamsHandler, context: { address, drained, wanted } }) {
       setParamsHandler(async ({ params: { query = '', variables, operationName }, request }) => {
         const operation = executor.prepare(query, operationName);
-        if (operation.kind === 'invalid') return { errors: operation.errors.map(inRequest) };
+        if (operation.kind === 'invalid') return { errors: operation.errors.map(asRequestError) };
         if (operation.kind === 'ambiguous')
           throw refusal(400, '`operationName` must name an operation of the document.');
         if (operation.kind === OperationTypeNode.SUBSCRIPTION)
@@ -105,7 +106,7 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
         );
         if (result.kind === 'stream') throw new Error('Only a subscription has events.');
         // The JSON bypasses yoga: see `onResultProcess`.
-        return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(inRequest) };
+        return result.ran ? { data: { json: result.json } } : { errors: result.errors.map(asRequestError) };
       });
     },
   };
@@ -113,7 +114,7 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
   const yoga = createYoga<RequestContext>({
     plugins: [plugin],
     schema: executor.schema,
-    maskedErrors: { maskError: (error) => asCode(executor, limits.frameBytes, error) },
+    maskedErrors: { maskError: (error) => withCode(executor, limits.frameBytes, error) },
     maxRequestBodySize: limits.frameBytes,
     multipart: false,
     batching: false,
@@ -168,25 +169,25 @@ async function readJson(request: Request): Promise<GraphQLParams> {
 }
 
 async function readParameters(request: Request): Promise<GraphQLParams> {
-  const members: Record<string, unknown> = Object.fromEntries(new URL(request.url).searchParams);
+  const given: Record<string, unknown> = Object.fromEntries(new URL(request.url).searchParams);
   for (const name of ['variables', 'extensions']) {
-    const text = members[name];
+    const text = given[name];
     try {
       // An empty parameter counts as absent.
-      members[name] = typeof text === 'string' && text !== '' ? JSON.parse(text) : undefined;
+      given[name] = typeof text === 'string' && text !== '' ? JSON.parse(text) : undefined;
     } catch {
       throw refusal(400, `\`${name}\` must be JSON.`);
     }
   }
-  return params(members);
+  return params(given);
 }
 
-/** The known members of a request. Checks that `query` is a text; yoga validates the others. */
-function params(members: GraphQLParams): GraphQLParams {
+/** The known parameters of a request. Checks that `query` is a text; yoga validates the others. */
+function params(given: GraphQLParams): GraphQLParams {
   // An empty name counts as absent.
   const known: GraphQLParams = Object.fromEntries(
-    Object.entries(members).filter(
-      ([name, value]) => MEMBERS.includes(name) && !(name === 'operationName' && value === ''),
+    Object.entries(given).filter(
+      ([name, value]) => PARAMETERS.includes(name) && !(name === 'operationName' && value === ''),
     ),
   );
   if (!known.query && known.extensions?.persistedQuery) throw refusal(400, NOT_PERSISTED, { spec: true });
@@ -202,7 +203,7 @@ function refusal(status: number, message: string, http: ErrorHttp = {}): GraphQL
 }
 
 /** A request that did not run: status 400 with application/graphql-response+json, 200 with application/json. */
-function inRequest(error: GraphQLError): GraphQLError {
+function asRequestError(error: GraphQLError): GraphQLError {
   return withStatus(error, { status: ERROR_CODES[error.extensions.code as ErrorCode], spec: true });
 }
 
@@ -211,7 +212,7 @@ function withStatus(error: GraphQLError, http: ErrorHttp): GraphQLError {
 }
 
 /** Gives an error of yoga, or one thrown to it, a code of the contract; its HTTP status is kept. */
-function asCode(executor: Executor, maxBytes: number, error: unknown): GraphQLError {
+function withCode(executor: Executor, maxBytes: number, error: unknown): GraphQLError {
   const http = error instanceof GraphQLError ? error.extensions.http : undefined;
   const known =
     http?.status === 413 ? new ChatError('TOO_LARGE', `The body must have at most ${maxBytes} bytes.`) : error;

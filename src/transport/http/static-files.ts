@@ -38,7 +38,7 @@ const POLICY = [
 ].join('; ');
 
 /** A file with its compressed forms. */
-interface Page {
+interface StaticFile {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
   /** By content coding, the preferred first. */
@@ -50,9 +50,9 @@ interface Page {
  * in. The handler returns false if the path is none of these.
  */
 export function createStaticFiles(authMode: string) {
-  const pages = new Map<string, Page>();
+  const served = new Map<string, StaticFile>();
   const html = readFileSync(new URL('index.html', INBOX), 'utf8').replace('%AUTH_MODE%', authMode);
-  pages.set('/', {
+  served.set('/', {
     // Revalidated on each use, so that a new version appears; its files have new names in each version.
     headers: {
       'content-type': 'text/html; charset=utf-8',
@@ -73,25 +73,25 @@ export function createStaticFiles(authMode: string) {
       'cache-control': 'public, max-age=31536000, immutable',
       vary: 'accept-encoding',
     };
-    pages.set(`/assets/${name}`, { headers, body: asset(name), compressed });
+    served.set(`/assets/${name}`, { headers, body: asset(name), compressed });
   }
   for (const file of DOCUMENTS) {
     const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-cache' };
     const body = readFileSync(new URL(file, PROJECT));
-    pages.set(`/docs/${file.replace('docs/', '')}`, { headers, body, compressed: [] });
+    served.set(`/docs/${file.replace('docs/', '')}`, { headers, body, compressed: [] });
   }
 
   return (request: IncomingMessage, response: ServerResponse, pathname: string): boolean => {
-    const page = pages.get(pathname);
-    if (!page) return false;
+    const file = served.get(pathname);
+    if (!file) return false;
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
       return true;
     }
     const accepted = new Negotiator(request);
-    const [coding, body] = page.compressed.find(([name]) => accepted.encoding([name])) ?? ['', page.body];
+    const [coding, body] = file.compressed.find(([name]) => accepted.encoding([name])) ?? ['', file.body];
     response.writeHead(200, {
-      ...page.headers,
+      ...file.headers,
       ...(coding !== '' && { 'content-encoding': coding }),
       'content-length': body.length,
     });

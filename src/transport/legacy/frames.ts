@@ -29,6 +29,7 @@ function listOf<T>(element: z.ZodType<T>) {
     return elements;
   });
 }
+
 const key = { config_id: z.string(), members: listOf(address) };
 const pageNumber = z.union([
   z.int().min(1),
@@ -52,6 +53,7 @@ const FRAMES = {
   }),
   RECEIVE: z.object({ ...key, page: pageNumber.nullish() }),
 };
+
 export type FrameType = keyof typeof FRAMES;
 export type Frame<T extends FrameType> = z.infer<(typeof FRAMES)[T]>;
 

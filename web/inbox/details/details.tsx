@@ -84,8 +84,8 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
           {canClose ? 'Closed: give it another status to reopen it.' : 'Closed: only a bank member can reopen it.'}
         </p>
       )}
-      <Labels labels={conversation.labels} fixed={closed} change={change} />
-      <Members conversation={conversation} viewer={viewer} fixed={closed} change={change} />
+      <Labels labels={conversation.labels} readOnly={closed} change={change} />
+      <Members conversation={conversation} viewer={viewer} readOnly={closed} change={change} />
     </dialog>
   );
 }

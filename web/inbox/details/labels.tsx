@@ -6,12 +6,12 @@ import { CloseIcon } from '../shared/icons.tsx';
 interface LabelsProps {
   readonly labels: readonly string[];
   /** Whether the labels cannot be changed now. */
-  readonly fixed: boolean;
+  readonly readOnly: boolean;
   change(changes: Parameters<ConversationView['update']>[0]): Promise<boolean>;
 }
 
 /** The labels of a conversation. */
-export function Labels({ labels, fixed, change }: LabelsProps) {
+export function Labels({ labels, readOnly, change }: LabelsProps) {
   const [text, setText] = useState('');
 
   async function add(event: FormEvent) {
@@ -27,7 +27,7 @@ export function Labels({ labels, fixed, change }: LabelsProps) {
           {labels.map((label) => (
             <li key={label} className="label">
               <Isolate text={label} />
-              {!fixed && (
+              {!readOnly && (
                 <button
                   type="button"
                   aria-label={`Remove the label ${isolate(label)}`}
@@ -40,8 +40,8 @@ export function Labels({ labels, fixed, change }: LabelsProps) {
           ))}
         </ul>
       )}
-      {labels.length === 0 && fixed && <p className="hint">None.</p>}
-      {!fixed && labels.length < 20 && (
+      {labels.length === 0 && readOnly && <p className="hint">None.</p>}
+      {!readOnly && labels.length < 20 && (
         <form className="add" onSubmit={add}>
           <input
             aria-label="New label"

@@ -9,12 +9,12 @@ interface MembersProps {
   readonly conversation: ConversationFieldsFragment;
   readonly viewer: Viewer;
   /** Whether members cannot be added now. */
-  readonly fixed: boolean;
+  readonly readOnly: boolean;
   change(changes: Parameters<ConversationView['update']>[0]): Promise<boolean>;
 }
 
 /** The members of a conversation and their read positions. */
-export function Members({ conversation, viewer, fixed, change }: MembersProps) {
+export function Members({ conversation, viewer, readOnly, change }: MembersProps) {
   /** Address of the member to remove, until the removal is confirmed. */
   const [removing, setRemoving] = useState<string | null>(null);
   const { members, lastSeq } = conversation;
@@ -65,7 +65,7 @@ export function Members({ conversation, viewer, fixed, change }: MembersProps) {
           );
         })}
       </ul>
-      {!fixed && (
+      {!readOnly && (
         <form className="add" onSubmit={add}>
           <AddressField id="new-members" aria-label="New member" placeholder="cy@example.com" />
           <button type="submit">Add member</button>

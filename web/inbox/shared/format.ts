@@ -1,5 +1,4 @@
 import type { ConversationStatus, ListedConversationFieldsFragment as Listed } from '../../client/index.ts';
-
 import type { NameOf } from './names.tsx';
 
 const createFormats = () => ({

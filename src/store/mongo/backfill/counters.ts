@@ -16,8 +16,8 @@ export async function backfillCounters({ conversations, messages, probes }: Coll
   if ((await probes.findOne({ _id: PROGRESS }))?.done) return;
   const projection = { lastRev: 1, members: 1, tail: 1, changed: 1 };
   // Conversations that changed while they were counted are found again.
-  for (let missed = 1; missed > 0; ) {
-    missed = 0;
+  for (let changedMeanwhile = 1; changedMeanwhile > 0; ) {
+    changedMeanwhile = 0;
     for (let after = ''; ; ) {
       const without = { _id: { $gt: after as Found['_id'] }, counted: { $exists: false } };
       const found = await conversations.find<Found>(without, { projection, sort: { _id: 1 }, limit: BATCH }).toArray();
@@ -34,7 +34,7 @@ export async function backfillCounters({ conversations, messages, probes }: Coll
         updateOne: { filter: { _id, lastRev, members }, update: { $set: tallies.get(_id)?.counters() ?? {} } },
       }));
       const { matchedCount } = await conversations.bulkWrite(updates, { ordered: false });
-      missed += updates.length - matchedCount;
+      changedMeanwhile += updates.length - matchedCount;
     }
   }
   await probes.updateOne({ _id: PROGRESS }, { $set: { at: new Date(), done: true } }, { upsert: true });

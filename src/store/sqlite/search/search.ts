@@ -7,17 +7,17 @@ import { MESSAGE, type MessageRow, toMessage } from '../message-row.ts';
 import { matchOf } from './search-index.ts';
 
 /** Conversations of at most so many messages are read: that costs less than an index look-up. */
-const SHORT = 3;
+const SHORT_LOG = 3;
 /** Conversations per index look-up: a look-up for each would cost more. */
-const CHUNK = 50;
+const CONVERSATIONS_PER_QUERY = 50;
 /** Texts that are read and scored before the event loop runs other work. */
-const TEXTS = 50;
+const TEXTS_PER_READ = 50;
 /** How often a search has the index catch up; messages not in it then are read. */
-const CATCH_UPS = 20;
+const MAX_CATCH_UPS = 20;
 /** How often a search may query the index again because texts did not match; each time 1,000 are compared. */
-const MAX_LOOKS = 20;
+const MAX_FURTHER_QUERIES = 20;
 /** Messages missing from the index, in all conversations together, that are read rather than waited for. */
-const READ = 500;
+const MAX_UNINDEXED = 500;
 
 /** The statements of a search, for tests that look at their query plans. */
 export const SEARCH_SQL = {
@@ -35,7 +35,7 @@ export const SEARCH_SQL = {
 } as const;
 
 /** Primary key of the conversation, and `seq` of the message. */
-type Place = readonly [pk: number, seq: Seq];
+type MessageKey = readonly [pk: number, seq: Seq];
 
 /** A row of the index. */
 interface Match {
@@ -68,27 +68,27 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
   const texts = db.prepare(SEARCH_SQL.texts);
   const matched = db.prepare(SEARCH_SQL.matched);
 
-  function read<Row>(statement: Database.Statement, rows: readonly Place[]): Row[] {
+  function read<Row>(statement: Database.Statement, rows: readonly MessageKey[]): Row[] {
     const { json } = statement.get({ rows: JSON.stringify(rows) }) as { json: string };
     return JSON.parse(json) as Row[];
   }
 
   /** The newest matches in the index, before a row of it. */
-  function look(where: readonly Searched[], terms: readonly Term[], limit: number, before = END): Match[] {
-    const pks = where.map(({ pk }) => pk);
+  function query(conversations: readonly Searched[], terms: readonly Term[], limit: number, before = END): Match[] {
+    const pks = conversations.map(({ pk }) => pk);
     return pks.length > 0 ? (matches.all({ match: matchOf(pks, terms), limit, before }) as Match[]) : [];
   }
 
   /** All matches in the index for one conversation, newest first: many of the texts may turn out not to match. */
-  function* lookOn(one: Searched, terms: readonly Term[], looks: { left: number }): Generator<Match> {
+  function* queryAll(one: Searched, terms: readonly Term[], further: { left: number }): Generator<Match> {
     let before = END;
     for (;;) {
-      const some = look([one], terms, MAX_RANKED, before);
+      const some = query([one], terms, MAX_RANKED, before);
       yield* some;
       const last = some.at(-1);
       if (!last || some.length < MAX_RANKED) return;
       before = (BigInt(last.pk) << 32n) | BigInt(last.seq);
-      if (looks.left-- === 0)
+      if (further.left-- === 0)
         throw new StoreUnavailable(true, new Error('the search compared too many texts that did not match'));
     }
   }
@@ -96,46 +96,47 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
   /** The conversations to search, once the index is not far behind in them. */
   async function current(reader: EmailAddress, id: ConversationId | null): Promise<Searched[]> {
     const now = () => searched.all({ reader, id, limit: MAX_SEARCHED }) as Searched[];
-    const where = now();
-    const behind = where.filter((one) => !isShort(one) && one.indexedSeq < one.lastSeq);
-    if (behind.reduce((sum, { indexedSeq, lastSeq }) => sum + lastSeq - indexedSeq, 0) <= READ) return where;
+    const conversations = now();
+    const behind = conversations.filter((one) => !isShort(one) && one.indexedSeq < one.lastSeq);
+    if (behind.reduce((sum, { indexedSeq, lastSeq }) => sum + lastSeq - indexedSeq, 0) <= MAX_UNINDEXED)
+      return conversations;
     const pks = behind.map(({ pk }) => pk);
     // Each is a command of its own: waiting writes are committed with it, or in between.
-    for (let times = 0; times < CATCH_UPS && (await catchUp(pks)); ) times++;
+    for (let times = 0; times < MAX_CATCH_UPS && (await catchUp(pks)); ) times++;
     return now();
   }
 
   /** Candidates, in the order in which they are ranked. */
-  function* candidates(where: readonly Searched[], terms: readonly Term[]): Generator<Place> {
-    const looks = { left: MAX_LOOKS };
-    for (let i = 0; i < where.length; i += CHUNK) {
-      const chunk = where.slice(i, i + CHUNK);
+  function* candidates(conversations: readonly Searched[], terms: readonly Term[]): Generator<MessageKey> {
+    const further = { left: MAX_FURTHER_QUERIES };
+    for (let i = 0; i < conversations.length; i += CONVERSATIONS_PER_QUERY) {
+      const chunk = conversations.slice(i, i + CONVERSATIONS_PER_QUERY);
       const indexed = chunk.filter((one) => indexedIn(one) > 0);
-      const together = look(indexed, terms, MAX_RANKED + 1);
+      const together = query(indexed, terms, MAX_RANKED + 1);
       const found = new Map<number, Match[]>(indexed.map(({ pk }) => [pk, []]));
       for (const match of together) found.get(match.pk)?.push(match);
       for (const one of chunk) {
         const upTo = indexedIn(one);
         for (let seq = one.lastSeq; seq > upTo; seq--) yield [one.pk, seq];
         if (upTo === 0) continue;
-        const own = together.length > MAX_RANKED ? lookOn(one, terms, looks) : (found.get(one.pk) ?? []);
+        const own = together.length > MAX_RANKED ? queryAll(one, terms, further) : (found.get(one.pk) ?? []);
         // Messages that were indexed meanwhile were read above.
         for (const { seq } of own) if (seq <= upTo) yield [one.pk, seq];
       }
     }
   }
 
-  /** The texts of those places, in batches. */
-  function* textsOf(places: Iterable<Place>, where: readonly Searched[]): Generator<Candidate[]> {
-    const ids = new Map(where.map(({ pk, id }) => [pk, id]));
-    const readSome = (some: readonly Place[]) =>
+  /** The texts of those keys, in batches. */
+  function* textsOf(keys: Iterable<MessageKey>, conversations: readonly Searched[]): Generator<Candidate[]> {
+    const ids = new Map(conversations.map(({ pk, id }) => [pk, id]));
+    const readSome = (some: readonly MessageKey[]) =>
       read<[number, number, number, string]>(texts, some).flatMap(([pk, seq, sentAt, text]) => {
         const conversationId = ids.get(pk);
         return conversationId === undefined ? [] : [{ pk, conversationId, seq, sentAt, text }];
       });
-    let some: Place[] = [];
-    for (const place of places) {
-      if (some.push(place) < TEXTS) continue;
+    let some: MessageKey[] = [];
+    for (const key of keys) {
+      if (some.push(key) < TEXTS_PER_READ) continue;
       yield readSome(some);
       some = [];
     }
@@ -147,8 +148,8 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
     { terms, conversation }: SearchQuery,
     page: SearchSlice,
   ): Promise<SearchPage> {
-    const where = await current(reader, conversation);
-    const { hits, ...rest } = await rank(textsOf(candidates(where, terms), where), terms, page);
+    const conversations = await current(reader, conversation);
+    const { hits, ...rest } = await rank(textsOf(candidates(conversations, terms), conversations), terms, page);
     const rows = read<[number, number, MessageRow]>(
       matched,
       hits.map(({ message: { pk, seq } }) => [pk, seq]),
@@ -164,7 +165,7 @@ export function createSearch(db: Database.Database, catchUp: (pks: readonly numb
 }
 
 function isShort({ lastSeq }: Searched): boolean {
-  return lastSeq <= SHORT;
+  return lastSeq <= SHORT_LOG;
 }
 
 /** `seq` up to which the index is used; later messages are read. */
