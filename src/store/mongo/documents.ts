@@ -57,7 +57,7 @@ export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
   readonly roles?: readonly (readonly [EmailAddress, Role])[];
 }
 
-/** Fields that every document has as the message has them. The list is closed: older documents lack a field added now. */
+/** Fields that every document has as the message has them. The list is closed: older documents lack a newer field. */
 const ALWAYS = [
   'seq',
   'rev',
@@ -71,7 +71,7 @@ const ALWAYS = [
   'revisions',
 ] as const;
 type Optional = Exclude<keyof Message, 'conversationId' | 'addedRev' | (typeof ALWAYS)[number]>;
-/** The other fields: a document leaves them out where they are null, so that the unique index on `clientId` skips it. */
+/** The others: a document leaves them out where they are null, so that the unique index on `clientId` skips it. */
 const OPTIONAL: { readonly [Field in Optional]: null extends Message[Field] ? true : never } = {
   clientId: true,
   redactionReason: true,
