@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { conversationId, type Message, parseEmail } from '../src/model.ts';
+import { conversationId, type Message, NO_OPTIONS, parseEmail } from '../src/model.ts';
 import type { Store } from '../src/store/store.ts';
 import { termsOf } from '../src/store/tokenizer.ts';
 import { makeFolder } from './servers.ts';
@@ -57,7 +57,7 @@ async function fill(
           revisions: [],
         };
         const text = textOf(index * each + number);
-        return { ...envelope, ...life, kind: 'TEXT', text, clientId: null, replyToSeq: null, sentAt: 1e12 + number };
+        return { ...envelope, ...life, kind: 'TEXT', text, ...NO_OPTIONS, sentAt: 1e12 + number };
       });
       const opening = seq === 0 ? { configId, subject: null, party: null, members } : null;
       const rest = { changed: [], state: null, members: [], roles: new Map() };

@@ -135,7 +135,12 @@ interface Origin {
   readonly digest: string;
 }
 
-export interface Message {
+/** The values that a sender may give with a text, as they are where the sender gives none. */
+export const NO_OPTIONS = { clientId: null as string | null, replyToSeq: null as Seq | null };
+
+export type MessageOptions = Readonly<typeof NO_OPTIONS>;
+
+export interface Message extends MessageOptions {
   readonly conversationId: ConversationId;
   /** 1, 2, 3 … per conversation, in commit order. */
   readonly seq: Seq;
@@ -146,8 +151,6 @@ export interface Message {
   readonly kind: MessageKind;
   readonly sender: EmailAddress;
   readonly text: string;
-  readonly clientId: string | null;
-  readonly replyToSeq: Seq | null;
   readonly sentAt: Instant;
   readonly editedAt: Instant | null;
   readonly redactedAt: Instant | null;

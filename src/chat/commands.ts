@@ -3,6 +3,8 @@ import {
   type ConversationStatus,
   conversationId,
   type EmailAddress,
+  type MessageOptions,
+  NO_OPTIONS,
   type Rev,
   type Seq,
   type Viewer,
@@ -34,11 +36,7 @@ const MAX_MESSAGES = 100;
 export interface SendInput {
   readonly to: ConversationRef;
   /** 1 to `MAX_MESSAGES`. */
-  readonly messages: readonly {
-    readonly text: string;
-    readonly clientId?: string | null | undefined;
-    readonly replyToSeq?: Seq | null | undefined;
-  }[];
+  readonly messages: readonly ({ readonly text: string } & Partial<MessageOptions>)[];
   readonly subject?: string | null | undefined;
   readonly party?: string | null | undefined;
 }
@@ -86,10 +84,11 @@ export function createCommands(visibility: Visibility, appender: Appender, limit
       if (messages.length < 1 || messages.length > MAX_MESSAGES)
         throw badInput(`\`messages\` must hold 1 to ${MAX_MESSAGES} messages; got ${messages.length}.`);
       const drafts = messages.map(
-        ({ text, clientId, replyToSeq }): Draft => ({
+        ({ text, clientId, ...options }): Draft => ({
+          ...NO_OPTIONS,
+          ...options,
           text: checkMessageText(text),
           clientId: checkOptional('clientId', clientId, 1, 64),
-          replyToSeq: replyToSeq ?? null,
         }),
       );
       const clientIds = drafts.flatMap(({ clientId }) => clientId ?? []);

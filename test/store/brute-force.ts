@@ -91,7 +91,8 @@ export function createBruteForce() {
       for (const [email, role] of write.roles) set(id, email, { role });
     },
     advanceReadPosition(id: ConversationId, reader: EmailAddress, seq: number): void {
-      if (seq > (conversations.get(id)?.members.get(reader)?.readSeq ?? 0)) set(id, reader, { readSeq: seq });
+      const member = conversations.get(id)?.members.get(reader);
+      if (member?.leftAt === null && seq > member.readSeq) set(id, reader, { readSeq: seq });
     },
     setView(id: ConversationId, reader: EmailAddress, view: Partial<View>): void {
       if (conversations.get(id)?.members.get(reader)?.leftAt === null) set(id, reader, view);

@@ -5,6 +5,7 @@ import {
   type EmailAddress,
   hashText,
   type Message,
+  NO_OPTIONS,
   parseEmail,
   unreadOf,
 } from '../../src/model.ts';
@@ -28,8 +29,8 @@ export const EVERYTHING: ChatListFilter = {
 /** A message as the appender would build it. */
 export function message(conversation: ConversationId, seq: number, values: Partial<Message> = {}): Message {
   return {
-    ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, clientId: null },
-    ...{ replyToSeq: null, sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
+    ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, ...NO_OPTIONS },
+    ...{ sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
     ...{ addedRev: values.rev ?? seq, redactionReason: null, firstTextHash: null, origin: null },
     ...values,
   };

@@ -49,7 +49,7 @@ export type { ErrorCode } from './generated/enums.ts';
 export * from './generated/operations.ts';
 export type { Readable } from './observable.ts';
 export type { Outbox } from './outbox.ts';
-export { type NewMessage, type Outgoing, queueKeyOf } from './outbox-items.ts';
+export { type MessageOptions, type NewMessage, type Outgoing, queueKeyOf } from './outbox-items.ts';
 export type { SearchHit, SearchOptions, SearchPage } from './search.ts';
 
 /** The viewer: address and role. */

@@ -1,18 +1,20 @@
 import type { KredichatErrorCode } from './errors.ts';
-import type { ConversationRef } from './generated/operations.ts';
+import type { ConversationRef, SendMessageInput } from './generated/operations.ts';
 import { createObservable } from './observable.ts';
 import type { SafeStorage } from './storage.ts';
 
+/** The optional values of a message. */
+export type MessageOptions = Readonly<Omit<SendMessageInput, 'to' | 'text' | 'clientId' | 'replyToSeq'>>;
+
 /** A message to be sent. */
-export interface NewMessage {
+export interface NewMessage extends MessageOptions {
   /** The conversation, by id or by key. With a key, the first message opens it. */
   readonly to: ConversationRef;
   readonly text: string;
-  /** Used only when this message opens the conversation. */
-  readonly subject?: string | null;
-  /** Used only when this message opens the conversation. */
-  readonly party?: string | null;
 }
+
+/** `SendMessageInput` with all fields that a `NewMessage` may have. */
+type Input = SendMessageInput & Record<keyof NewMessage, unknown>;
 
 /** An unsent message. It leaves the outbox when the server has stored it. */
 export interface Outgoing extends NewMessage {
@@ -108,6 +110,11 @@ function readItem(clientId: string, entry: string | null): Outgoing | null {
   } catch {
     return null;
   }
+}
+
+/** The mutation's input: without fields that another version of the page may have stored, which the server refuses. */
+export function inputOf({ to, text, clientId, subject, party }: Outgoing): Input {
+  return { to, text, clientId, subject, party };
 }
 
 /** Identifies a conversation by id or key. Messages with the same queue key are sent in order. */

@@ -4,7 +4,14 @@ import { randomId } from './connection/platform.ts';
 import { asError } from './errors.ts';
 import { type MessageFieldsFragment, SendMessageDocument } from './generated/operations.ts';
 import { notifyAll, type Readable } from './observable.ts';
-import { createOutboxItems, type NewMessage, type Outgoing, outboxPrefix, queueKeyOf } from './outbox-items.ts';
+import {
+  createOutboxItems,
+  inputOf,
+  type NewMessage,
+  type Outgoing,
+  outboxPrefix,
+  queueKeyOf,
+} from './outbox-items.ts';
 import type { SafeStorage } from './storage.ts';
 
 /** Unsent messages, in the order they were written. */
@@ -38,9 +45,7 @@ export function createOutbox(connection: Connection, url: string, storage: SafeS
       const item = items.get().find((other) => other.state === 'queued' && queueKeyOf(other.to) === queueKey);
       if (!item) break;
       try {
-        const { to, text, clientId, subject, party } = item;
-        const input = { to, text, clientId, subject: subject ?? null, party: party ?? null };
-        const { sendMessage } = await connection.run(SendMessageDocument, { input });
+        const { sendMessage } = await connection.run(SendMessageDocument, { input: inputOf(item) });
         backoff.reset();
         notifyAll(listeners, item, sendMessage.message);
         items.remove(item);

@@ -4,7 +4,7 @@ import {
   hashText,
   type Instant,
   type Message,
-  type Seq,
+  type MessageOptions,
   type Viewer,
 } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
@@ -34,10 +34,8 @@ export interface Send {
   readonly drafts: readonly Draft[];
 }
 
-export interface Draft {
+export interface Draft extends MessageOptions {
   readonly text: string;
-  readonly clientId: string | null;
-  readonly replyToSeq: Seq | null;
 }
 
 /** Decides a send on top of the change set, and adds it. It reopens a pending or resolved conversation. */

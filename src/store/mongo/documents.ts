@@ -14,6 +14,7 @@ import {
   type Role,
   type Seq,
 } from '../../model.ts';
+import { compileLiteral, expressions } from '../literal.ts';
 import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../tokenizer.ts';
 
@@ -56,12 +57,28 @@ export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
   readonly roles?: readonly (readonly [EmailAddress, Role])[];
 }
 
-/**
- * Fields that a document leaves out where they are null: the unique index on `clientId` then skips it. A field added to
- * `Message` later belongs here, as older documents do not have it.
- */
-const OPTIONAL = ['clientId', 'redactionReason', 'firstTextHash', 'origin'] as const;
-type Optional = (typeof OPTIONAL)[number];
+/** Fields that every document has as the message has them. The list is closed: older documents lack a newer field. */
+const ALWAYS = [
+  'seq',
+  'rev',
+  'kind',
+  'sender',
+  'replyToSeq',
+  'sentAt',
+  'text',
+  'editedAt',
+  'redactedAt',
+  'revisions',
+] as const;
+type Optional = Exclude<keyof Message, 'conversationId' | 'addedRev' | (typeof ALWAYS)[number]>;
+/** The others: a document leaves them out where they are null, so that the unique index on `clientId` skips it. */
+const OPTIONAL: { readonly [Field in Optional]: null extends Message[Field] ? true : never } = {
+  clientId: true,
+  redactionReason: true,
+  firstTextHash: true,
+  origin: true,
+};
+const OPTIONAL_FIELDS = Object.keys(OPTIONAL) as Optional[];
 
 /** One entry of a log. */
 export interface MessageDocument
@@ -122,7 +139,7 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
   const { conversationId, addedRev, revisions, ...rest } = message;
   const fields: Record<Optional, unknown> = rest;
   // The driver does not write what is undefined.
-  for (const field of OPTIONAL) fields[field] ??= undefined;
+  for (const field of OPTIONAL_FIELDS) fields[field] ??= undefined;
   return {
     _id: messageId(message),
     conversation: conversationId,
@@ -135,27 +152,12 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
   };
 }
 
-/** One literal: reading and converting a page by rest and spread takes four times as long. */
-export function toMessage(document: MessageDocument): Message {
-  return {
-    conversationId: document.conversation,
-    seq: document.seq,
-    rev: document.rev,
-    addedRev: document.addedRev ?? document.rev,
-    kind: document.kind,
-    sender: document.sender,
-    clientId: document.clientId ?? null,
-    replyToSeq: document.replyToSeq,
-    sentAt: document.sentAt,
-    text: document.text,
-    editedAt: document.editedAt,
-    redactedAt: document.redactedAt,
-    redactionReason: document.redactionReason ?? null,
-    firstTextHash: document.firstTextHash ?? null,
-    origin: document.origin ?? null,
-    revisions: document.revisions,
-  };
-}
+export const toMessage = compileLiteral<[MessageDocument], Message>('document', {
+  conversationId: 'document.conversation',
+  addedRev: 'document.addedRev ?? document.rev',
+  ...expressions(ALWAYS, (field) => `document.${field}`),
+  ...expressions(OPTIONAL_FIELDS, (field) => `document.${field} ?? null`),
+});
 
 /** The part of a write that the change stream reports; fields that stay as they were are left out. */
 export function toWritten(write: Write, computed: boolean): string {

@@ -1,21 +1,20 @@
 /**
  * The columns of a table are declared once, by the properties of the model: `readSeq` is the column `read_seq`. The
- * SELECT and the literal that reads its rows follow from the declaration, and the compiler checks one against the
- * other.
+ * SELECT and the function that reads its rows follow from the declaration.
  */
+
+import { expressions } from '../literal.ts';
 
 /** How a property is read, as SQL; an empty declaration reads the column as it is. */
 export interface Column {
   readonly read?: string;
+  readonly boolean?: true;
 }
 
-/** The value of one property in a row; of a type of its own, so that no other property can be given it. */
-interface Cell<Property> {
-  readonly of: Property;
+/** A row as `jsonRow` selects it: an array, read by the expressions of `cellsOf`. */
+export interface Row<Model> {
+  readonly of: Model;
 }
-
-/** A row as `jsonRow` selects it: an array, typed by property and read through `indexesOf`. */
-export type Row<Model> = { readonly [Property in keyof Model]: Cell<Property> };
 
 export function columnOf(property: string): string {
   return property.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
@@ -27,9 +26,10 @@ export function jsonRow(table: string, columns: Readonly<Record<string, Column>>
   return `json_array(${cells.join(', ')})`;
 }
 
-/** The index of each property in a row. */
-export function indexesOf<P extends string>(
-  columns: Readonly<Record<P, Column>>,
-): { readonly [Property in P]: Property } {
-  return Object.fromEntries(Object.keys(columns).map((property, index) => [property, index])) as never;
+/** For `compileLiteral`: reads each property from `row`. */
+export function cellsOf<Property extends string>(columns: Readonly<Record<Property, Column>>) {
+  return expressions(Object.keys(columns) as Property[], (property, index) =>
+    // SQLite has no booleans, but 0 and 1.
+    columns[property].boolean ? `row[${index}] === 1` : `row[${index}]`,
+  );
 }

@@ -1,12 +1,7 @@
-import {
-  type Conversation,
-  type ConversationId,
-  FIRST_MEMBERS,
-  type ListedConversation,
-  type Member,
-} from '../../model.ts';
+import { type Conversation, FIRST_MEMBERS, type ListedConversation, type Member, type Message } from '../../model.ts';
+import { compileLiteral } from '../literal.ts';
 import { firstOf } from '../store.ts';
-import { type Column, indexesOf, jsonRow, type Row } from './columns.ts';
+import { type Column, cellsOf, jsonRow, type Row } from './columns.ts';
 import { MESSAGE, type MessageRow, toMessage } from './message-row.ts';
 
 /** UTF-16 units, about, of a last message that is read with its conversation: bounds the size of a list. */
@@ -16,16 +11,14 @@ type Head = Omit<Conversation, 'members'>;
 type HeadRow = Row<Omit<Head, 'lastMessage'>>;
 type MemberRow = Row<Member>;
 
-const HEAD_COLUMNS: Readonly<Record<keyof HeadRow, Column>> = {
+const HEAD_COLUMNS: Readonly<Record<keyof Omit<Head, 'lastMessage'>, Column>> = {
   ...{ id: {}, configId: {}, subject: {}, party: {}, status: {}, labels: { read: 'json(c.labels)' }, assignee: {} },
   ...{ createdAt: {}, lastActivityAt: {}, lastSeq: {}, lastRev: {}, counted: {} },
 };
-const MEMBER_COLUMNS: Readonly<Record<keyof MemberRow, Column>> = {
+const MEMBER_COLUMNS: Readonly<Record<keyof Member, Column>> = {
   ...{ email: {}, role: {}, readSeq: {}, sent: {}, seen: {}, joinedAt: {}, leftAt: {} },
-  ...{ muted: {}, pinned: {}, archived: {} },
+  ...{ muted: { boolean: true }, pinned: { boolean: true }, archived: { boolean: true } },
 };
-const HEAD = indexesOf(HEAD_COLUMNS);
-const MEMBER = indexesOf(MEMBER_COLUMNS);
 
 const head = jsonRow('c', HEAD_COLUMNS);
 const lastMessage = `(SELECT ${MESSAGE} FROM messages m WHERE m.conversation = c.pk AND m.seq = c.last_seq
@@ -52,41 +45,14 @@ export function toListed([head, last, reader, members]: ListedRow): ListedConver
 }
 
 function toHead(row: HeadRow, last: MessageRow | null): Head {
-  const head: HeadRow & Pick<Head, 'lastMessage'> = {
-    id: row[HEAD.id],
-    configId: row[HEAD.configId],
-    subject: row[HEAD.subject],
-    party: row[HEAD.party],
-    status: row[HEAD.status],
-    labels: row[HEAD.labels],
-    assignee: row[HEAD.assignee],
-    createdAt: row[HEAD.createdAt],
-    lastActivityAt: row[HEAD.lastActivityAt],
-    lastSeq: row[HEAD.lastSeq],
-    lastRev: row[HEAD.lastRev],
-    counted: row[HEAD.counted],
-    lastMessage: last ? toMessage(row[HEAD.id] as unknown as ConversationId, last) : undefined,
-  };
-  return head as unknown as Head;
+  const head = readHead(row);
+  if (last) head.lastMessage = toMessage(head.id, last);
+  return head;
 }
 
-function toMember(row: MemberRow): Member {
-  const member: MemberRow = {
-    email: row[MEMBER.email],
-    role: row[MEMBER.role],
-    readSeq: row[MEMBER.readSeq],
-    sent: row[MEMBER.sent],
-    seen: row[MEMBER.seen],
-    joinedAt: row[MEMBER.joinedAt],
-    leftAt: row[MEMBER.leftAt],
-    muted: toBoolean(row[MEMBER.muted]),
-    pinned: toBoolean(row[MEMBER.pinned]),
-    archived: toBoolean(row[MEMBER.archived]),
-  };
-  return member as unknown as Member;
-}
+const readHead = compileLiteral<[HeadRow], Omit<Head, 'lastMessage'> & { lastMessage: Message | undefined }>('row', {
+  ...cellsOf(HEAD_COLUMNS),
+  lastMessage: 'undefined',
+});
 
-/** SQLite has no booleans, but 0 and 1. */
-function toBoolean<C>(cell: C): C {
-  return (Number(cell) === 1) as C;
-}
+const toMember = compileLiteral<[MemberRow], Member>('row', cellsOf(MEMBER_COLUMNS));

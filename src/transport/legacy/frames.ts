@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { badInput } from '../../chat/rules/errors.ts';
 import { codePoints } from '../../chat/rules/text-length.ts';
+import type { Message } from '../../graphql/generated/resolvers.ts';
 import { type ConversationId, type EmailAddress, parseEmail } from '../../model.ts';
 import type { LegacyParams } from './params.ts';
 
@@ -78,12 +79,10 @@ export function errorFrame(type: FrameType | 'ERROR', { code, message }: { code:
   return { type, error: { code, message }, data: [], ...(type === 'CHAT_LIST' && { unread_message: 0 }) };
 }
 
-export interface MessageData {
-  kind: 'TEXT' | 'SYSTEM';
-  text: string;
-  sender: EmailAddress;
+/** The fields of a message that frames are made of, all scalar. */
+export const MESSAGE_FIELDS = ['kind', 'text', 'sender', 'sentAt', 'readBy'] as const;
+export interface MessageData extends Pick<Message, Exclude<(typeof MESSAGE_FIELDS)[number], 'sentAt'>> {
   sentAt: string;
-  readBy: EmailAddress[];
 }
 export interface ConversationData {
   configId: string;

@@ -18,6 +18,7 @@ import {
   type Frame,
   type FrameType,
   frameType,
+  MESSAGE_FIELDS,
   type MessageData,
   messageOf,
   parseFrame,
@@ -49,6 +50,7 @@ export interface Reply {
   readonly follow?: Follow;
 }
 
+const MESSAGE = MESSAGE_FIELDS.join(' ');
 const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
   chatList(first: 100, after: $after, filter: { archived: $archived }) {
     nodes {
@@ -61,7 +63,7 @@ const CHAT_LIST = parse(`query ChatList($archived: Boolean!, $after: String) {
 const MEMBERS = parse('query Members($id: ID!) { conversation(by: { id: $id }) { members { email joinedAt } } }');
 const SEND = parse(`mutation Send($input: SendMessagesInput!) {
   sendMessages(input: $input) {
-    messages { kind text sender sentAt readBy }
+    messages { ${MESSAGE} }
     conversation { configId createdAt members { email joinedAt } }
   }
 }`);
@@ -73,13 +75,13 @@ const RECEIVE = parse(`mutation Receive($read: MarkReadInput!, $first: Int!, $af
   markRead(input: $read) {
     conversation {
       configId createdAt members { email joinedAt } subject party
-      messages(first: $first, after: $after) { nodes { kind text sender sentAt readBy } }
+      messages(first: $first, after: $after) { nodes { ${MESSAGE} } }
     }
   }
 }`);
 /** The subscription to live messages; its events are for `liveFrame`. */
 export const FOLLOW = parse(`subscription Follow($conversationId: ID!, $afterSeq: Int) {
-  messageAdded(conversationId: $conversationId, afterSeq: $afterSeq) { kind text sender sentAt readBy }
+  messageAdded(conversationId: $conversationId, afterSeq: $afterSeq) { ${MESSAGE} }
 }`);
 
 /** Maximum rows of `CHAT_LIST`. */
@@ -101,8 +103,8 @@ const REPLIES: { readonly [T in FrameType]: (frame: Frame<T>, client: LegacyClie
   async SEND(frame, client) {
     for (const { sender } of frame.message) if (sender != null) requireOwn(client, 'sender', sender);
     const { client_id: clientId, subject, party } = frame;
-    const messages = frame.message.map(({ text }, index) => ({
-      text,
+    const messages = frame.message.map(({ sender: _, ...message }, index) => ({
+      ...message,
       clientId: clientId == null ? null : `${clientId}:${index}`,
     }));
     const { sendMessages } = await client.run<{

@@ -2,7 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { describe, expect, inject, test } from 'vitest';
 import { createAppender } from '../../../src/chat/log/appender.ts';
 import { createKnownStates } from '../../../src/chat/log/known-states.ts';
-import { type Conversation, type ConversationId, conversationId, type EmailAddress } from '../../../src/model.ts';
+import {
+  type Conversation,
+  type ConversationId,
+  conversationId,
+  type EmailAddress,
+  NO_OPTIONS,
+} from '../../../src/model.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
@@ -32,7 +38,7 @@ function instance(store: Store) {
     reads: () => reads,
     send: (email: EmailAddress, text = 'x') =>
       appender.write({
-        ...{ ...about(email), kind: 'send', drafts: [{ text, clientId: null, replyToSeq: null }] },
+        ...{ ...about(email), kind: 'send', drafts: [{ text, ...NO_OPTIONS }] },
         opening: { ...KEY, subject: null, party: null },
       }),
     redact: (seq: number) => appender.write({ ...about(ANN), kind: 'redact', seq, reason: 'x' }),

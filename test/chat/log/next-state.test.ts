@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createAppender } from '../../../src/chat/log/appender.ts';
 import type { Command } from '../../../src/chat/log/command.ts';
 import { createKnownStates } from '../../../src/chat/log/known-states.ts';
-import { conversationId, countsAsUnread } from '../../../src/model.ts';
+import { conversationId, countsAsUnread, NO_OPTIONS } from '../../../src/model.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { ANN, BOB, CAT } from '../../store/writes.ts';
@@ -38,7 +38,7 @@ test('the state predicted for a batch equals the state in the store, and is know
             const about = { conversation: id, viewer: { email: one.by, role: 'BANK' as const } };
             const lists = { addLabels: [], removeLabels: [], addMembers: [], removeMembers: [] };
             const same = { status: null, assignee: undefined, ...lists };
-            const draft = { text: 'x', clientId: null, replyToSeq: null };
+            const draft = { text: 'x', ...NO_OPTIONS };
             const opening = one.by === CAT ? null : { ...KEY, subject: null, party: null };
             const command: Command =
               one.kind === 'send'

@@ -4,7 +4,7 @@ import type {
   MessageFieldsFragment as Message,
 } from '../generated/operations.ts';
 import type { Readable } from '../observable.ts';
-import type { NewMessage, Outgoing } from '../outbox-items.ts';
+import type { MessageOptions, Outgoing } from '../outbox-items.ts';
 import type { ConversationActions } from './actions.ts';
 
 /** The state of an open conversation. */
@@ -40,8 +40,8 @@ export interface ConversationView extends Readable<ConversationState>, Conversat
   jumpToEnd(): Promise<void>;
   /** Moves `messages` to the part of the log around a message. */
   jumpTo(seq: number): Promise<void>;
-  /** Puts a message into the outbox. `about` applies if it opens the conversation. */
-  send(text: string, about?: Pick<NewMessage, 'subject' | 'party'>): Outgoing;
+  /** Puts a message into the outbox. `subject` and `party` apply if it opens the conversation. */
+  send(text: string, options?: MessageOptions): Outgoing;
   /** Marks all messages up to `seq` as read, once there is a connection. A lower position changes nothing. */
   markRead(seq: number): void;
   /** Shows or clears the viewer's typing state. May be called with every key: it is sent every few seconds. */

@@ -150,7 +150,7 @@ export function openConversation(options: ConversationOptions): ConversationView
     loadNewer: newer.load,
     jumpToEnd: () => open({ seq: END }),
     jumpTo: async (seq) => (copy.holds(seq) ? copy.show(seq) : open({ seq })),
-    send: (text, about = {}) => outbox.send({ to: copy.ref(), text, ...about }),
+    send: (text, options = {}) => outbox.send({ ...options, to: copy.ref(), text }),
     markRead: readMarker.upTo,
     typing: createTypingReporter(connection, copy.id, clock),
     close() {

@@ -55,7 +55,7 @@ export const Message = memo((props: MessageProps) => {
 /** The bubble of a member's message. */
 function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, onRedact }: MessageProps) {
   const [earlier, setEarlier] = useState(false);
-  const { sender, text, sentAt, editedAt, redactedAt } = message;
+  const { sender, sentAt, editedAt, redactedAt } = message;
   const mine = readers !== null;
   const edited = editedAt !== null && redactedAt === null;
   const items = [
@@ -70,9 +70,7 @@ function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, o
         </b>
       )}
       {redactedAt === null ? (
-        <span className="text" dir="auto">
-          <LinkedText text={text} />
-        </span>
+        <MessageText {...message} />
       ) : (
         <em className="text" title={fullTime(redactedAt)}>
           Message removed
@@ -101,6 +99,15 @@ function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, o
   );
 }
 
+/** The text of a message, stored or not. */
+function MessageText({ text }: Pick<MessageFieldsFragment, 'text'>) {
+  return (
+    <span className="text" dir="auto">
+      <LinkedText text={text} />
+    </span>
+  );
+}
+
 function Delivery({ readers }: { readonly readers: string }) {
   const nameOf = useNames();
   const emails = readers === '' ? [] : readers.split(' ');
@@ -118,14 +125,12 @@ function Delivery({ readers }: { readonly readers: string }) {
 
 /** A message of the viewer that is not stored yet. */
 export function OutgoingMessage({ item, outbox }: { readonly item: Outgoing; readonly outbox: Outbox }) {
-  const { text, at, state, failure, clientId } = item;
+  const { at, state, failure, clientId } = item;
   const label = state === 'queued' ? 'Sending' : 'Not sent';
   return (
     <li className={`mine outgoing ${state}`}>
       <div className="bubble">
-        <span className="text" dir="auto">
-          <LinkedText text={text} />
-        </span>
+        <MessageText {...item} />
         <span className="meta">
           <time dateTime={new Date(at).toISOString()}>{clockTime(at)}</time>
           <span className="delivery" role="img" aria-label={label} title={label}>
