@@ -3,12 +3,14 @@ import { hostname } from 'node:os';
 import { MongoClient } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
+import { processes } from '../../support/process.ts';
 import { ANN, BOB, writeOf } from '../writes.ts';
 
 const replicaSet = inject('replicaSet');
 const freshUrl = () => String(replicaSet).replace(/\/(?=\?|$)/, `/store-${randomUUID()}`);
 const MAJORITY = { writeConcern: { w: 'majority' } } as const;
 const ORIGIN = { source: 'old.conversation/1/0', time: '2020-01-01T00:00:00', digest: '00' };
+const { run } = processes();
 const OLDER = { _id: 'other/7/0', version: '0.0.9', features: [] };
 
 describe.runIf(replicaSet)('on a replica set', () => {
@@ -23,6 +25,21 @@ describe.runIf(replicaSet)('on a replica set', () => {
     await two.close();
     await openMongo(url, undefined, onOpen).then((three) => three.close());
     expect(onOpen).toHaveBeenLastCalledWith([own]);
+  });
+
+  test('a server says at its start its version, and which instances share the store', async () => {
+    const STORE_URL = freshUrl();
+    const store = await openMongo(STORE_URL);
+    const child = run({ STORE_URL, LOG_LEVEL: 'info' });
+    let out = '';
+    child.stdout?.on('data', (chunk) => (out += chunk));
+    await expect.poll(() => out).toMatch(/^Kredichat \d+\.\d+\.\d+ listens on http:/m);
+    const line = out.split('\n').find((text) => text.includes('instances on this store')) ?? '{}';
+    expect(JSON.parse(line).instances).toEqual([
+      { _id: expect.any(String), version: expect.any(String) },
+      expect.anything(),
+    ]);
+    await store.close();
   });
 
   test('an instance stays live by heartbeats', async () => {
