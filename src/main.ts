@@ -1,12 +1,10 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { readConfig, type StoreConfig } from './config.ts';
 import { createAudit } from './observability/audit.ts';
 import { createLogger } from './observability/logger.ts';
-
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+import { version } from './version.ts';
 
 type SqliteConfig = Extract<StoreConfig, { kind: 'sqlite' }>;
 

@@ -52,3 +52,8 @@ test('the documents name files that exist', () => {
     for (const [, path = ''] of read(document).matchAll(/`((?:src|test|web|schema|bench|docs)\/[\w./-]*\w)\/?`/g))
       expect(existsSync(join(ROOT, path)), `${document}: ${path}`).toBe(true);
 });
+
+test('the changelog begins with the version of the package', () => {
+  const { version } = JSON.parse(read('package.json'));
+  expect(/^## \[(.+?)\]/m.exec(read('CHANGELOG.md'))?.[1]).toBe(version);
+});

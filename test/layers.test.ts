@@ -16,7 +16,7 @@ const LAYERS = [
   /^store\/(sqlite|mongo)\//,
   /^store\/[^/]+\.ts$/,
   /^(config\.ts$|observability\/)/,
-  /^model\.ts$/,
+  /^(model|version)\.ts$/,
 ];
 const layer = (file: string) => LAYERS.findIndex((pattern) => pattern.test(file));
 

@@ -5,6 +5,7 @@ import { createLogger, openOutput } from '../observability/logger.ts';
 import { createMetrics } from '../observability/metrics.ts';
 import { createServer } from '../server.ts';
 import { createOutages } from '../store/outages.ts';
+import { version } from '../version.ts';
 import { openStore } from './open-store.ts';
 
 /** Time limit of a stop, in milliseconds; then the process exits with 1. */
@@ -41,7 +42,8 @@ async function serveAlone(config: Config): Promise<void> {
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
   const outages = createOutages(logger);
-  const store = outages.watch(await openStore(config.store, outages.report).catch(naming('STORE_URL')));
+  const onOpen = (instances: readonly object[]) => logger.info({ instances }, 'instances on this store');
+  const store = outages.watch(await openStore(config.store, outages.report, onOpen).catch(naming('STORE_URL')));
   const server = createServer({ config, store, logger, metrics });
   const url = await server.listen().catch(naming('HOST, PORT'));
   onStop(async (signal) => {
@@ -55,7 +57,7 @@ async function serveAlone(config: Config): Promise<void> {
   // An unhandled rejection belongs to one operation: the others continue.
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
   // Written at every log level: tools that start the server wait for this line, and may stop it at once.
-  output.write(`Kredichat listens on ${url} (GraphiQL: ${url}/graphql)\n`);
+  output.write(`Kredichat ${version} listens on ${url} (GraphiQL: ${url}/graphql)\n`);
 }
 
 async function supervise(config: Config, workers: number): Promise<void> {

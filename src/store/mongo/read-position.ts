@@ -3,7 +3,7 @@ import type { ReadMoved, Store } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
 import type { ConversationDocument } from './documents.ts';
 import type { InSession } from './mover.ts';
-import type { createUnread, SeenAt } from './unread.ts';
+import type { createUnread, SeenAt } from './queries/unread.ts';
 
 /** Attempts to move a position while messages are changed, each of which may be a redaction. */
 const ATTEMPTS = 20;

@@ -1,7 +1,6 @@
 import type { ClientSession } from 'mongodb';
 import type { ConversationId, Seq } from '../../model.ts';
 import type { Store } from '../store.ts';
-import { createChatList } from './chat-list.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -13,8 +12,9 @@ import {
   toListed,
   toMessage,
 } from './documents.ts';
-import { createSearch } from './search.ts';
-import { createUnread } from './unread.ts';
+import { createChatList } from './queries/chat-list.ts';
+import { createSearch } from './queries/search.ts';
+import { createUnread } from './queries/unread.ts';
 
 /** The part of the log that a conversation's document holds. */
 export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;

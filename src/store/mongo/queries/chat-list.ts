@@ -1,6 +1,6 @@
 import type { ClientSession, Document, Filter } from 'mongodb';
-import { type EmailAddress, type Instant, unreadOf } from '../../model.ts';
-import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice } from '../store.ts';
+import { type EmailAddress, type Instant, unreadOf } from '../../../model.ts';
+import type { ChatListFilter, ChatListPage, ChatListPosition, ChatListSlice } from '../../store.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -9,7 +9,7 @@ import {
   listedFor,
   ownOf,
   toListed,
-} from './documents.ts';
+} from '../documents.ts';
 
 /** Reads the conversations of one member in the order of the chat list. */
 export function createChatList(conversations: Collections['conversations'], session: ClientSession) {

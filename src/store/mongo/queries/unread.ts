@@ -1,8 +1,8 @@
 import type { ClientSession } from 'mongodb';
-import type { ConversationId, EmailAddress, Member, Seq } from '../../model.ts';
-import type { Store } from '../store.ts';
-import { changesOf } from '../unread-counters.ts';
-import { type Collections, type CountedDocument, countedFor, type MessageDocument } from './documents.ts';
+import type { ConversationId, EmailAddress, Member, Seq } from '../../../model.ts';
+import type { Store } from '../../store.ts';
+import { changesOf } from '../../unread-counters.ts';
+import { type Collections, type CountedDocument, countedFor, type MessageDocument } from '../documents.ts';
 
 /** How many messages a member has seen, of a log with this number of `changes`. */
 export interface SeenAt {

@@ -1,10 +1,10 @@
 import type { ClientSession, Filter } from 'mongodb';
-import type { ConversationId, EmailAddress } from '../../model.ts';
-import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../ranking.ts';
-import type { SearchPage, Store } from '../store.ts';
-import { type IndexKey, keysOf, type Term } from '../tokenizer.ts';
+import type { ConversationId, EmailAddress } from '../../../model.ts';
+import { MAX_RANKED, MAX_SEARCHED, type Ranked, rank, stillMatching } from '../../ranking.ts';
+import type { SearchPage, Store } from '../../store.ts';
+import { type IndexKey, keysOf, type Term } from '../../tokenizer.ts';
+import { type Collections, type ConversationDocument, type MessageDocument, present, toMessage } from '../documents.ts';
 import type { createChatList } from './chat-list.ts';
-import { type Collections, type ConversationDocument, type MessageDocument, present, toMessage } from './documents.ts';
 
 /** Time limit of one search, in milliseconds: frequent words that never occur together are all read. */
 const LOOK_MS = 1000;
