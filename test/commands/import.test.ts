@@ -457,7 +457,7 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     expect(readFileSync(report, 'utf8')).toMatch(/`party` must be UTF-8.*"index":1,"reason":"[^"]*UTF-8/s);
   });
 
-  test('ends with one line where the report or the source is none', async () => {
+  test('ends with one line where the report, the login or the source is none', async () => {
     const { args } = await sourceWith({ config_id: CONFIG, members: [ANN], message: [said(ANN, '', 1)] });
     const error = async (...all: string[]) => {
       const result = await ran({}, ...all);
@@ -474,6 +474,8 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     expect(await error(...args, '--dry-run', '--report', '/dev/full')).toEqual([
       expect.stringContaining('kredichat: ENOSPC'),
     ]);
+    const login = args.with(2, replicaSet.replace('//', '//a:secret@'));
+    expect(await error(...login, '--dry-run')).toEqual(['kredichat: Authentication failed.']);
     const wrong = args.with(4, 'wrong');
     expect(await error(...wrong, '--dry-run')).toEqual([
       'kredichat: wrong.conversation holds no document: is the name right?',
