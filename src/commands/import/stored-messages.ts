@@ -6,7 +6,7 @@ import type { Store } from '../../store/store.ts';
 const PAGE = 1000;
 
 /** A message of the store with the `clientId` of an imported one. */
-export interface StoredMessage {
+interface StoredMessage {
   readonly seq: Seq;
   readonly sender: EmailAddress;
   /** As the source spells it; null for a message that was sent here, by a client that chose such a `clientId`. */
