@@ -134,8 +134,9 @@ try {
   await program.parseAsync();
 } catch (error) {
   // Commander has printed its own messages.
-  const own = error as { code?: string; exitCode?: number; message: string };
-  if (own.code?.startsWith('commander.')) process.exit(own.exitCode === 0 ? 0 : 2);
-  process.stderr.write(`kredichat: ${error instanceof Error ? error.message : String(error)}\n`);
+  const own = error as { code?: unknown; exitCode?: number };
+  if (String(own.code).startsWith('commander.')) process.exit(own.exitCode === 0 ? 0 : 2);
+  const { message, cause } = error instanceof Error ? error : { message: String(error), cause: null };
+  process.stderr.write(`kredichat: ${message}${cause instanceof Error ? `: ${cause.message}` : ''}\n`);
   process.exit(1);
 }

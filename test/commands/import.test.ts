@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Document, MongoClient, ObjectId } from 'mongodb';
+import { BSON, type Document, Long, MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { readAddresses } from '../../src/commands/import/command.ts';
 import { documentIdOf } from '../../src/commands/import/shapes.ts';
@@ -12,7 +13,7 @@ import { openStore } from '../../src/commands/open-store.ts';
 import { readConfig } from '../../src/config.ts';
 import { type Conversation, conversationId, type EmailAddress, type Message } from '../../src/model.ts';
 import type { Store } from '../../src/store/store.ts';
-import { ANN, BOB, CAT, message, writeOn } from '../store/writes.ts';
+import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../store/writes.ts';
 import { processes } from '../support/process.ts';
 
 const { directory, run, ran } = processes();
@@ -38,6 +39,21 @@ async function sourceWith(...documents: Document[]) {
     return { ...result, counts: result.out && JSON.parse(result.out) };
   }
   return { args, collection, name: `${database}.conversation`, moved };
+}
+
+/** Inserts a document by a command of bytes, with 0xFF for each `~`, which no driver writes. */
+async function insertRaw(database: string, document: Document): Promise<void> {
+  const command = { insert: 'conversation', documents: [{ _id: new ObjectId(), ...document }], $db: database };
+  const body = BSON.serialize(command).map((byte) => (byte === 0x7e ? 0xff : byte));
+  const head = Buffer.alloc(21);
+  // OP_MSG: length, id, the id answered, 2013, flags, and one section of kind 0.
+  for (const [index, value] of [head.length + body.length, 1, 0, 2013, 0].entries())
+    head.writeInt32LE(value, index * 4);
+  const { hostname, port } = new URL(replicaSet);
+  const socket = connect(Number(port), hostname).on('error', () => {});
+  socket.write(Buffer.concat([head, body]));
+  await once(socket, 'data');
+  socket.destroy();
 }
 
 async function reading<T>(url: string, use: (store: Store) => Promise<T>): Promise<T> {
@@ -325,6 +341,145 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     expect(await again()).toEqual({ source: 3, imported: 1, present: 2, refused: 0 });
     const [found] = await contents(to, id);
     expect(found?.messages.map(({ text }) => text)).toEqual(['one', 'three', 'added', 'two']);
+  });
+
+  test('a left-out sender that is new belongs to its conversation, however much came before it there', async () => {
+    const document = new ObjectId();
+    const { args, collection } = await sourceWith(
+      {
+        config_id: CONFIG,
+        members: [ANN, BOB],
+        message: Array.from({ length: 101 }, (_, i) => wrote(ANN, `${i}`, 0, true)),
+      },
+      { _id: document, config_id: CONFIG, members: [ANN], message: [said(BOB, 'one', 1)] },
+      { config_id: CONFIG, members: [ANN, BOB, CAT], message: [said(CAT, 'of three', 1)] },
+    );
+    const to = freshStore();
+    const again = async () => JSON.parse((await ran({}, ...args, '--to', to, '--json')).out).messages;
+    expect(await again()).toMatchObject({ imported: 103 });
+    await collection.updateOne({ _id: document }, { $push: { message: said(CAT, 'two', 2) } as Document });
+    expect(await again()).toEqual({ source: 104, imported: 0, present: 103, refused: 1 });
+  });
+
+  test('a source whose list lost a message adds nothing twice, and nothing passes for another', async () => {
+    const { args, collection } = await sourceWith({
+      ...{ config_id: CONFIG, members: [ANN, BOB] },
+      message: [said(ANN, 'a', 1), said(BOB, 'b', 2), said(ANN, 'c', 3)],
+    });
+    const to = freshStore();
+    const again = async () => JSON.parse((await ran({}, ...args, '--to', to, '--json')).out).messages;
+    await again();
+    await collection.updateOne({}, { $pull: { message: { text: 'b' } } as Document });
+    await collection.updateOne({}, { $push: { message: said(ANN, 'd', 4) } as Document });
+    expect(await again()).toEqual({ source: 3, imported: 0, present: 1, refused: 2 });
+    const [found] = await contents(to, idOf(CONFIG, ANN, BOB));
+    expect(found?.messages.map(({ text }) => text)).toEqual(['a', 'b', 'c']);
+  });
+
+  test('a message sent here with the client id of one of the source does not pass for it', async () => {
+    const { moved, collection } = await sourceWith({
+      ...{ config_id: CONFIG, members: [ANN, BOB], message: [said(ANN, 'true', 1), said(ANN, 'two', 2)] },
+    });
+    const to = freshStore();
+    const { _id } = (await collection.findOne()) as Document;
+    await reading(to, (store) => {
+      return store.write(writeOf(CONFIG, [ANN, BOB], 0, 1, { text: 'false', clientId: `import:${_id}:0` }));
+    });
+    expect((await moved(to)).counts.messages).toEqual({ source: 2, imported: 1, present: 0, refused: 1 });
+  });
+
+  test.each(['SQLite', 'MongoDB'])(
+    'run again leaves edits, redactions and closed conversations of %s alone',
+    async (kind) => {
+      const { args, collection } = await sourceWith({
+        ...{ config_id: CONFIG, members: [ANN, BOB], message: [said(ANN, 'edited', 1, BOB), said(BOB, 'redacted', 2)] },
+      });
+      const to = kind === 'SQLite' ? freshStore() : replicaSet.replace(/\/(?=\?|$)/, `/new-${randomUUID()}`);
+      const again = async () => JSON.parse((await ran({}, ...args, '--to', to, '--json')).out).messages;
+      await again();
+      const id = idOf(CONFIG, ANN, BOB);
+      await reading(to, async (store) => {
+        const conversation = (await store.conversation(id)) as Conversation;
+        const [one, two] = (await store.messages(id, 1, 2)) as [Message, Message];
+        const changed = [edited(one, 3, 'new'), redacted(two, 4)];
+        const state = { status: 'CLOSED', labels: [], assignee: null } as const;
+        await store.write(writeOn(conversation, { changed, state }));
+      });
+      await collection.updateOne({}, { $push: { message: said(ANN, 'late', 3) } as Document });
+      expect(await again()).toEqual({ source: 3, imported: 0, present: 2, refused: 1 });
+      const [found] = await contents(to, id);
+      expect(found?.messages.map(({ text }) => text)).toEqual(['new', '']);
+    },
+  );
+
+  test('takes odd fields for what they are, and orders by microseconds', async () => {
+    const big = (digits: string) => Long.fromString(`12345678901234567${digits}`) as unknown as ObjectId;
+    const far = { ...said(ANN, 'far', 1), time: new Date(Date.UTC(10_000, 0)) };
+    const readers = { ...said(BOB, 'readers', 1), is_read: [{ toString: 1 }, null, ANN] };
+    const { moved } = await sourceWith(
+      {
+        ...{ _id: big('88'), config_id: CONFIG, members: [ANN, BOB], subject: [{ label: { a: 1 } }], party: 'Acme' },
+        message: [{ ...said(ANN, 'later', 0), time: '2021-06-01T00:00:00.000900' }, readers, far],
+      },
+      {
+        ...{ _id: big('89'), config_id: CONFIG, members: [ANN, BOB], party: 'Other' },
+        message: [{ ...said(BOB, 'sooner', 0), time: '2021-06-01T00:00:00.000100' }],
+      },
+    );
+    const [to, report] = [freshStore(), join(directory, 'odd.ndjson')];
+    const { counts } = await moved(to, '--report', report);
+    expect(counts.messages).toEqual({ source: 4, imported: 3, present: 0, refused: 1 });
+    const [found] = await contents(to, idOf(CONFIG, ANN, BOB));
+    expect(found?.messages.map(({ text }) => text)).toEqual(['sooner', 'later', 'readers']);
+    const reasons = readFileSync(report, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).reason);
+    expect(reasons).toEqual([
+      'left out: `subject` must be a string; got object',
+      expect.stringContaining('left out: `party` is "Other", and another in an earlier document of c_'),
+      '`time` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got object',
+    ]);
+  });
+
+  test('text that is not UTF-8 is refused alone', async () => {
+    const { args } = await sourceWith({ config_id: 'other', members: [ANN, BOB], message: [said(ANN, 'a', 1)] });
+    const odd = {
+      config_id: CONFIG,
+      members: [ANN, BOB],
+      party: 'p~~',
+      message: [said(ANN, 'fine', 1), said(BOB, 't~~', 2)],
+    };
+    await insertRaw(args[4] ?? '', odd);
+    const report = join(directory, 'utf8.ndjson');
+    const result = await ran({}, ...args, '--to', freshStore(), '--json', '--report', report);
+    expect(JSON.parse(result.out).messages).toEqual({ source: 3, imported: 2, present: 0, refused: 1 });
+    expect(readFileSync(report, 'utf8')).toMatch(/`party` must be UTF-8.*"index":1,"reason":"[^"]*UTF-8/s);
+  });
+
+  test('ends with one line where the report, the login or the source is none', async () => {
+    const { args } = await sourceWith({ config_id: CONFIG, members: [ANN], message: [said(ANN, '', 1)] });
+    const error = async (...all: string[]) => {
+      const result = await ran({}, ...all);
+      expect(result.code).toBe(1);
+      return result.error
+        .trimEnd()
+        .split('\n')
+        .filter((line) => !line.startsWith('{'));
+    };
+    const missing = join(directory, 'missing', 'report');
+    expect(await error(...args, '--dry-run', '--report', missing)).toEqual([
+      expect.stringContaining('kredichat: ENOENT'),
+    ]);
+    expect(await error(...args, '--dry-run', '--report', '/dev/full')).toEqual([
+      expect.stringContaining('kredichat: ENOSPC'),
+    ]);
+    const login = args.with(2, replicaSet.replace('//', '//a:secret@'));
+    expect(await error(...login, '--dry-run')).toEqual(['kredichat: Authentication failed.']);
+    const wrong = args.with(4, 'wrong');
+    expect(await error(...wrong, '--dry-run')).toEqual([
+      'kredichat: wrong.conversation holds no document: is the name right?',
+    ]);
   });
 
   test('a trial run writes nothing', async () => {

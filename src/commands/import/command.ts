@@ -1,5 +1,4 @@
-import { createWriteStream, readFileSync } from 'node:fs';
-import { finished } from 'node:stream/promises';
+import { appendFileSync, closeSync, openSync, readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import type { StoreConfig } from '../../config.ts';
 import { openStore } from '../open-store.ts';
@@ -29,7 +28,7 @@ export async function runImport(to: StoreConfig, args: ImportArguments): Promise
   // A source document of 16 MB leaves little of 200 MB; without this, V8 collects garbage late.
   setFlagsFromString('--optimize-for-size');
   const addresses = args.map ? readAddresses(readFileSync(args.map, 'utf8')) : new Map<string, string>();
-  const report = args.report ? createWriteStream(args.report) : null;
+  const report = args.report ? openSync(args.report, 'w') : null;
   const progress = showProgress('messages');
   const source = await openSource(args.from, args.database, args.collection);
   try {
@@ -37,7 +36,7 @@ export async function runImport(to: StoreConfig, args: ImportArguments): Promise
     try {
       return await importChat(source, store, {
         ...{ timeZone: args.timeZone, addresses, splitLong: args.longText === 'split', progress: progress.add },
-        refused: (refusal) => report?.write(`${JSON.stringify(refusal)}\n`),
+        refused: (refusal) => report !== null && appendFileSync(report, `${JSON.stringify(refusal)}\n`),
       });
     } finally {
       await store?.close();
@@ -45,7 +44,7 @@ export async function runImport(to: StoreConfig, args: ImportArguments): Promise
   } finally {
     progress.end();
     await source.close();
-    if (report) await finished(report.end());
+    if (report !== null) closeSync(report);
   }
 }
 

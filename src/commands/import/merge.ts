@@ -1,4 +1,3 @@
-import type { Instant } from '../../model.ts';
 import { documentIdOf, messageOf, type Reading, type SourceMessage, timeOf } from './shapes.ts';
 import type { Messages } from './source.ts';
 
@@ -6,7 +5,8 @@ import type { Messages } from './source.ts';
 export interface Entry {
   readonly document: string;
   readonly index: number;
-  readonly at: Instant;
+  /** With the microseconds of the source. */
+  readonly at: number;
   readonly digest: string;
   readonly message: SourceMessage;
 }
@@ -52,9 +52,11 @@ function* entriesOfOne(
 ): Generator<Entry> {
   let newest = Number.NEGATIVE_INFINITY;
   for (let index = 0; index < (list?.count ?? 0); index++) {
-    const fields = list?.at(index) ?? {};
     const entry = attempt(
-      () => ({ at: timeOf(fields.time, reading).at, message: messageOf(fields, reading) }),
+      () => {
+        const fields = list?.at(index) ?? {};
+        return { at: timeOf(fields.time, reading).at, message: messageOf(fields, reading) };
+      },
       (error) => refuse({ document, index }, error),
     );
     if (!entry) continue;

@@ -1,7 +1,7 @@
 import { BSON, ObjectId } from 'mongodb';
 import { codePoints, MAX_TEXT_LENGTH } from '../../chat/rules/text-length.ts';
 import { checkMessageText, checkName } from '../../chat/rules/validation.ts';
-import { type EmailAddress, type Instant, parseEmail } from '../../model.ts';
+import { type EmailAddress, parseEmail } from '../../model.ts';
 import { instantIn } from './time.ts';
 
 /**
@@ -39,19 +39,26 @@ export function addressOf(value: unknown, name: string, { addresses }: Reading):
 
 /** `_id` as text: of an ObjectId its hex digits; of anything else its Extended JSON, so that no two are alike. */
 export function documentIdOf(value: unknown): string {
-  return value instanceof ObjectId ? value.toHexString() : BSON.EJSON.stringify(value);
+  return value instanceof ObjectId ? value.toHexString() : BSON.EJSON.stringify(value, { relaxed: false });
 }
 
 export function configIdOf(value: unknown): string {
   const text = value instanceof ObjectId ? value.toHexString() : value;
   if (typeof text !== 'string') throw new Error(`\`config_id\` must be a string; got ${shown(value)}`);
+  return checkUtf8('config_id', text);
+}
+
+/** The source's bytes that are not UTF-8 come as U+FFFD. */
+function checkUtf8(name: string, text: string): string {
+  if (text.includes('\ufffd')) throw new Error(`\`${name}\` must be UTF-8, without U+FFFD`);
   return text;
 }
 
 /** Null for "", null and a missing one; of a list of `{label, xpath}`, the labels. Throws where it is no name. */
 export function subjectOf(value: unknown): string | null {
-  const labels = Array.isArray(value) ? value.map((entry) => entry?.label).filter((label) => label) : value;
-  return nameOf('subject', Array.isArray(labels) ? labels.join(', ') : labels, 200);
+  if (!Array.isArray(value)) return nameOf('subject', value, 200);
+  const labels = value.map((entry) => nameOf('subject', entry?.label, 200));
+  return nameOf('subject', labels.filter((label) => label !== null).join(', '), 200);
 }
 
 /** Null for "", null and a missing one. Throws where it is no name. */
@@ -64,16 +71,18 @@ function nameOf(name: string, value: unknown, max: number): string | null {
   if (typeof value === 'object') throw new Error(`\`${name}\` must be a string; got ${shown(value)}`);
   const text = String(value);
   if (codePoints(text) > max) throw new Error(`\`${name}\` must be up to ${max} code points long`);
-  return checkName(name, text);
+  return checkName(name, checkUtf8(name, text));
 }
 
+/** The years that RFC 3339 has: 0000 to 9999. */
+const [FIRST, END] = [Date.parse('0000-01-01T00:00:00Z'), Date.parse('+010000-01-01T00:00:00Z')];
+
 /** The time of a message, which orders the messages of merged documents. */
-export function timeOf(value: unknown, { timeZone }: Reading): { readonly at: Instant; readonly time: string } {
-  if (value instanceof Date && !Number.isNaN(value.getTime()))
-    return { at: value.getTime(), time: value.toISOString() };
-  const at = typeof value === 'string' ? instantIn(timeZone, value) : null;
-  if (at === null) throw new Error(`\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got ${shown(value)}`);
-  return { at, time: String(value) };
+export function timeOf(value: unknown, { timeZone }: Reading): { readonly at: number; readonly time: string } {
+  const at = value instanceof Date ? value.getTime() : typeof value === 'string' ? instantIn(timeZone, value) : null;
+  if (at === null || !(at >= FIRST && at < END))
+    throw new Error(`\`time\` must be a date or YYYY-MM-DDTHH:MM:SS.ffffff; got ${shown(value)}`);
+  return { at, time: value instanceof Date ? value.toISOString() : String(value) };
 }
 
 export function messageOf(fields: Readonly<Record<string, unknown>>, reading: Reading): SourceMessage {
@@ -88,7 +97,7 @@ export function messageOf(fields: Readonly<Record<string, unknown>>, reading: Re
 }
 
 function readersOf(list: readonly unknown[], { addresses }: Reading): Set<EmailAddress> {
-  const names = list.map((name) => String(name).trim());
+  const names = list.filter((name) => typeof name === 'string').map((name) => name.trim());
   const emails = names.map((name) => parseEmail(addresses.get(name.toLowerCase()) ?? name));
   return new Set(emails.filter((email) => email !== null));
 }

@@ -19,7 +19,7 @@ export interface Messages {
   /** SHA-256 of the document (BSON), in lower-case hex. */
   readonly digest: string;
   readonly count: number;
-  /** The fields of one message. */
+  /** The fields of one message. @throws Error for invalid BSON, such as text that is not UTF-8 */
   at(index: number): Readonly<Record<string, unknown>>;
 }
 
@@ -38,7 +38,11 @@ export interface Source {
 
 /** @throws Error when the server cannot be reached */
 export async function openSource(url: string, database: string, collection: string): Promise<Source> {
-  const client = await MongoClient.connect(url, { appName: 'kredichat import', serverSelectionTimeoutMS: 10_000 });
+  const client = await MongoClient.connect(url, {
+    ...{ appName: 'kredichat import', serverSelectionTimeoutMS: 10_000 },
+    // A head with invalid UTF-8 would end the import: it comes with U+FFFD, which is refused.
+    enableUtf8Validation: false,
+  });
   const documents = client.db(database).collection<{ _id: unknown }>(collection);
   const isList = { $isArray: '$message' };
   const head = {
@@ -54,7 +58,9 @@ export async function openSource(url: string, database: string, collection: stri
       const raw = (await documents.findOne({ _id: id as Document }, { raw: true })) as unknown as Buffer | null;
       if (!raw) return null;
       // The messages stay bytes until they are asked for: as objects, a document of 16 MB takes several times as much.
-      const { message } = BSON.deserialize(raw, { fieldsAsRaw: { message: true } }) as { message?: unknown };
+      const { message } = BSON.deserialize(raw, {
+        ...{ fieldsAsRaw: { message: true }, validation: { utf8: false } },
+      }) as { message?: unknown };
       const list = Array.isArray(message) ? (message as unknown[]) : [];
       const offsets = Int32Array.from(list, (entry) =>
         entry instanceof Uint8Array ? entry.byteOffset - raw.byteOffset : -1,

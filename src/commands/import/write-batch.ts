@@ -1,15 +1,19 @@
-import { clientKey, newMessage } from '../../chat/log/change-set.ts';
+import { newMessage } from '../../chat/log/change-set.ts';
 import { afterWrite, opened } from '../../chat/log/next-state.ts';
 import type { Conversation, ConversationId, Message, Seq } from '../../model.ts';
 import type { Opening, Store } from '../../store/store.ts';
 import type { Entry } from './merge.ts';
+import type { StoredMessages } from './stored-messages.ts';
+
+/** The `clientId` of a message of the source; further parts of a long text have one of their own. */
+export function clientIdOf(document: string, index: number, part = 0): string {
+  return `import:${document}:${index}${part === 0 ? '' : `:${part}`}`;
+}
 
 /** Result of `writeBatch`. */
 export interface Outcome {
   /** The state after the write. */
   readonly conversation: Conversation | null;
-  /** Whether messages that come later may be stored already. */
-  readonly again: boolean;
   readonly imported: number;
   readonly present: number;
   /** The numbers of the messages that are in the store now. */
@@ -23,31 +27,32 @@ export async function writeBatch(
   id: ConversationId,
   opening: Opening,
   known: Conversation | null,
-  mayBeStored: boolean,
+  earlier: StoredMessages,
   batch: readonly Entry[],
   refuse: (entry: Entry, error: Error) => void,
 ): Promise<Outcome> {
-  const keysOf = ({ document, index, message: { sender, texts } }: Entry) =>
-    texts.map((_, part) => ({ sender, clientId: `import:${document}:${index}${part === 0 ? '' : `:${part}`}` }));
-  let [conversation, again] = [known, mayBeStored];
+  let conversation = known;
   for (;;) {
-    const found = again ? ((await store?.messagesByClientId(id, batch.flatMap(keysOf))) ?? []) : [];
-    const seqs = new Map(found.map(({ sender, clientId, seq }) => [clientKey(sender, clientId ?? ''), seq]));
-    const head = conversation ?? opened(id, opening, batch[0]?.at ?? 0);
+    await earlier.readTo(conversation?.lastSeq ?? 0);
+    const head = conversation ?? opened(id, opening, Math.floor(batch[0]?.at ?? 0));
     let sentAt = head.lastActivityAt;
     const messages: Message[] = [];
     const refused: [Entry, Error][] = [];
     const stored: { entry: Entry; seqs: Seq[] }[] = [];
     let present = 0;
     for (const entry of batch) {
-      const keys = keysOf(entry);
-      const own = keys.map(({ sender, clientId }) => seqs.get(clientKey(sender, clientId)));
-      if (own[0] !== undefined) {
-        present++;
-        stored.push({ entry, seqs: own.filter((seq) => seq !== undefined) });
+      const { sender, texts, time } = entry.message;
+      const clientIds = texts.map((_, part) => clientIdOf(entry.document, entry.index, part));
+      const own = clientIds.flatMap((clientId) => earlier.get(sender, clientId) ?? []);
+      if (own.some((one) => one.sender !== sender || one.time !== time)) {
+        refused.push([entry, new Error(`another message has its place in ${id}: the source's list is not as it was`)]);
         continue;
       }
-      const { sender, texts, time } = entry.message;
+      if (own.length > 0) {
+        present++;
+        stored.push({ entry, seqs: own.map(({ seq }) => seq) });
+        continue;
+      }
       if (head.members.get(sender)?.leftAt !== null) {
         refused.push([
           entry,
@@ -59,11 +64,11 @@ export async function writeBatch(
         refused.push([entry, new Error('the conversation is closed')]);
         continue;
       }
-      sentAt = Math.max(sentAt, entry.at);
+      sentAt = Math.max(sentAt, Math.floor(entry.at));
       const origin = { source: `${source}/${entry.document}/${entry.index}`, time, digest: entry.digest };
       const added = texts.map((text, part) =>
         newMessage(head, messages.length + part, {
-          ...{ kind: 'TEXT', sender, text, sentAt, clientId: keys[part]?.clientId ?? null, origin },
+          ...{ kind: 'TEXT', sender, text, sentAt, clientId: clientIds[part] ?? null, origin },
         }),
       );
       messages.push(...added);
@@ -77,12 +82,12 @@ export async function writeBatch(
       if (store && !(await store.write(write))) {
         // Another process wrote to the conversation: decide again on its new state.
         conversation = await store.conversation(id);
-        again = true;
         continue;
       }
       conversation = afterWrite(conversation, write);
+      earlier.wrote(conversation.lastSeq);
     }
     for (const one of refused) refuse(...one);
-    return { conversation, again, imported: stored.length - present, present, stored };
+    return { conversation, imported: stored.length - present, present, stored };
   }
 }
