@@ -19,7 +19,7 @@ VOLUME /data
 EXPOSE 4000
 # The user `node` of the base image, as a number: Kubernetes checks that it is not root.
 USER 1000:1000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1))"]
 ENTRYPOINT ["kredichat"]
 CMD ["serve"]

@@ -15,7 +15,7 @@ async function sendUntilClosed(line: GraphqlLine, configId: string): Promise<num
     if (!(await line.run(SEND, { input }).catch(() => null))?.data) return acknowledged;
 }
 
-test('a drain serves for its delay, then spreads the closes of 2,000 sockets, and answers what it accepted', async () => {
+test('a drain serves for its delay, spreads the closes of 2,000 sockets, and answers what it accepted', async () => {
   const STORE_URL = 'sqlite:drain/kredichat.db';
   const { child, url, ws } = await start({ STORE_URL, DRAIN_DELAY_SECONDS: '2', DRAIN_SPREAD_SECONDS: '10' });
   const lines: Line[] = [];
