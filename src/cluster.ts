@@ -5,7 +5,7 @@ import type { Logger } from './observability/logger.ts';
 
 /** Delay before an ended worker is replaced, in milliseconds: workers do not flood a store that is unavailable. */
 const REPLACE_MS = 1000;
-/** A worker that drains for longer than this is killed, in milliseconds. */
+/** A worker that drains for this much longer than `drainMs` is killed, in milliseconds. */
 const STOP_MS = 9500;
 /** A worker that takes longer to report its metrics is left out of the sum, in milliseconds. */
 const NUMBERS_MS = 1000;
@@ -33,11 +33,13 @@ export function exit(code: number): never {
 
 /**
  * Runs `count` processes of this program on one port, and replaces those that end. If the first ends before it
- * listens, the process exits with its code. `onStop` drains the workers; the process exits with 0 after the last.
+ * listens, the process exits with its code. `onStop` drains the workers, for `drainMs` milliseconds at least; the
+ * process exits with 0 after the last.
  */
 export async function startWorkers(
   count: number,
   logger: Logger,
+  drainMs: number,
   onStop: (stop: (signal: NodeJS.Signals) => void) => void,
 ): Promise<void> {
   let listening = false;
@@ -73,7 +75,7 @@ export async function startWorkers(
     };
     if (workers().length === 0) exit(0);
     kill('SIGTERM');
-    setTimeout(kill, STOP_MS, 'SIGKILL');
+    setTimeout(kill, drainMs + STOP_MS, 'SIGKILL');
   });
   fork();
 }

@@ -26,6 +26,10 @@ export interface Config {
   readonly legacyIdleMs: number;
   /** A connection without a request is kept open for this long, in milliseconds. */
   readonly keepAliveMs: number;
+  /** From a signal to stop until sockets are closed, in milliseconds: `/readyz` is 503, and everything is served. */
+  readonly drainDelayMs: number;
+  /** Time over which the closes of sockets are then spread, in milliseconds. */
+  readonly drainSpreadMs: number;
   readonly logLevel: string;
   readonly limits: Limits;
 }
@@ -162,6 +166,8 @@ const VARIABLES = z.object({
   MAX_TOKENS: whole(1000, 100, 100_000),
   HEARTBEAT_SECONDS: whole(12, 1, 3600),
   KEEP_ALIVE_SECONDS: whole(75, 1, 3600),
+  DRAIN_DELAY_SECONDS: whole(0, 0, 300),
+  DRAIN_SPREAD_SECONDS: whole(2, 0, 300),
   AUTH_TIMEOUT_SECONDS: whole(3, 1, 60),
 });
 
@@ -197,6 +203,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     legacyPageSize: env.LEGACY_PAGE_SIZE,
     legacyIdleMs: env.LEGACY_IDLE_SECONDS * 1000,
     keepAliveMs: env.KEEP_ALIVE_SECONDS * 1000,
+    drainDelayMs: env.DRAIN_DELAY_SECONDS * 1000,
+    drainSpreadMs: env.DRAIN_SPREAD_SECONDS * 1000,
     logLevel: env.LOG_LEVEL,
     limits: Object.freeze({
       frameBytes: env.MAX_FRAME_BYTES,

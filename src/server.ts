@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import { setImmediate, setTimeout } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import { createChat } from './chat/chat.ts';
 import type { Config } from './config.ts';
 import { createExecutor } from './execution/executor.ts';
@@ -21,7 +21,7 @@ import { createShim } from './transport/legacy/shim.ts';
 import { createUpgrade } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
 
-/** How long `close` waits for pending sends, in milliseconds; then they stay unacknowledged. */
+/** How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. */
 const DRAIN_MS = 4000;
 
 export interface ServerOptions {
@@ -38,7 +38,10 @@ export interface Server {
   listen(): Promise<string>;
   /** Live subscriptions. */
   subscriptions(): number;
-  /** Drains: finishes pending sends, closes every socket with 1001. The store stays open. Idempotent. */
+  /**
+   * Drains: is not ready, and serves for `drainDelayMs`; then answers pending operations, and closes every socket with
+   * 1001, over `drainSpreadMs`. The store stays open. Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -49,6 +52,7 @@ export function createServer(options: ServerOptions): Server {
   const { messagesPerMinute, messageBurst } = limits;
   const onError = (error: unknown) => logger.error({ err: error }, 'background work failed');
   let draining = false;
+  let closing = false;
   let closed: Promise<void> | null = null;
 
   const chat = createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError });
@@ -64,6 +68,7 @@ export function createServer(options: ServerOptions): Server {
     authenticate: createAuthenticate(config.auth, limits.authenticationMs),
     quotas: createQuotas(limits),
     draining: () => draining,
+    closing: () => closing,
   };
   const graphqlHttp = createHttp({ ...shared, graphiql: introspection });
   const openGraphqlWs = createGraphqlWs(shared);
@@ -85,12 +90,12 @@ export function createServer(options: ServerOptions): Server {
     close() {
       draining = true;
       closed ??= (async () => {
+        if (config.drainDelayMs > 0) await setTimeout(config.drainDelayMs);
+        closing = true;
+        const late = setTimeout(config.drainSpreadMs + DRAIN_MS, undefined, { ref: false });
         const down = new Promise((resolve) => http.close(resolve));
-        const sent = sockets.stop().then(executor.settled);
-        await Promise.race([sent, setTimeout(DRAIN_MS, undefined, { ref: false })]);
-        // Let the answers to those sends leave before the sockets close.
-        await setImmediate();
-        await sockets.close();
+        await sockets.close(config.drainSpreadMs, late);
+        await Promise.race([executor.settled(), late]);
         http.closeIdleConnections();
         await Promise.race([down, setTimeout(2000, undefined, { ref: false })]);
         http.closeAllConnections();

@@ -8,11 +8,13 @@ import { createOutages } from '../store/outages.ts';
 import { version } from '../version.ts';
 import { openStore } from './open-store.ts';
 
-/** Time limit of a stop, in milliseconds; then the process exits with 1. */
+/** Time limit of a stop beside the drain's delay and spread, in milliseconds; then the process exits with 1. */
 const STOP_MS = 9000;
 /** Interval at which a process started by npm checks that npm still runs, in milliseconds. */
 const PARENT_MS = 500;
 const parent = process.ppid;
+
+const drainMs = ({ drainDelayMs, drainSpreadMs }: Config) => drainDelayMs + drainSpreadMs;
 
 /** Prefixes an error with the variable that causes it. */
 function naming(variable: string): (error: Error) => never {
@@ -48,7 +50,7 @@ async function serveAlone(config: Config): Promise<void> {
   const url = await server.listen().catch(naming('HOST, PORT'));
   onStop(async (signal) => {
     logger.info({ signal }, 'draining');
-    setTimeout(exit, STOP_MS, 1).unref();
+    setTimeout(exit, drainMs(config) + STOP_MS, 1).unref();
     await server.close();
     await store.close();
     await output.close();
@@ -62,7 +64,7 @@ async function serveAlone(config: Config): Promise<void> {
 
 async function supervise(config: Config, workers: number): Promise<void> {
   const output = openOutput(() => {});
-  await startWorkers(workers, createLogger(config.logLevel, output), onStop);
+  await startWorkers(workers, createLogger(config.logLevel, output), drainMs(config), onStop);
 }
 
 /**

@@ -114,6 +114,21 @@ describe('the connection', () => {
     expect(await client.viewer()).toEqual({ email: ANN, role: null });
   });
 
+  test('waits a random part of 5 s before it returns after a shutdown', async () => {
+    const url = await scripted((_, socket, connection) =>
+      connection === 1 ? socket.close(1001, 'Shutting down') : acknowledge(socket),
+    );
+    const client = createClient({ url, token: () => ANN, webSocketImpl: WebSocket });
+    onTestFinished(() => client.close());
+    const waits = vi.spyOn(globalThis, 'setTimeout');
+    vi.spyOn(Math, 'random').mockReturnValue(0.75);
+    onTestFinished(() => void vi.restoreAllMocks());
+    await when(client.status, ({ state }) => state === 'offline');
+    expect(waits).toHaveBeenCalledWith(expect.any(Function), 3750);
+    client.reconnect();
+    await when(client.status, ({ state }) => state === 'online');
+  });
+
   test('asks for a fresh token after one that ended, and after a server shutdown', async () => {
     const tokens: string[] = [];
     const url = await scripted(({ type, payload }, socket, connection) => {

@@ -10,7 +10,13 @@ import {
 } from '../../web/client/index.ts';
 
 /** Timeouts short enough for tests. */
-export const IMPATIENT = { firstRetryMs: 20, lastRetryMs: 100, heartbeatMs: 60_000, answerMs: 10_000 };
+export const IMPATIENT = {
+  firstRetryMs: 20,
+  lastRetryMs: 100,
+  shutdownRetryMs: 20,
+  heartbeatMs: 60_000,
+  answerMs: 10_000,
+};
 
 /** A client of `user` (dev credential), closed when the test is done. */
 export function clientOf(url: string, user: string, options: Partial<ClientOptions> = {}): Client {

@@ -50,7 +50,8 @@ export function processes() {
     environment: Record<string, string>,
     cwd = directory,
   ): ChildProcess {
-    const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment };
+    const quick = { PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', DRAIN_SPREAD_SECONDS: '0' };
+    const env = { PATH: process.env.PATH, ...quick, ...environment };
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     started.push(child);
     return child;

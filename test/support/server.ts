@@ -37,7 +37,8 @@ export async function startServer(
   environment: Record<string, string> = {},
   options: TestServerOptions = {},
 ): Promise<TestServer> {
-  const config = readConfig({ PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', ...environment });
+  const defaults = { PORT: '0', LOG_LEVEL: 'silent', RATE_LIMIT_MESSAGES: '0', DRAIN_SPREAD_SECONDS: '0' };
+  const config = readConfig({ ...defaults, ...environment });
   const { store = await freshStore(), clock = Date.now, whenDone = onTestFinished } = options;
   const { logger = createLogger(config.logLevel, process.stdout) } = options;
   const server = createServer({ config, store, clock, logger });

@@ -19,7 +19,7 @@ export class KredichatError extends Error {
   override readonly name = 'KredichatError';
   /** The cause, for programs; `message` is for people. */
   readonly code: KredichatErrorCode;
-  /** With `RATE_LIMITED`: the wait that the server asks for, in milliseconds; else null. */
+  /** The wait that the server asks for, as with `RATE_LIMITED` or when it shuts down, in milliseconds; else null. */
   readonly retryAfterMs: number | null;
 
   constructor(code: KredichatErrorCode, message: string, retryAfterMs: number | null = null) {

@@ -71,7 +71,7 @@ export interface ClientOptions {
   readonly webSocketImpl?: WebSocketImpl;
   /** Storage in which unsent messages outlive the page; null for none. Default: `localStorage` in browsers. */
   readonly storage?: OutboxStorage | null;
-  /** Default: 10 s heartbeat, 5 s for an answer, retries after up to 0.25 s, 0.5 s … 10 s. */
+  /** Default: 10 s heartbeat, 5 s for an answer, retries after up to 0.25 s, 0.5 s … 10 s, after a shutdown 5 s. */
   readonly timeouts?: Partial<Timeouts>;
   /** Wall clock, milliseconds since 1970. Default: `Date.now`. */
   readonly clock?: () => number;
@@ -134,7 +134,10 @@ export function createClient(options: ClientOptions): Client {
   const { token, clock = Date.now } = options;
   const WebSocket = options.webSocketImpl ?? platformWebSocket();
   if (!WebSocket) throw new TypeError('This platform has no WebSocket: pass webSocketImpl.');
-  const timeouts = { heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, ...options.timeouts };
+  const timeouts = {
+    ...{ heartbeatMs: 10_000, answerMs: 5000, firstRetryMs: 250, lastRetryMs: 10_000, shutdownRetryMs: 5000 },
+    ...options.timeouts,
+  };
   const url = webSocketUrl(options.url);
   const connection = createConnection({ url, WebSocket, token, timeouts, clock });
   const storage = createSafeStorage(() => (options.storage === undefined ? platformStorage() : options.storage));

@@ -2,7 +2,7 @@ import { CloseCode } from 'graphql-ws';
 import type { OperationResult } from '../../execution/executor.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Quotas } from '../admission/quota.ts';
-import { Backlog } from '../websocket/receive-queue.ts';
+import type { Backlog } from '../websocket/receive-queue.ts';
 import type { Socket } from '../websocket/socket.ts';
 
 /** Unanswered operations of one socket at which reading from it pauses. */
@@ -51,7 +51,7 @@ export class Operations {
     this.#socket = socket;
     this.#quota = quota;
     this.#maxSubscriptions = maxSubscriptions;
-    this.#backlog = new Backlog(socket, MAX_WAITING);
+    this.#backlog = socket.createBacklog(MAX_WAITING);
   }
 
   /** Parses a message and replaces the id of its operation by the key. Null if the message needs no handling. */

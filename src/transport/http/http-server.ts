@@ -34,12 +34,13 @@ export interface HttpServerOptions {
   readonly route: Router;
   readonly upgrade: ReturnType<typeof createUpgrade>;
   readonly draining: () => boolean;
+  readonly closing: () => boolean;
   readonly onError: (error: unknown) => void;
 }
 
 /** Limits connections, and passes their requests one by one to the router or to upgrades. */
 export function createHttpServer(options: HttpServerOptions): Server {
-  const { config, remoteAddresses, quotas, route, upgrade, draining, onError } = options;
+  const { config, remoteAddresses, quotas, route, upgrade, draining, closing, onError } = options;
   const { basePath, keepAliveMs, limits } = config;
 
   /** The newest request of each connection. */
@@ -92,7 +93,7 @@ export function createHttpServer(options: HttpServerOptions): Server {
     }
     await answered(newest.get(socket));
     if (!socket.writable) return;
-    if (draining()) return refuse(socket, 503);
+    if (closing()) return refuse(socket, 503);
     if (!hasValidHost(request)) return refuse(socket, 400);
     upgrade(request, socket, head, target).catch((error: unknown) => {
       onError(error);

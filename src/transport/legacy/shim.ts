@@ -11,7 +11,6 @@ import type { Viewer } from '../../model.ts';
 import type { Audit, AuditActor } from '../../observability/audit.ts';
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Quotas } from '../admission/quota.ts';
-import { Backlog } from '../websocket/receive-queue.ts';
 import type { Socket } from '../websocket/socket.ts';
 import { errorFrame, frameType, liveFrame } from './frames.ts';
 import type { LegacyParams } from './params.ts';
@@ -54,7 +53,7 @@ export function createShim({ executor, chat, pageSize, idleMs, limits, quotas, a
     const client: LegacyClient = { email, spelling, pageSize, maxBytes: limits.responseBytes, run };
     const followed = new Set<string>();
     let lastAnswer = Promise.resolve();
-    const backlog = new Backlog(socket, MAX_WAITING);
+    const backlog = socket.createBacklog(MAX_WAITING);
 
     const startIdle = () => setTimeout(() => socket.close(1000, 'Idle'), idleMs);
     let idle = startIdle();

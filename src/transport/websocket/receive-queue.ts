@@ -119,6 +119,7 @@ export class Backlog {
   #waiting = 0;
   #bytes = 0;
   #full = false;
+  #onEmpty: (() => void) | null = null;
 
   /** @param maxOperations number at which the socket pauses, as at `MAX_WAITING_BYTES` of frames */
   constructor(socket: { pause(paused: boolean): void }, maxOperations: number) {
@@ -136,9 +137,18 @@ export class Backlog {
     this.#count(-1, -bytes);
   }
 
+  /** Resolves when every operation is answered. */
+  async emptied(): Promise<void> {
+    if (this.#waiting === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+  }
+
   #count(change: number, bytes: number): void {
     this.#waiting += change;
     this.#bytes += bytes;
+    if (this.#waiting === 0) this.#onEmpty?.();
     const full = this.#waiting >= this.#maxOperations || this.#bytes >= MAX_WAITING_BYTES;
     if (full !== this.#full) this.#socket.pause(full);
     this.#full = full;

@@ -1,8 +1,9 @@
 import type { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import { LARGE_BYTES } from '../../execution/response-writer.ts';
 import { frameLength, joinFrames } from './frame-encoder.ts';
-import { type Receive, ReceiveQueue, type Turns } from './receive-queue.ts';
+import { Backlog, type Receive, ReceiveQueue, type Turns } from './receive-queue.ts';
 import type { WriteScheduler } from './write-scheduler.ts';
 
 /** The server's own close codes; PROTOCOL.md lists them with those of the protocols. */
@@ -28,6 +29,8 @@ export interface Socket {
   sendEvent(...parts: readonly Buffer[]): void;
   /** Calls back for each frame of the client; for a few per turn of the event loop, so that all sockets are served. */
   onMessage(receive: Receive): void;
+  /** Creates the backlog of this socket, which is awaited before the socket is closed at shutdown. */
+  createBacklog(maxOperations: number): Backlog;
   /** Pauses or resumes reading and callbacks. Pauses are counted: each needs its own resume. */
   pause(paused: boolean): void;
   /** Whether few bytes are unsent and no caller waits in `drained`, or the socket has ended. */
@@ -73,6 +76,7 @@ export class OpenSocket implements Socket {
   #drainListeners: (() => void)[] = [];
   #end: NodeJS.Timeout | undefined;
   #receiveQueue: ReceiveQueue | undefined;
+  #backlog: Backlog | undefined;
   /** Whether a caller of `drained` was just resumed; one at a time, as each may send more. */
   #resumed = false;
 
@@ -136,9 +140,18 @@ export class OpenSocket implements Socket {
     if (!this.#ended) this.#receiveQueue?.pause(paused);
   }
 
-  /** Stops reading; resolves when all frames read so far are delivered. */
+  createBacklog(maxOperations: number): Backlog {
+    this.#backlog = new Backlog(this, maxOperations);
+    return this.#backlog;
+  }
+
+  /** Stops reading; resolves when all frames read so far are delivered and answered. */
   async stop(): Promise<void> {
-    if (!this.#ended) await this.#receiveQueue?.stop();
+    if (this.#ended) return;
+    await this.#receiveQueue?.stop();
+    await this.#backlog?.emptied();
+    // graphql-ws sends `complete` after the operation has ended.
+    await nextTurn();
   }
 
   free(): boolean {

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import type { Limits } from '../../config.ts';
 import type { Metrics, Transport } from '../../observability/metrics.ts';
@@ -15,7 +16,7 @@ const EVENT_WRITES = 32;
 /** Unread answers of the maximum size allowed beyond `unsentBytes`: as many as a user may have running at once. */
 const LARGE_ANSWERS = 4;
 
-/** Time that clients have to answer the close frame at shutdown, in milliseconds. */
+/** Time that a client has to answer the close frame at shutdown, in milliseconds. */
 const CLOSE_GRACE_MS = 2000;
 
 /** All open WebSockets: heartbeat, limits and shutdown. */
@@ -65,29 +66,30 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
       return socket;
     },
 
-    /** Stops reading; resolves when all frames read so far are delivered. */
-    async stop(): Promise<void> {
+    /**
+     * Closes every socket with 1001, in random order at even intervals over `spreadMs` milliseconds: each once its
+     * pending operations are answered, or at `late`. Resolves when all are closed.
+     */
+    async close(spreadMs: number, late: Promise<void>): Promise<void> {
       closing = true;
-      await Promise.all([...open.values()].map((socket) => socket.stop()));
-    },
-
-    /** Closes every socket with 1001; resolves when all are closed. */
-    async close(): Promise<void> {
+      const turns = shuffled([...open]).map(async ([ws, socket], i, { length }) => {
+        await delay((i * spreadMs) / length);
+        await Promise.race([socket.stop(), late]);
+        if (!open.has(ws)) return;
+        const closed = new Promise((resolve) => ws.once('close', resolve));
+        socket.close(CLOSE.goingAway, 'Shutting down');
+        setTimeout(() => ws.terminate(), CLOSE_GRACE_MS).unref();
+        await closed;
+      });
+      await Promise.all(turns);
       clearInterval(heartbeat);
-      const closed = [...open].map(
-        ([ws, socket]) =>
-          new Promise<void>((resolve) => {
-            ws.once('close', () => resolve());
-            socket.close(CLOSE.goingAway, 'Shutting down');
-          }),
-      );
-      const grace = setTimeout(() => {
-        for (const ws of open.keys()) ws.terminate();
-      }, CLOSE_GRACE_MS);
-      await Promise.all(closed);
-      clearTimeout(grace);
     },
   };
+}
+
+function shuffled<Item>(items: readonly Item[]): Item[] {
+  const keyed = items.map((item) => ({ item, key: Math.random() }));
+  return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
 }
 
 function ignore(): void {}

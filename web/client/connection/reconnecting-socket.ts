@@ -25,6 +25,8 @@ export interface Timeouts {
   readonly firstRetryMs: number;
   /** … up to this. */
   readonly lastRetryMs: number;
+  /** Upper limit of the random wait after a server that shuts down has closed the connection. */
+  readonly shutdownRetryMs: number;
 }
 
 export interface ConnectionOptions {
@@ -47,7 +49,8 @@ export interface ReconnectingSocket {
   close(): void;
 }
 
-/** Close code of a server that refuses the credential. */
+/** Close codes of a server that shuts down, and of one that refuses the credential. */
+const CLOSE_GOING_AWAY = 1001;
 const CLOSE_FORBIDDEN = 4403;
 
 /** Opens a socket, and opens it again with backoff. */
@@ -109,13 +112,16 @@ export function openReconnectingSocket(options: ConnectionOptions): Reconnecting
     live = current = null;
     if (code === CLOSE_FORBIDDEN)
       refuse(new KredichatError('UNAUTHENTICATED', reason || 'The credential was refused.'));
-    else retryLater(new KredichatError('DISCONNECTED', reason || `The connection closed with ${code}.`));
+    else {
+      const waitMs = code === CLOSE_GOING_AWAY ? Math.random() * timeouts.shutdownRetryMs : null;
+      retryLater(new KredichatError('DISCONNECTED', reason || `The connection closed with ${code}.`, waitMs));
+    }
   }
 
   /** Retries with full jitter, so that clients that lost a server together do not reconnect together. */
   function retryLater(error: KredichatError): void {
     if (stopped()) return;
-    retry.schedule(() => void connect());
+    retry.schedule(() => void connect(), error);
     status.set({ state: 'offline', error });
   }
 
