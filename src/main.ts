@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-import { hostname, userInfo } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { audit } from './commands/audit.ts';
+import { withProgress } from './commands/progress.ts';
 import { readConfig, type StoreConfig } from './config.ts';
-import { createAudit } from './observability/audit.ts';
-import { createLogger } from './observability/logger.ts';
 import { version } from './version.ts';
 
 type SqliteConfig = Extract<StoreConfig, { kind: 'sqlite' }>;
@@ -14,17 +14,21 @@ function workers(text: string): number {
   return count;
 }
 
+/** The store that STORE_URL or an option names. @throws Error if it is in memory */
+function stored(url: string | undefined): StoreConfig {
+  const { store } = readConfig({ STORE_URL: url });
+  if (store.kind === 'sqlite' && store.path === ':memory:')
+    throw new Error('STORE_URL is memory:, which has no file; it must be sqlite:FILE or mongodb://…');
+  return store;
+}
+
 /** The SQLite store that STORE_URL or an option names. @throws Error if the store has no file */
 function sqlite(url: string | undefined): SqliteConfig {
-  const { store } = readConfig({ STORE_URL: url });
-  if (store.kind === 'sqlite' && store.path !== ':memory:') return store;
+  const store = stored(url);
+  if (store.kind === 'sqlite') return store;
   const mongo = (tool: string, oplog: string) =>
     `  mongo${tool} --uri="$STORE_URL" ${oplog} --gzip --archive=kredichat.archive`;
-  throw new Error(
-    store.kind === 'mongodb'
-      ? `use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`
-      : 'STORE_URL is memory:, which has no file; it must be sqlite:FILE',
-  );
+  throw new Error(`use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`);
 }
 
 function timeZone(name: string): string {
@@ -35,28 +39,31 @@ function timeZone(name: string): string {
   }
 }
 
-/** Writes the audit line of a command to the standard error: the user of the operating system runs it. */
-function audit(action: string, resource: string): void {
-  const { username } = userInfo();
-  const actor = { user: username, address: hostname(), transport: 'command' } as const;
-  createAudit(createLogger('info', process.stderr))(actor, { action, resource, outcome: 'allowed' });
-}
-
-/** A connection string without user and password. */
-function withoutPassword(url: string): string {
-  return url.replace(/\/\/[^/@]*@/, '//');
-}
-
 /** Prints the result as JSON, or as text. */
 function print(json: boolean | undefined, result: object, text: string): void {
   process.stdout.write(`${json ? JSON.stringify(result) : text}\n`);
+}
+
+/** A count and its parts: `3 = 2 imported + 1 present`. */
+function sum({ source, ...parts }: Readonly<Record<string, number>>): string {
+  return `${source} = ${Object.entries(parts)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(' + ')}`;
 }
 
 const program = new Command('kredichat')
   .description('Chat server. It is configured by environment variables: see docs/CONFIGURATION.md.')
   .version(version)
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kredichat: ')) });
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kredichat: ')) })
+  .hook('preAction', (_, command) => {
+    if (command.name() === 'serve') return;
+    // V8 collects garbage late otherwise: a command takes less than 200 MB, also for a source document of 16 MB.
+    setFlagsFromString('--optimize-for-size');
+    const { STORE_URL } = process.env;
+    const resource = [...(STORE_URL ? [`STORE_URL=${STORE_URL}`] : []), ...process.argv.slice(3)].join(' ');
+    audit(command.name(), resource);
+  });
 
 program
   .command('serve', { isDefault: true })
@@ -92,20 +99,49 @@ program
 
 program
   .command('check')
-  .description('check the SQLite file and the invariants of its log, beside a running server; exit code 1 for faults')
+  .description('check the invariants of every log, and a SQLite file, beside a running server; exit code 1 for faults')
   .option('--json', 'print the result as JSON')
   .action(async ({ json }: { json?: boolean }) => {
-    const { checkSqlite } = await import('./store/sqlite/backup.ts');
-    const { contents, faults } = checkSqlite(sqlite(process.env.STORE_URL).path);
-    print(json, { ...contents, faults }, faults.join('\n') || `${contents.messages} messages: no faults`);
-    process.exitCode = faults.length > 0 ? 1 : 0;
+    const store = stored(process.env.STORE_URL);
+    const result = await withProgress('messages', async (add) => {
+      if (store.kind === 'sqlite') return (await import('./store/sqlite/backup.ts')).checkSqlite(store.path, add);
+      const [{ checkLogs }, { readStore }] = await Promise.all([
+        import('./store/check.ts'),
+        import('./commands/open-store.ts'),
+      ]);
+      return readStore(store, (reads) => checkLogs(reads, add));
+    });
+    print(json, result, result.faults.join('\n') || `${result.messages} messages: no faults`);
+    process.exitCode = result.faults.length > 0 ? 1 : 0;
+  });
+
+program
+  .command('export')
+  .description('write a whole store as JSON lines into a new folder, beside a running server')
+  .requiredOption('--all', 'all conversations, with everything the store keeps of them')
+  .requiredOption('--to <folder>', 'new or empty folder')
+  .option('--from <url>', 'store to export (default: STORE_URL)')
+  .option('--json', 'print the manifest as JSON')
+  .action(async ({ from = process.env.STORE_URL, to, json }: { from?: string; to: string; json?: boolean }) => {
+    const store = stored(from);
+    const [{ exportAll }, { readStore }] = await Promise.all([
+      import('./commands/export/export.ts'),
+      import('./commands/open-store.ts'),
+    ]);
+    const manifest = await withProgress('messages', (add) =>
+      readStore(store, (reads) => exportAll(reads, to, version, add)),
+    );
+    print(json, manifest, `${to}: ${manifest.conversations} conversations, ${manifest.messages} messages`);
   });
 
 program
   .command('import')
-  .description('move an older chat in; may be run again, and adds what is new. Exit code 1 if the sums do not add up')
-  .requiredOption('--from <url>', 'MongoDB that holds the older chat; it is only read')
-  .requiredOption('--database <name>', 'its database')
+  .description(
+    'move an older chat (--from, --database) or an export (--from-export) in; may be run again, and adds what is ' +
+      'missing. Exit code 1 if the sums do not add up',
+  )
+  .option('--from <url>', 'MongoDB that holds the older chat; it is only read')
+  .option('--database <name>', 'its database')
   .option('--collection <name>', 'its collection', 'conversation')
   .option('--to <url>', 'store to import into (default: STORE_URL)')
   .option('--time-zone <name>', 'IANA name of the zone of times that name none', timeZone, 'UTC')
@@ -115,16 +151,37 @@ program
   )
   .option('--dry-run', 'write nothing, and take the store for empty')
   .option('--report <file>', 'write what is refused and why, one JSON object a line')
+  .addOption(
+    new Option('--from-export <folder>', 'folder of `export --all`; goes with --to and --json alone').conflicts([
+      'from',
+      'database',
+      'collection',
+      'timeZone',
+      'map',
+      'longText',
+      'dryRun',
+      'report',
+    ]),
+  )
   .option('--json', 'print the counts as JSON')
-  .action(async ({ to = process.env.STORE_URL, json, ...options }) => {
-    const { store } = readConfig({ STORE_URL: to });
+  .action(async ({ to = process.env.STORE_URL, json, fromExport, ...options }, command: Command) => {
+    const { from, database } = options;
+    if (!fromExport && !(from && database))
+      command.error('error: `import` needs --from and --database, or --from-export', { exitCode: 2 });
+    if (fromExport) {
+      const store = stored(to);
+      const [{ importExport }, { openStore }] = await Promise.all([
+        import('./commands/export/from-export.ts'),
+        import('./commands/open-store.ts'),
+      ]);
+      const result = await withProgress('messages', (add) => importExport(fromExport, () => openStore(store), add));
+      const { conversations, messages, complete } = result;
+      print(json, result, `conversations: ${sum({ ...conversations })}\nmessages: ${sum({ ...messages })}`);
+      process.exitCode = complete ? 0 : 1;
+      return;
+    }
     const { runImport } = await import('./commands/import/command.ts');
-    audit('import', withoutPassword(`${options.from}/${options.database}.${options.collection}`));
-    const result = await runImport(store, options);
-    const sum = ({ source, ...parts }: Readonly<Record<string, number>>) =>
-      `${source} = ${Object.entries(parts)
-        .map(([name, count]) => `${count} ${name}`)
-        .join(' + ')}`;
+    const result = await runImport(readConfig({ STORE_URL: to }).store, options);
     const sums = `documents: ${sum({ ...result.documents })}\nmessages: ${sum({ ...result.messages })}`;
     print(json, result, result.complete ? sums : `${sums}\nThe source changed meanwhile: import again.`);
     process.exitCode = result.complete ? 0 : 1;

@@ -1,7 +1,8 @@
 import type { StoreConfig } from '../config.ts';
 import { openMongo } from '../store/mongo/mongo.ts';
-import { openSqlite } from '../store/sqlite/sqlite.ts';
+import { openSqlite, readSqlite } from '../store/sqlite/sqlite.ts';
 import type { Store } from '../store/store.ts';
+import type { WholeStore } from '../store/walk.ts';
 
 /**
  * Opens a store; `report` is called when it fails later, `onOpen` with the processes that share a MongoDB store.
@@ -13,4 +14,18 @@ export function openStore(
   onOpen?: Parameters<typeof openMongo>[2],
 ): Promise<Store> {
   return config.kind === 'mongodb' ? openMongo(config.url, report, onOpen) : openSqlite(config.path, report);
+}
+
+/**
+ * Reads a store beside a running server.
+ * @throws Error when it cannot be read
+ */
+export async function readStore<T>(config: StoreConfig, use: (store: WholeStore) => Promise<T>): Promise<T> {
+  if (config.kind === 'sqlite') return readSqlite(config.path, use);
+  const store = await openMongo(config.url);
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+  }
 }

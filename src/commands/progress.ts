@@ -3,15 +3,11 @@ const QUIET_MS = 2000;
 /** Interval at which a terminal is updated, and at which a line is written to a file or pipe, in milliseconds. */
 const [TERMINAL_MS, LINE_MS] = [200, 10_000];
 
-export interface Progress {
-  /** Adds to what is done. */
-  add(count: number): void;
-  /** Removes the progress from the terminal. */
-  end(): void;
-}
-
-/** Shows on the standard error how much is done, once that takes more than two seconds. */
-export function showProgress(unit: string): Progress {
+/**
+ * Shows on the standard error how much of a task is done, once that takes more than two seconds. The task calls `add`
+ * with what it has done since the last call.
+ */
+export async function withProgress<T>(unit: string, task: (add: (count: number) => void) => Promise<T>): Promise<T> {
   const { stderr } = process;
   const started = performance.now();
   let done = 0;
@@ -24,13 +20,12 @@ export function showProgress(unit: string): Progress {
     stderr.write(stderr.isTTY ? `\r\x1b[K${line}` : `${line}\n`);
   };
   const timer = setInterval(show, TERMINAL_MS);
-  return {
-    add(count) {
+  try {
+    return await task((count) => {
       done += count;
-    },
-    end() {
-      clearInterval(timer);
-      if (shown > 0 && stderr.isTTY) stderr.write('\r\x1b[K');
-    },
-  };
+    });
+  } finally {
+    clearInterval(timer);
+    if (shown > 0 && stderr.isTTY) stderr.write('\r\x1b[K');
+  }
 }

@@ -41,6 +41,9 @@ export interface Store {
   /** How many members a conversation has, including those that left; 0 for a missing one. */
   memberCount(id: ConversationId): Promise<number>;
 
+  /** The ids of all conversations after `after`, ascending, at most `limit`; null for the first. */
+  conversationIds(after: ConversationId | null, limit: number): Promise<ConversationId[]>;
+
   /** The messages numbered `from` to `to`, both included, ascending. Numbers outside the log are skipped. */
   messages(id: ConversationId, from: Seq, to: Seq): Promise<Message[]>;
 

@@ -65,14 +65,14 @@ test('a backup needs an empty folder, and is invalid without its manifest or wit
   });
   expect(await ran({ STORE_URL: store }, 'backup', folder)).toMatchObject({
     code: 1,
-    error: `kredichat: ${folder} is not empty\n`,
+    error: expect.stringContaining(`kredichat: ${folder} is not empty\n`),
   });
   const target = join(directory, 'target/kredichat.db');
   const restored = () => ran({ STORE_URL: '' }, 'restore', folder, '--to', `sqlite:${target}`);
   expect((await restored()).code).toBe(0);
   expect(await restored()).toMatchObject({
     code: 1,
-    error: `kredichat: ${target} exists already; restore needs a new path\n`,
+    error: expect.stringContaining(`kredichat: ${target} exists already; restore needs a new path\n`),
   });
   rmSync(target);
   appendFileSync(join(folder, 'kredichat.db'), 'x');
@@ -90,7 +90,7 @@ test('a backup of a store that does not exist, has no file or is of MongoDB says
   const none = join(directory, 'missing.db');
   expect(await ran({ STORE_URL: `sqlite:${none}` }, 'backup', folder)).toMatchObject({
     code: 1,
-    error: `kredichat: ${none} does not exist\n`,
+    error: expect.stringContaining(`kredichat: ${none} does not exist\n`),
   });
   expect((await ran({ STORE_URL: 'memory:' }, 'backup', folder)).error).toContain('which has no file');
   expect((await ran({ STORE_URL: 'mongodb://127.0.0.1/x?replicaSet=rs' }, 'backup', folder)).error).toContain(
@@ -125,7 +125,7 @@ test('check finds violated invariants of the log, beside a running server', asyn
   new Database(other).exec('CREATE TABLE other (x)');
   expect(await ran({ STORE_URL: `sqlite:${other}` }, 'check')).toMatchObject({
     code: 1,
-    error: `kredichat: ${other} is not a Kredichat store\n`,
+    error: expect.stringContaining(`kredichat: ${other} is not a Kredichat store\n`),
   });
   mkdirSync(join(directory, 'text'));
   writeFileSync(join(directory, 'text/file.db'), 'no database, but long enough to be looked at'.repeat(20));

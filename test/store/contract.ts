@@ -110,6 +110,15 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       });
     });
 
+    test('all conversations are listed by id, in pages', async () => {
+      const writes = Array.from({ length: 5 }, (_, i) => writeOf(`c${i}`, pair, 0));
+      await Promise.all(writes.map((write) => store.write(write)));
+      const ids = writes.map(({ conversation }) => conversation).sort();
+      expect(await store.conversationIds(null, 2)).toEqual(ids.slice(0, 2));
+      expect(await store.conversationIds(ids[1] ?? null, 9)).toEqual(ids.slice(2));
+      expect(await store.conversationIds(ids[4] ?? null, 9)).toEqual([]);
+    });
+
     describe('messages', () => {
       test('are a range by number, clipped to the log', async () => {
         const write = writeOf('c', pair, 0, 5);

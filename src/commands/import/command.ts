@@ -1,8 +1,7 @@
 import { appendFileSync, closeSync, openSync, readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
 import type { StoreConfig } from '../../config.ts';
 import { openStore } from '../open-store.ts';
-import { showProgress } from '../progress.ts';
+import { withProgress } from '../progress.ts';
 import { type Imported, importChat } from './import.ts';
 import { openSource } from './source.ts';
 
@@ -25,24 +24,22 @@ export interface ImportArguments {
 
 /** Runs an import and writes the report. @throws Error when the source, the store or a file cannot be used */
 export async function runImport(to: StoreConfig, args: ImportArguments): Promise<Imported> {
-  // A source document of 16 MB leaves little of 200 MB; without this, V8 collects garbage late.
-  setFlagsFromString('--optimize-for-size');
   const addresses = args.map ? readAddresses(readFileSync(args.map, 'utf8')) : new Map<string, string>();
   const report = args.report ? openSync(args.report, 'w') : null;
-  const progress = showProgress('messages');
   const source = await openSource(args.from, args.database, args.collection);
   try {
     const store = args.dryRun ? null : await openStore(to);
     try {
-      return await importChat(source, store, {
-        ...{ timeZone: args.timeZone, addresses, splitLong: args.longText === 'split', progress: progress.add },
-        refused: (refusal) => report !== null && appendFileSync(report, `${JSON.stringify(refusal)}\n`),
-      });
+      return await withProgress('messages', (progress) =>
+        importChat(source, store, {
+          ...{ timeZone: args.timeZone, addresses, splitLong: args.longText === 'split', progress },
+          refused: (refusal) => report !== null && appendFileSync(report, `${JSON.stringify(refusal)}\n`),
+        }),
+      );
     } finally {
       await store?.close();
     }
   } finally {
-    progress.end();
     await source.close();
     if (report !== null) closeSync(report);
   }

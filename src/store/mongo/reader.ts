@@ -97,6 +97,15 @@ export function createReader(
       return (await conversations.findOne<{ count: number }>({ _id: id }, { session, projection }))?.count ?? 0;
     },
 
+    async conversationIds(after, limit) {
+      const found = await conversations
+        .find(after === null ? {} : { _id: { $gt: after } }, { session, projection: { _id: 1 } })
+        .sort({ _id: 1 })
+        .limit(limit)
+        .toArray();
+      return found.map(({ _id }) => _id);
+    },
+
     async messages(id, from, to) {
       return (await documents(id, from, to)).map(toMessage);
     },

@@ -22,6 +22,7 @@ export type Reader = Pick<
   | 'conversation'
   | 'listed'
   | 'memberCount'
+  | 'conversationIds'
   | 'messages'
   | 'messagesByClientId'
   | 'changes'
@@ -57,6 +58,7 @@ export const SQL = {
   listed: `SELECT json_group_array(${LISTED}) AS json FROM json_each(@ids) CROSS JOIN conversations c ON c.id = value
     JOIN members r ON r.conversation = c.pk AND r.email = @reader AND r.left_at IS NULL`,
   memberCount: `SELECT count(*) AS count FROM members WHERE conversation = ${PK}`,
+  conversationIds: 'SELECT id FROM conversations WHERE id > @after ORDER BY id LIMIT @limit',
   messages: `SELECT json_group_array(${MESSAGE}) AS json FROM
     (SELECT * FROM messages WHERE conversation = ${PK} AND seq BETWEEN @from AND @to ORDER BY seq) m`,
   messageByClientId: `SELECT ${MESSAGE} AS json FROM messages m
@@ -103,6 +105,7 @@ export function createReader(db: Database.Database): Reader {
   const chatList = get<{ json: string }>(SQL.chatList);
   const chatListHasBefore = get<{ found: 0 | 1 }>(SQL.chatListHasBefore);
 
+  const conversationIds = db.prepare(SQL.conversationIds).pluck();
   const leftSince = db.prepare(SQL.leftSince).pluck();
 
   const listing = (reader: EmailAddress, filter: ChatListFilter) => ({
@@ -153,6 +156,9 @@ export function createReader(db: Database.Database): Reader {
     },
     async memberCount(id) {
       return memberCount({ id })?.count ?? 0;
+    },
+    async conversationIds(after, limit) {
+      return conversationIds.all({ after: after ?? '', limit }) as ConversationId[];
     },
     async messages(id, from, to) {
       return toMessages(id, messages({ id, from, to }));

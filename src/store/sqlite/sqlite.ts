@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { createMaintenance } from './maintenance.ts';
-import { createReader } from './reader.ts';
+import { createReader, type Reader } from './reader.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search/search.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
@@ -62,6 +62,23 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
   } catch (error) {
     lock.close();
     throw error;
+  }
+}
+
+/**
+ * Reads the store of a file through a connection that cannot write, while a server may use it.
+ * @throws Error when it is no file of this version
+ */
+export async function readSqlite<T>(file: string, use: (reader: Reader) => Promise<T>): Promise<T> {
+  if (!existsSync(file)) throw new Error(`${file} does not exist`);
+  checkHeader(file);
+  const db = new Database(`${pathToFileURL(file).href}?mode=ro`);
+  try {
+    const version = (db.prepare('PRAGMA user_version').raw().get() as [number])[0];
+    if (version !== VERSION) throw new Error(`${file} is of version ${version}: run the server once to update it`);
+    return await use(createReader(db));
+  } finally {
+    db.close();
   }
 }
 
