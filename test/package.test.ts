@@ -159,12 +159,12 @@ describe('npm start without the development packages', () => {
 
 test('a start builds only what is missing or older than its sources', () => {
   const tree = join(root, 'tree');
-  for (const folder of ['node_modules/.bin', 'src/generated', 'dist/web'])
+  for (const folder of ['node_modules/.bin', 'src/generated', 'dist'])
     mkdirSync(join(tree, folder), { recursive: true });
   copyFileSync(join(ROOT, 'prestart.js'), join(tree, 'prestart.js'));
-  writeFileSync(join(tree, 'node_modules/.bin/graphql-codegen'), '');
+  writeFileSync(join(tree, 'node_modules/.bin/vite'), '');
   writeFileSync(join(tree, 'src/a.ts'), '');
-  const build = `node -e "fs.writeFileSync('dist/web/index.html', ''); fs.appendFileSync('builds', '1')"`;
+  const build = `node -e "fs.writeFileSync('dist/.built', ''); fs.appendFileSync('builds', '1')"`;
   writeFileSync(join(tree, 'package.json'), JSON.stringify({ type: 'module', scripts: { build } }));
   let said = '';
   const builds = () => {
