@@ -31,7 +31,7 @@ const input = (clientId: string) => ({
 const spans = (name: string) => exporter.getFinishedSpans().filter((span) => span.name === name);
 const idOf = (span: ReadableSpan | undefined) => span?.spanContext().spanId;
 
-test('the commands of the store are children of the operation, and that of the traceparent of the request', async () => {
+test("the store's commands are children of the operation, which is a child of the request's traceparent", async () => {
   const { url } = await startServer();
   await fetch(`${url}/graphql`, {
     method: 'POST',
