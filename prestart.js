@@ -5,7 +5,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const root = import.meta.dirname;
-const SOURCES = ['package-lock.json', 'codegen.yml', 'tsconfig.json', 'tsconfig.build.json', 'schema', 'src', 'web'];
+const SOURCES = ['package-lock.json', 'build.js', 'tsconfig.json', 'schema', 'src', 'web'];
 
 /** The last change of a file, or of any below a folder, generated ones apart. */
 function changed(path) {
@@ -16,9 +16,9 @@ function changed(path) {
 }
 
 // The last file that a build writes.
-const built = changed(join(root, 'dist/web/index.html'));
+const built = changed(join(root, 'dist/.built'));
 const stale = SOURCES.some((source) => changed(join(root, source)) > built);
-const canBuild = existsSync(join(root, 'node_modules/.bin/graphql-codegen'));
+const canBuild = existsSync(join(root, 'node_modules/.bin/vite'));
 if (built === 0 && !canBuild) {
   process.stderr.write(
     'kredichat: dist/ is missing; run npm ci && npm run build, which needs the development packages\n',
@@ -26,7 +26,7 @@ if (built === 0 && !canBuild) {
   process.exit(1);
 }
 if (stale && canBuild) {
-  process.stdout.write('building dist/, which may take a minute\n');
+  process.stdout.write('building dist/\n');
   const { status } = spawnSync('npm', ['run', 'build', '--silent'], { cwd: root, stdio: 'inherit' });
   process.exit(status ?? 1);
 }

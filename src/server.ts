@@ -8,6 +8,7 @@ import type { Instant } from './model.ts';
 import { createAudit } from './observability/audit.ts';
 import type { Logger } from './observability/logger.ts';
 import { createMetrics, type Metrics } from './observability/metrics.ts';
+import { traceCalls } from './observability/tracing.ts';
 import type { Store } from './store/store.ts';
 import { createAuthenticate } from './transport/admission/authenticate.ts';
 import { createOriginCheck } from './transport/admission/origin.ts';
@@ -47,10 +48,11 @@ export interface Server {
 
 /** Serves HTTP, graphql-ws and the legacy shim on one port. */
 export function createServer(options: ServerOptions): Server {
-  const { config, store, logger, metrics = createMetrics(), clock = Date.now } = options;
+  const { config, logger, metrics = createMetrics(), clock = Date.now } = options;
   const { limits, introspection } = config;
   const { messagesPerMinute, messageBurst } = limits;
   const onError = (error: unknown) => logger.error({ err: error }, 'background work failed');
+  const store = traceCalls('store', options.store, ['watch', 'close', 'searchLag', 'ping']);
   let draining = false;
   let closing = false;
   let closed: Promise<void> | null = null;

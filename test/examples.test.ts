@@ -33,3 +33,19 @@ test('the example of the client is what CLIENT.md shows, and runs', async () => 
   expect(output).toContain('connection: online');
   expect(output).toContain('queued Hello');
 });
+
+test('the example of traces prints the spans of a server', async () => {
+  const run = [TSX, '--import', './examples/tracing.ts', 'dist/main.js'];
+  const env = { ...process.env, PORT: '0', STORE_URL: 'memory:' };
+  const child = spawn(process.execPath, run, { cwd: PROJECT, env });
+  let output = '';
+  for await (const chunk of child.stdout) {
+    output += chunk;
+    const [, url] = /listens on (\S+)/.exec(output) ?? [];
+    if (url && !output.includes('query viewer')) await fetch(`${url}/graphql?query={viewer{email}}`);
+    if (output.includes("name: 'query viewer'")) break;
+  }
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  expect(output).toContain("name: 'query viewer'");
+});

@@ -111,10 +111,41 @@ describe('the package', () => {
     child.kill();
   });
 
-  test('holds no sources and no state of the build', () => {
+  test('gives what the README says for another project', async () => {
+    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
+    const chapter = readme.slice(readme.indexOf('### In another project'), readme.indexOf('## Endpoints'));
+    const archive = readdirSync(root).find((name) => name.endsWith('.tgz'));
+    expect(chapter).toContain(`npm install ../kredichat/${archive}\nnpx kredichat serve\n`);
+
+    const consumer = join(root, 'consumer');
+    const [, yaml = ''] = /```yaml\n(.*?)```/s.exec(chapter) ?? [];
+    writeFileSync(join(consumer, 'codegen.yml'), yaml);
+    mkdirSync(join(consumer, 'src'));
+    const operation = 'query Inbox { chatList { nodes { configId } } }';
+    writeFileSync(join(consumer, 'src/inbox.ts'), `export const Inbox = graphql(\`${operation}\`);`);
+    mkdirSync(join(modules, '@graphql-codegen'));
+    const preset = '@graphql-codegen/client-preset';
+    symlinkSync(join(ROOT, 'node_modules', preset), join(modules, preset));
+    const generator = join(ROOT, 'node_modules/.bin/graphql-codegen');
+    execFileSync(process.execPath, [generator, '--silent'], { cwd: consumer });
+    expect(readFileSync(join(consumer, 'src/generated/graphql.ts'), 'utf8')).toContain('export type InboxQuery =');
+
+    const { url } = await listening(start());
+    const [, program = ''] = /```js\n(.*?)```/s.exec(readme) ?? [];
+    writeFileSync(join(consumer, 'hello.mjs'), program.replace('http://127.0.0.1:4000', url));
+    const { stdout } = runAs([process.execPath, 'hello.mjs'], {}, consumer);
+    let output = '';
+    for await (const chunk of stdout ?? []) {
+      output += chunk;
+      if (output.includes('Hello from a program')) break;
+    }
+    expect(output).toMatch(/^Hello from a program$/m);
+  });
+
+  test('holds its license, no sources and no state of the build', () => {
     const files = readdirSync(installed, { recursive: true, encoding: 'utf8' });
     expect(files.filter((file) => /\.(tsbuildinfo|map|tsx|test\.ts)$|^src|^test/.test(file))).toEqual([]);
-    expect(files).toContain('docs/OPERATIONS.md');
+    for (const file of ['LICENSE', 'docs/OPERATIONS.md', 'deploy/alerts.yaml']) expect(files).toContain(file);
   });
 });
 
@@ -159,12 +190,12 @@ describe('npm start without the development packages', () => {
 
 test('a start builds only what is missing or older than its sources', () => {
   const tree = join(root, 'tree');
-  for (const folder of ['node_modules/.bin', 'src/generated', 'dist/web'])
+  for (const folder of ['node_modules/.bin', 'src/generated', 'dist'])
     mkdirSync(join(tree, folder), { recursive: true });
   copyFileSync(join(ROOT, 'prestart.js'), join(tree, 'prestart.js'));
-  writeFileSync(join(tree, 'node_modules/.bin/graphql-codegen'), '');
+  writeFileSync(join(tree, 'node_modules/.bin/vite'), '');
   writeFileSync(join(tree, 'src/a.ts'), '');
-  const build = `node -e "fs.writeFileSync('dist/web/index.html', ''); fs.appendFileSync('builds', '1')"`;
+  const build = `node -e "fs.writeFileSync('dist/.built', ''); fs.appendFileSync('builds', '1')"`;
   writeFileSync(join(tree, 'package.json'), JSON.stringify({ type: 'module', scripts: { build } }));
   let said = '';
   const builds = () => {

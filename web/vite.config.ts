@@ -28,5 +28,6 @@ export default defineConfig({
     // Every asset is a separate file: the content security policy allows nothing inline.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
 });

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import type { Span } from '@opentelemetry/api';
 import {
   type DocumentNode,
   type ExecutionResult,
@@ -11,6 +12,7 @@ import { badInput, ChatError, outcomeUnknown } from '../chat/rules/errors.ts';
 import type { Context } from '../graphql/context.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Metrics } from '../observability/metrics.ts';
+import { inSpan, recordError } from '../observability/tracing.ts';
 import type { Written } from './compiler/run.ts';
 import { createErrorMask, type MaskError } from './error-masking.ts';
 import { createFairScheduler } from './fair-scheduler.ts';
@@ -32,6 +34,8 @@ interface OperationRequest {
   readonly after?: Promise<unknown> | undefined;
   /** Whether the client still waits for the answer; a query for a client that is gone does not run. */
   readonly wanted?: (() => boolean) | undefined;
+  /** W3C `traceparent` of the client, as received. */
+  readonly traceparent?: unknown;
 }
 
 export type OperationResult = Answer | ResponseStream;
@@ -103,7 +107,16 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
       await new Promise<void>((resolve) => whenIdle.push(resolve));
   }
 
-  async function run(request: OperationRequest, context: Context): Promise<OperationResult> {
+  function run(request: OperationRequest, context: Context): Promise<OperationResult> {
+    const { operation, traceparent } = request;
+    const work = (span?: Span) => {
+      const result = runTimed(request, context);
+      return span ? result.then((result) => recordCode(span, result)) : result;
+    };
+    return inSpan(operation.label, work, { traceparent });
+  }
+
+  async function runTimed(request: OperationRequest, context: Context): Promise<OperationResult> {
     const { kind } = request.operation;
     const started = performance.now();
     running++;
@@ -211,4 +224,10 @@ function checkWanted(wanted: OperationRequest['wanted']): void {
 
 function unanswered(): ChatError {
   return new ChatError('UNAVAILABLE', 'The store did not answer in time.');
+}
+
+function recordCode(span: Span, result: OperationResult): OperationResult {
+  const code = result.kind === 'answer' && result.errors[0]?.extensions.code;
+  if (code) recordError(span, String(code));
+  return result;
 }

@@ -3,6 +3,7 @@ import {
   type GraphQLError,
   type GraphQLSchema,
   getOperationAST,
+  Kind,
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   type OperationTypeNode,
@@ -24,6 +25,8 @@ import { findSharing, type Sharing } from './sharing.ts';
 /** One operation of a document: parsed, validated and compiled. Made once, and used by every run. */
 export interface PreparedOperation {
   readonly kind: OperationTypeNode;
+  /** Operation type and first root field, for traces: `query chatList`. */
+  readonly label: string;
   /** Unique among the prepared operations of an executor. */
   readonly id: number;
   readonly document: DocumentNode;
@@ -75,6 +78,7 @@ export function createPrepare({ schema, limits, introspection, mask }: PrepareOp
     let sharing: Sharing | undefined;
     return {
       kind: node.operation,
+      label: labelOf(node),
       id: ++count,
       document,
       node,
@@ -123,4 +127,9 @@ export function createPrepare({ schema, limits, introspection, mask }: PrepareOp
   }
 
   return { prepare, prepareTrusted };
+}
+
+function labelOf({ operation, selectionSet }: OperationDefinitionNode): string {
+  const [field] = selectionSet.selections;
+  return field?.kind === Kind.FIELD ? `${operation} ${field.name.value}` : operation;
 }

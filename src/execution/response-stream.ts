@@ -1,5 +1,7 @@
+import type { Span } from '@opentelemetry/api';
 import { createSourceEventStream, type GraphQLError, type GraphQLSchema } from 'graphql';
 import type { Context } from '../graphql/context.ts';
+import { activeSpan, inSpan } from '../observability/tracing.ts';
 import type { PreparedOperation } from './prepared-operation.ts';
 import { type Answer, answerOf, type Json, LARGE_BYTES } from './response-writer.ts';
 import type { Slots } from './result-slot.ts';
@@ -54,6 +56,8 @@ class Stream implements ResponseStream {
   readonly #shared: Shared;
   readonly #options: ResponseStreamOptions;
   readonly #context: Context;
+  /** The span of the operation that started the stream. */
+  readonly #opening = activeSpan();
   #to: (json: Json) => void = ignore;
   #ended = false;
   #left = false;
@@ -89,11 +93,9 @@ class Stream implements ResponseStream {
     return new Promise((resolve, reject) => {
       const takeAll = (): void => {
         try {
-          for (let event = this.#source.poll?.(); event; event = this.#source.poll?.()) {
-            const json = this.#shared.json(event);
-            if (json instanceof Promise || isLarge(json)) return resolve(this.#deliverLate(event).then(() => true));
-            this.#emit(json);
-          }
+          const first = this.#source.poll?.();
+          const late = first && this.#inSpan((span) => this.#emitAll(first, span));
+          if (late) return resolve(this.#deliverLate(late).then(() => true));
           if (!this.#source.onReadable?.(takeAll)) resolve(false);
         } catch (error) {
           reject(error);
@@ -101,6 +103,24 @@ class Stream implements ResponseStream {
       };
       takeAll();
     });
+  }
+
+  /** Delivers an event and those available after it, up to one that is slow or large, which is returned. */
+  #emitAll(first: object, span?: Span): object | undefined {
+    let count = 0;
+    let event: object | undefined = first;
+    for (; event; event = this.#source.poll?.()) {
+      const json = this.#shared.json(event);
+      if (json instanceof Promise || isLarge(json)) break;
+      this.#emit(json);
+      count++;
+    }
+    span?.setAttribute('kredichat.events', count);
+    return event;
+  }
+
+  #inSpan<Result>(work: (span?: Span) => Result): Result {
+    return inSpan('deliver', work, { link: this.#opening });
   }
 
   async #deliverNext(): Promise<void> {
@@ -122,7 +142,11 @@ class Stream implements ResponseStream {
    * Delivers an event that is slow or large: makes its result again and sends it in one of the user's slots, after the
    * client has read earlier ones.
    */
-  async #deliverLate(event: object): Promise<void> {
+  #deliverLate(event: object): Promise<void> {
+    return this.#inSpan(() => this.#deliverInSlot(event));
+  }
+
+  async #deliverInSlot(event: object): Promise<void> {
     if (await this.#deliverIfSmall(event)) return;
     const slot = this.#options.slots.take(this.#user);
     try {

@@ -77,7 +77,8 @@ export function createGraphqlWs(options: GraphqlWsOptions) {
       }
       const after = live ? undefined : extra.registered;
       const wanted = () => !extra.socket.ended;
-      const result = executor.run({ operation, variables, after, wanted }, extra.context);
+      const { traceparent } = extensions ?? {};
+      const result = executor.run({ operation, variables, after, wanted, traceparent }, extra.context);
       extra.operations.start(key, live ? 'subscription' : 'query');
       if (live) extra.registered = Promise.all([extra.registered, result]).then(() => {});
       const id = idOf(key);

@@ -101,7 +101,7 @@ export function createHttp({ executor, chat, authenticate, audit, limits, graphi
         const viewer = await authenticateRequest(request.headers.get('authorization'), address);
         const actor: AuditActor = { user: viewer?.email ?? null, address, transport: 'http' };
         const result = await executor.run(
-          { operation, variables, wanted },
+          { operation, variables, wanted, traceparent: request.headers.get('traceparent') },
           { chat, viewer, free: () => true, drained, audit: (event) => audit(actor, event) },
         );
         if (result.kind === 'stream') throw new Error('Only a subscription has events.');
