@@ -5,7 +5,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const root = import.meta.dirname;
-const SOURCES = ['package-lock.json', 'build.js', 'tsconfig.json', 'schema', 'src', 'web'];
+const SOURCES = ['package-lock.json', 'codegen.yml', 'build.js', 'tsconfig.json', 'schema', 'src', 'web'];
 
 /** The last change of a file, or of any below a folder, generated ones apart. */
 function changed(path) {
