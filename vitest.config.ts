@@ -5,6 +5,9 @@ const dist = new URL('dist/', import.meta.url).pathname;
 /** One by one, when everything else is done: how soon sends work again, and how others fare meanwhile, is measured. */
 const ALONE = ['test/faults.test.ts', 'test/hostile.test.ts'];
 
+/** Registers an SDK before the server is loaded: with modules of its own. */
+const TRACED = 'test/observability/tracing.test.ts';
+
 /** What a store has no part in: not run again on the other one. */
 const STORELESS = [
   'execution/compiler/compiler',
@@ -52,8 +55,9 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'main', globalSetup: [], include: ['test/**/*.test.ts'], exclude: ALONE },
+        test: { name: 'main', globalSetup: [], include: ['test/**/*.test.ts'], exclude: [...ALONE, TRACED] },
       },
+      { extends: true, test: { name: 'traces', globalSetup: [], isolate: true, include: [TRACED] } },
       {
         extends: true,
         test: { name: 'faults', globalSetup: [], include: ALONE, fileParallelism: false, sequence: { groupOrder: 1 } },
