@@ -78,33 +78,10 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
   const resultCache = createResultCache();
   const slots = createSlots(LARGE_AT_ONCE);
   const hideSuggestions = !introspection;
+  const running = createRunning();
 
   function masked(result: ExecutionResult): ExecutionResult {
     return result.errors ? { ...result, errors: result.errors.map(mask) } : result;
-  }
-
-  /**
-   * Coerces the variables of an operation.
-   * @throws GraphQLError for the first invalid variable; graphql-js would report up to fifty
-   */
-  function coerceVariables(
-    { variableDefinitions = [] }: OperationDefinitionNode,
-    variables: OperationRequest['variables'],
-  ): Record<string, unknown> {
-    const options = { maxErrors: 1, hideSuggestions };
-    const { coerced, errors } = getVariableValues(schema, variableDefinitions, variables ?? {}, options);
-    if (!coerced) throw errors[0];
-    return coerced;
-  }
-
-  /** Running operations. */
-  let running = 0;
-  const whenIdle: (() => void)[] = [];
-
-  async function settled(): Promise<void> {
-    // Another operation may have started on the result of the last one.
-    for (await setImmediate(); running > 0; await setImmediate())
-      await new Promise<void>((resolve) => whenIdle.push(resolve));
   }
 
   function run(request: OperationRequest, context: Context): Promise<OperationResult> {
@@ -119,7 +96,7 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
   async function runTimed(request: OperationRequest, context: Context): Promise<OperationResult> {
     const { kind } = request.operation;
     const started = performance.now();
-    running++;
+    running.start();
     const resultSlot = createResultSlot(slots, slice, context);
     const timeout = startTimeout(kind);
     try {
@@ -129,7 +106,7 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
     } finally {
       resultSlot.end();
       timeout.clear();
-      if (--running === 0) for (const listener of whenIdle.splice(0)) listener();
+      running.end();
       metrics.answered(kind, performance.now() - started);
     }
   }
@@ -146,7 +123,7 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
     if (refused) return answerOf(masked(refused));
     if (nestsTooDeep(variables))
       throw badInput(`The variables nest too deep; at most ${MAX_NESTING} levels are allowed.`);
-    const coerced = coerceVariables(node, variables);
+    const coerced = coerceVariables(schema, node, variables, hideSuggestions);
     const cost = operation.checkCost(variables);
     if (after) await Promise.race([after, expired]);
     if (kind === OperationTypeNode.SUBSCRIPTION) return subscribe(request, context, expired);
@@ -205,7 +182,41 @@ export function createExecutor({ schema, limits, introspection, logger, metrics 
     });
   }
 
-  return { schema, prepare, prepareTrusted, run, slice, settled, mask };
+  return { schema, prepare, prepareTrusted, run, slice, settled: running.settled, mask };
+}
+
+/**
+ * Coerces the variables of an operation.
+ * @throws GraphQLError for the first invalid variable; graphql-js would report up to fifty
+ */
+function coerceVariables(
+  schema: GraphQLSchema,
+  { variableDefinitions = [] }: OperationDefinitionNode,
+  variables: OperationRequest['variables'],
+  hideSuggestions: boolean,
+): Record<string, unknown> {
+  const options = { maxErrors: 1, hideSuggestions };
+  const { coerced, errors } = getVariableValues(schema, variableDefinitions, variables ?? {}, options);
+  if (!coerced) throw errors[0];
+  return coerced;
+}
+
+/** Counts the running operations. */
+function createRunning() {
+  let count = 0;
+  const whenIdle: (() => void)[] = [];
+  return {
+    start: (): void => void count++,
+    end(): void {
+      if (--count === 0) for (const listener of whenIdle.splice(0)) listener();
+    },
+    /** Resolves when none runs. */
+    async settled(): Promise<void> {
+      // Another operation may have started on the result of the last one.
+      for (await setImmediate(); count > 0; await setImmediate())
+        await new Promise<void>((resolve) => whenIdle.push(resolve));
+    },
+  };
 }
 
 /** Starts the time limit of an answer; `expired` rejects when it has passed. */
