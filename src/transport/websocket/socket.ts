@@ -77,6 +77,7 @@ export class OpenSocket implements Socket {
   #end: NodeJS.Timeout | undefined;
   #receiveQueue: ReceiveQueue | undefined;
   #backlog: Backlog | undefined;
+  #stopped: Promise<void> | undefined;
   /** Whether a caller of `drained` was just resumed; one at a time, as each may send more. */
   #resumed = false;
 
@@ -145,8 +146,13 @@ export class OpenSocket implements Socket {
     return this.#backlog;
   }
 
-  /** Stops reading; resolves when all frames read so far are delivered and answered. */
-  async stop(): Promise<void> {
+  /** Stops reading; resolves when all frames read so far are delivered and answered. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     if (this.#ended) return;
     await this.#receiveQueue?.stop();
     await this.#backlog?.emptied();

@@ -62,7 +62,7 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
         // Frames received before the close are still delivered.
         void socket.stop().then(() => socket.end(code, reason.toString()));
       });
-      if (closing) socket.close(CLOSE.goingAway, 'Shutting down');
+      if (closing) goAway(ws, socket);
       return socket;
     },
 
@@ -77,14 +77,19 @@ export function createSockets(limits: Pick<Limits, 'heartbeatMs' | 'unsentBytes'
         await Promise.race([socket.stop(), late]);
         if (!open.has(ws)) return;
         const closed = new Promise((resolve) => ws.once('close', resolve));
-        socket.close(CLOSE.goingAway, 'Shutting down');
-        setTimeout(() => ws.terminate(), CLOSE_GRACE_MS).unref();
+        goAway(ws, socket);
         await closed;
       });
       await Promise.all(turns);
       clearInterval(heartbeat);
     },
   };
+}
+
+/** Closes a socket, and ends it if the client does not answer. */
+function goAway(ws: WebSocket, socket: OpenSocket): void {
+  socket.close(CLOSE.goingAway, 'Shutting down');
+  setTimeout(() => ws.terminate(), CLOSE_GRACE_MS).unref();
 }
 
 function shuffled<Item>(items: readonly Item[]): Item[] {
