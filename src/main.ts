@@ -27,8 +27,9 @@ function sqlite(url: string | undefined): SqliteConfig {
   const store = stored(url);
   if (store.kind === 'sqlite') return store;
   const mongo = (tool: string, oplog: string) =>
-    `  mongo${tool} --uri="$STORE_URL" ${oplog} --gzip --archive=kredichat.archive`;
-  throw new Error(`use MongoDB's own tools:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`);
+    `  mongo${tool} --uri="$MONGODB_URI" ${oplog} --gzip --archive=kredichat.archive`;
+  const use = "use MongoDB's own tools; MONGODB_URI is STORE_URL without the database in its path";
+  throw new Error(`${use}:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`);
 }
 
 function timeZone(name: string): string {
@@ -60,6 +61,8 @@ const program = new Command('kredichat')
     if (command.name() === 'serve') return;
     // V8 collects garbage late otherwise: a command takes less than 200 MB, also for a source document of 16 MB.
     setFlagsFromString('--optimize-for-size');
+    // Backups, exports and reports hold what members wrote: they are for the user that runs the command alone.
+    process.umask(0o077);
     const { STORE_URL } = process.env;
     const resource = [...(STORE_URL ? [`STORE_URL=${STORE_URL}`] : []), ...process.argv.slice(3)].join(' ');
     audit(command.name(), resource);
@@ -181,7 +184,7 @@ program
       return;
     }
     const { runImport } = await import('./commands/import/command.ts');
-    const result = await runImport(readConfig({ STORE_URL: to }).store, options);
+    const result = await runImport(options.dryRun ? readConfig({ STORE_URL: to }).store : stored(to), options);
     const sums = `documents: ${sum({ ...result.documents })}\nmessages: ${sum({ ...result.messages })}`;
     print(json, result, result.complete ? sums : `${sums}\nThe source changed meanwhile: import again.`);
     process.exitCode = result.complete ? 0 : 1;

@@ -18,7 +18,7 @@ function systemUser(): string {
   }
 }
 
-/** Connection strings without users and passwords. */
+/** Connection strings without users, passwords and options, which may be secrets too. */
 function withoutPasswords(text: string): string {
-  return text.replace(/\/\/[^/\s]*@/g, '//');
+  return text.replace(/\/\/\S*@/g, '//').replace(/\?\S*/g, '');
 }

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { chmod, copyFile, link, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { StoreConfig } from '../config.ts';
 import { type Contents, checkSqlite, copySqlite } from '../store/sqlite/backup.ts';
@@ -37,11 +37,13 @@ export async function restore(
     if (existsSync(taken)) throw new Error(`${taken} exists already; restore needs a new path`);
   await mkdir(dirname(path), { recursive: true });
   const part = `${path}.part`;
+  await copyFile(join(folder, STORE_FILE), part, constants.COPYFILE_EXCL);
   try {
-    await copyFile(join(folder, STORE_FILE), part);
+    await chmod(part, 0o600);
     await sync(part);
     await checkCopy(part);
-    await rename(part, path);
+    // Unlike a rename, this fails if a server has made the file meanwhile.
+    await link(part, path);
     await sync(dirname(path));
   } finally {
     await rm(part, { force: true });

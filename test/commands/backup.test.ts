@@ -70,6 +70,8 @@ test('a backup needs an empty folder, and is invalid without its manifest or wit
   const target = join(directory, 'target/kredichat.db');
   const restored = () => ran({ STORE_URL: '' }, 'restore', folder, '--to', `sqlite:${target}`);
   expect((await restored()).code).toBe(0);
+  for (const file of [target, join(folder, 'kredichat.db'), join(folder, 'manifest.json')])
+    expect(statSync(file).mode & 0o777, file).toBe(0o600);
   expect(await restored()).toMatchObject({
     code: 1,
     error: expect.stringContaining(`kredichat: ${target} exists already; restore needs a new path\n`),
@@ -94,7 +96,7 @@ test('a backup of a store that does not exist, has no file or is of MongoDB says
   });
   expect((await ran({ STORE_URL: 'memory:' }, 'backup', folder)).error).toContain('which has no file');
   expect((await ran({ STORE_URL: 'mongodb://127.0.0.1/x?replicaSet=rs' }, 'backup', folder)).error).toContain(
-    'mongodump --uri',
+    'mongodump --uri="$MONGODB_URI" --oplog',
   );
   expect(existsSync(folder)).toBe(false);
 });

@@ -497,6 +497,11 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     expect(refused.code).toBe(1);
     expect(refused.error).toContain('ECONNREFUSED');
     expect(refused.error).not.toContain('secret');
+    const odd = 'mongodb://a:sec/ret@127.0.0.1:1/?tlsCertificateKeyFilePassword=hidden';
+    const invalid = await ran({}, 'import', '--from', odd, '--database', 'd', '--to', 'memory:');
+    expect(invalid.code).toBe(1);
+    expect(invalid.error).toContain('memory:, which has no file');
+    expect(invalid.error).not.toMatch(/sec|hidden/);
   });
 
   test('killed at ten random moments and run again equals one run in peace', async () => {
