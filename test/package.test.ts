@@ -106,9 +106,13 @@ describe('the package', () => {
     const consumer = join(root, 'consumer');
     const npx = (...args: string[]) => ['npx', '--no-install', 'kredichat', ...args];
     expect(await ended(runAs(npx('--version'), {}, consumer))).toEqual({ code: 0, output: '0.1.0\n' });
-    const { child, url } = await listening(runAs(npx('serve'), { STORE_URL: 'memory:' }, consumer));
+    // Without npx, which does not forward signals.
+    const server = [join(modules, '.bin/kredichat'), 'serve'];
+    const { child, url } = await listening(runAs(server, { STORE_URL: 'memory:' }, consumer));
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
+    const end = ended(child);
     child.kill();
+    expect((await end).code).toBe(0);
   });
 
   test('gives what the README says for another project', async () => {
