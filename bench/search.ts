@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { conversationId, type Message, NO_OPTIONS, parseEmail } from '../src/model.ts';
+import { newMessage } from '../src/chat/log/change-set.ts';
+import { conversationId, parseEmail } from '../src/model.ts';
 import type { Store } from '../src/store/store.ts';
 import { termsOf } from '../src/store/tokenizer.ts';
 import { makeFolder } from './servers.ts';
@@ -45,19 +46,11 @@ async function fill(
     const configId = `${others} ${index}`;
     const conversation = conversationId({ configId, members });
     for (let seq = 0; seq < each; seq += 500) {
-      const log = Array.from({ length: Math.min(500, each - seq) }, (_, i): Message => {
+      const head = { id: conversation, lastSeq: seq, lastRev: seq };
+      const log = Array.from({ length: Math.min(500, each - seq) }, (_, i) => {
         const number = seq + i + 1;
-        const envelope = { conversationId: conversation, seq: number, rev: number, addedRev: number, sender };
-        const life = {
-          editedAt: null,
-          redactedAt: null,
-          redactionReason: null,
-          firstTextHash: null,
-          origin: null,
-          revisions: [],
-        };
         const text = textOf(index * each + number);
-        return { ...envelope, ...life, kind: 'TEXT', text, ...NO_OPTIONS, sentAt: 1e12 + number };
+        return newMessage(head, i, { kind: 'TEXT', sender, text, sentAt: 1e12 + number });
       });
       const opening = seq === 0 ? { configId, subject: null, party: null, members } : null;
       const rest = { changed: [], state: null, members: [], roles: new Map() };

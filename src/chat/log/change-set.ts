@@ -128,7 +128,7 @@ export function notBefore(earlier: Instant, now: Instant): Instant {
 
 /** A new message of the conversation; `ahead` others go before it. */
 export function newMessage(
-  { id, lastSeq, lastRev }: Conversation,
+  { id, lastSeq, lastRev }: Pick<Conversation, 'id' | 'lastSeq' | 'lastRev'>,
   ahead: number,
   values: Pick<Message, 'kind' | 'sender' | 'text' | 'sentAt'> & Partial<Message>,
 ): Message {
