@@ -58,7 +58,8 @@ export async function sign(
   if (newest !== null) {
     await requireConsistency(store, register, newest, keys.origin);
     // The register is behind what is published where a process was killed between the two.
-    if (parseCheckpoint(noteText(newest)).size === register.size && newest === register.checkpoint) return register.size;
+    if (parseCheckpoint(noteText(newest)).size === register.size && newest === register.checkpoint)
+      return register.size;
   }
   if (register.size === 0) return 0;
   const root = await rootAt((keys) => store.tiles(null, keys), register.size);

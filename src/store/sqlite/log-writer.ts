@@ -8,8 +8,8 @@ import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './mess
 /** Writes to the logs of conversations, in the transaction under way; new messages are inserted together at its end. */
 export function createLogWriter(db: Database.Database, { index, indexer, scrubber }: Maintenance) {
   const open = db.prepare(`INSERT INTO conversations
-    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted)
-    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted)
+    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted, imported_rev)
+    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted, @importedRev)
     ON CONFLICT (id) DO NOTHING`);
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
@@ -71,10 +71,10 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
     const { counted, sent, redacted } = countsOf({ messages, changed });
     let pk: number;
     if (opening) {
-      const { configId, subject, party } = opening;
+      const { configId, subject, party, importedRev = 0 } = opening;
       const at = messages[0]?.sentAt;
       const position = { lastActivityAt: newest?.sentAt, lastSeq: newest?.seq, lastRev, counted };
-      const row = { id: conversation, configId, subject, party, createdAt: at, ...position };
+      const row = { id: conversation, configId, subject, party, createdAt: at, importedRev, ...position };
       if (open.run(row).changes === 0) return false;
       enroll.run([conversation, JSON.stringify(opening.members), at]);
       pk = (pkOf.get([conversation]) as { pk: number }).pk;

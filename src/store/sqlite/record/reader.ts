@@ -20,6 +20,8 @@ export const RECORD_SQL = {
   leaves: 'SELECT leaf FROM register WHERE idx >= @from AND idx < @to ORDER BY idx',
   ledgerLeaf: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev >= @rev AND idx < @size
     ORDER BY rev LIMIT 1`,
+  newestLedgerLeaf: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev IS NOT NULL
+    AND idx < @size ORDER BY rev DESC LIMIT 1`,
   readLeaves: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev IS NULL AND idx > @after
     ORDER BY idx LIMIT @limit`,
   tile: `SELECT hashes FROM tiles WHERE log = coalesce(${PK}, 0) AND level = @level AND idx = @index`,
@@ -36,6 +38,7 @@ export function createRecordReader(db: Database.Database): RecordReader {
   const register = db.prepare(RECORD_SQL.register);
   const leaves = db.prepare(RECORD_SQL.leaves).pluck();
   const ledgerLeaf = db.prepare(RECORD_SQL.ledgerLeaf);
+  const newestLedgerLeaf = db.prepare(RECORD_SQL.newestLedgerLeaf);
   const readLeaves = db.prepare(RECORD_SQL.readLeaves);
   const tile = db.prepare(RECORD_SQL.tile);
   const changedMessages = db.prepare(RECORD_SQL.changedMessages).pluck();
@@ -65,6 +68,9 @@ export function createRecordReader(db: Database.Database): RecordReader {
     },
     async ledgerLeaf(id, rev, size) {
       return (ledgerLeaf.get({ id, rev, size }) as IndexedLeaf | undefined) ?? null;
+    },
+    async newestLedgerLeaf(id, size) {
+      return (newestLedgerLeaf.get({ id, size }) as IndexedLeaf | undefined) ?? null;
     },
     async readLeaves(id, after, limit) {
       return readLeaves.all({ id, after, limit }) as IndexedLeaf[];

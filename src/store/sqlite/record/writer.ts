@@ -13,7 +13,7 @@ export function rowsOf(batch: RegisterBatch): RegisterRows {
 /** Writes to the register and its checkpoint, in the transaction under way. */
 export function createRecordWriter(db: Database.Database) {
   const grow = db.prepare('UPDATE record SET size = size + @count WHERE size = @size');
-  const abandon = db.prepare('UPDATE record SET abandoned = ?');
+  const abandon = db.prepare('UPDATE record SET abandoned = ?, checkpoint = NULL, checkpoint_size = 0');
   const addLeaf = db.prepare(`INSERT INTO register (idx, conversation, rev, leaf)
     VALUES (@index, (SELECT pk FROM conversations WHERE id = @conversation), @rev, @leaf)`);
   const setTile = db.prepare(`INSERT INTO tiles (log, level, idx, hashes)
