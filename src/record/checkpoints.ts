@@ -10,7 +10,7 @@ export class ForkError extends Error {}
 type Reads = Pick<Store, 'register' | 'tiles'>;
 
 /** The note of a checkpoint without its signatures. */
-function noteText(checkpoint: string): string {
+export function noteText(checkpoint: string): string {
   return checkpoint.slice(0, checkpoint.indexOf('\n\n') + 1);
 }
 
