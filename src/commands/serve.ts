@@ -43,7 +43,7 @@ async function serveAlone(config: Config): Promise<void> {
   const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
-  const outages = createOutages(logger);
+  const outages = createOutages(logger, metrics.setStoreAvailable);
   const onOpen = (instances: readonly object[]) => logger.info({ instances }, 'instances on this store');
   const store = outages.watch(await openStore(config.store, outages.report, onOpen).catch(naming('STORE_URL')));
   const server = createServer({ config, store, logger, metrics });
