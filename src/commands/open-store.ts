@@ -1,5 +1,5 @@
 import type { StoreConfig } from '../config.ts';
-import { openMongo } from '../store/mongo/mongo.ts';
+import { openMongo, requireMongoStore } from '../store/mongo/mongo.ts';
 import { openSqlite, readSqlite } from '../store/sqlite/sqlite.ts';
 import type { Store } from '../store/store.ts';
 import type { WholeStore } from '../store/walk.ts';
@@ -17,11 +17,12 @@ export function openStore(
 }
 
 /**
- * Reads a store beside a running server.
- * @throws Error when it cannot be read
+ * Reads a store beside a running server; makes none.
+ * @throws Error when there is none, or it cannot be read
  */
 export async function readStore<T>(config: StoreConfig, use: (store: WholeStore) => Promise<T>): Promise<T> {
   if (config.kind === 'sqlite') return readSqlite(config.path, use);
+  await requireMongoStore(config.url);
   const store = await openMongo(config.url);
   try {
     return await use(store);
