@@ -135,7 +135,8 @@ program
   .option('--from <url>', 'store to export (default: STORE_URL)')
   .option('--json', 'print the manifest as JSON')
   .action(async ({ from, to, json, ...which }, command: Command) => {
-    const scope = scopeOf(which) ?? command.error('error: `export` needs --all, --conversation or --config', { exitCode: 2 });
+    const scope =
+      scopeOf(which) ?? command.error('error: `export` needs --all, --conversation or --config', { exitCode: 2 });
     const config = storedConfig(from);
     const [{ exportStore }, { readStore }, { recordKeys }] = await Promise.all([
       import('./commands/export/export.ts'),
@@ -209,7 +210,11 @@ record
   .description('print the verifier keys of the keys that sign')
   .action(async () => {
     const { verifierKeys } = await import('./commands/record.ts');
-    process.stdout.write(verifierKeys(storedConfig()).map((key) => `${key}\n`).join(''));
+    process.stdout.write(
+      verifierKeys(storedConfig())
+        .map((key) => `${key}\n`)
+        .join(''),
+    );
   });
 
 record
