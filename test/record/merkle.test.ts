@@ -215,7 +215,7 @@ test('many additions make the tiles and the root of one', async () => {
       const once = await treeOf(size);
       expect(new Map([...many.tiles].sort())).toEqual(new Map([...once.tiles].sort()));
     }),
-    { numRuns: 50 },
+    { numRuns: 30 },
   );
 });
 
