@@ -69,6 +69,8 @@ export interface Member extends View {
   readonly sent: number;
   /** Number of the counted messages of other members up to `readSeq`. */
   readonly seen: number;
+  /** When `readSeq` was reached; null when not known. */
+  readonly readAt: Instant | null;
   readonly joinedAt: Instant;
   /** Null for present members. */
   readonly leftAt: Instant | null;
@@ -95,6 +97,8 @@ interface ConversationHead extends ConversationState {
   readonly lastSeq: Seq;
   /** Position of the newest durable change; dense. */
   readonly lastRev: Rev;
+  /** The changes up to this `rev` were stored before the record began: what it says of them is what it found. */
+  readonly importedRev: Rev;
   /** Number of messages for which `countsAsUnread` holds. */
   readonly counted: number;
   /** The message numbered `lastSeq`, as of this state; undefined if it was not read together with the state. */
@@ -119,10 +123,49 @@ export interface ListedConversation extends ConversationHead {
   readonly hasMoreMembers: boolean;
 }
 
+/** An earlier text. */
 interface Revision {
   readonly text: string;
+  /** The member that replaced it, and when. */
   readonly editor: EmailAddress;
   readonly at: Instant;
+  /** The `rev` at which it began to stand; 0 where the record does not know it. */
+  readonly rev: Rev;
+  /** Salt of the text; null where `rev` is 0. */
+  readonly salt: string | null;
+}
+
+/** A text that a redaction deleted: what the record keeps of it. */
+export interface ErasedText {
+  /** The `rev` at which it began to stand. */
+  readonly rev: Rev;
+  /** When it began to stand. */
+  readonly at: Instant;
+  readonly commitment: string;
+}
+
+/** A change that a SYSTEM message tells. Of a list, one for each value added (`from` is null) or removed. */
+export interface FieldChange {
+  readonly field: 'status' | 'assignee' | 'labels' | 'members';
+  readonly from: string | null;
+  readonly to: string | null;
+}
+
+/** The values that an entry of the record commits to, in the order in which it names them. */
+export type ValueName = 'text' | 'opening' | 'reply' | 'client' | 'changes' | 'reason' | 'source';
+
+/** Lower-case hex of 16 random bytes for each value that a message has now; `text` is that of the present text. */
+export type Salts = Readonly<Partial<Record<ValueName, string>>>;
+
+/** What the record needs of a message, beside what the message says itself. */
+export interface MessageRecord {
+  readonly salts: Salts;
+  /** What a SYSTEM message tells; absent where it was stored before the record began. */
+  readonly changes?: readonly FieldChange[];
+  /** The member that redacted it; absent where not known. */
+  readonly redactedBy?: EmailAddress;
+  /** The texts that the redaction deleted, oldest first, as far as the record knows them. */
+  readonly erased?: readonly ErasedText[];
 }
 
 /** Origin of a message that was moved in from another chat. */
@@ -156,8 +199,10 @@ export interface Message extends MessageOptions {
   readonly redactedAt: Instant | null;
   /** Null unless redacted. */
   readonly redactionReason: string | null;
-  /** `hashText` of the text it was sent with; null unless redacted. */
+  /** Keyed hash of the text it was sent with, to identify a repeat; null unless redacted, or without a key. */
   readonly firstTextHash: string | null;
+  /** Null for a message that an earlier version stored, until the record begins for its conversation. */
+  readonly record: MessageRecord | null;
   /** Null for messages sent here. */
   readonly origin: Origin | null;
   readonly revisions: readonly Revision[];
@@ -179,7 +224,7 @@ export function unreadOf(
 /** A member that has just joined, with the default view. */
 export function newMember(email: EmailAddress, joinedAt: Instant): Member {
   const view = { muted: false, pinned: false, archived: false };
-  return { email, role: null, readSeq: 0, sent: 0, seen: 0, joinedAt, leftAt: null, ...view };
+  return { email, role: null, readSeq: 0, sent: 0, seen: 0, readAt: null, joinedAt, leftAt: null, ...view };
 }
 
 /** In the order of `Conversation.members`. */
@@ -206,13 +251,6 @@ export function conversationId(key: ConversationKey): ConversationId {
 /** The id of a message, which is also its cursor: the conversation's id, a colon, the number. */
 export function messageId(message: { conversationId: ConversationId; seq: Seq }): string {
   return `${message.conversationId}:${message.seq}`;
-}
-
-/** Hash of the first text of a redacted message: it identifies a repeat, and is bound to the one message. */
-export function hashText(message: { conversationId: ConversationId; seq: Seq }, text: string): string {
-  return createHash('sha256')
-    .update(`${messageId(message)}\n${text}`)
-    .digest('base64url');
 }
 
 const ID = /^(c_[A-Za-z0-9_-]{43})(?::([1-9]\d{0,9}))?$/;

@@ -7,6 +7,7 @@ import type { Backpressure, EventStream } from './live/event-stream.ts';
 import type { ConversationEvent } from './live/events.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createAppender } from './log/appender.ts';
+import type { FirstTexts } from './log/change-set.ts';
 import { createKnownStates } from './log/known-states.ts';
 import { createMembership } from './membership.ts';
 import type { MessageView } from './message-view.ts';
@@ -24,6 +25,7 @@ export interface ChatOptions {
   readonly store: Store;
   /** Wall clock, milliseconds since 1970. */
   readonly clock: () => Instant;
+  readonly keys: FirstTexts;
   /** Messages a minute for each user; 0 for no limit, on searches and changes of views neither. */
   readonly messagesPerMinute: number;
   readonly messageBurst: number;
@@ -35,7 +37,8 @@ export interface ChatOptions {
 export type Chat = ReturnType<typeof createChat>;
 
 /** The rules of the chat. Every function checks that the viewer may do it; errors are `ChatError`s. */
-export function createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError }: ChatOptions) {
+export function createChat(options: ChatOptions) {
+  const { store, clock, keys, messagesPerMinute, messageBurst, metrics, onError } = options;
   const knownStates = createKnownStates(store);
   const feeds = createFeeds(store, knownStates, onError);
   const chatLists = createChatListFeeds(store, knownStates, clock, onError);
@@ -45,7 +48,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
     feeds.doubt(id);
     chatLists.doubt(id);
   };
-  const appender = createAppender(store, knownStates, clock, metrics, onDoubt);
+  const appender = createAppender(store, knownStates, clock, metrics, onDoubt, keys);
   const typingTracker = createTypingTracker(store, feeds.typing, onError);
   const limits = createRateLimits(messagesPerMinute, messageBurst);
   const visibility = createVisibility(store, knownStates, appender);
@@ -71,7 +74,7 @@ export function createChat({ store, clock, messagesPerMinute, messageBurst, metr
   return {
     ...createQueries(store, visibility, clock),
     ...createCommands(visibility, appender, limits, metrics),
-    ...createMembership({ store, knownStates, visibility, typingTracker, limits, onDoubt }),
+    ...createMembership({ store, clock, knownStates, visibility, typingTracker, limits, onDoubt }),
     searchMessages: createSearch(store, visibility, limits),
 
     /** Every message after `afterSeq` once, in order, then live; without it, from now. Ends when the viewer leaves. */

@@ -1,4 +1,4 @@
-import type { Conversation, ConversationId, Seq, View, Viewer } from '../model.ts';
+import type { Conversation, ConversationId, Instant, Seq, View, Viewer } from '../model.ts';
 import type { Store } from '../store/store.ts';
 import type { KnownStates } from './log/known-states.ts';
 import type { RateLimits } from './rate-limit.ts';
@@ -9,6 +9,7 @@ import type { Visibility } from './visibility.ts';
 
 interface MembershipOptions {
   readonly store: Store;
+  readonly clock: () => Instant;
   readonly knownStates: KnownStates;
   readonly visibility: Visibility;
   readonly typingTracker: TypingTracker;
@@ -20,6 +21,7 @@ interface MembershipOptions {
 /** The changes that members make for themselves, outside the log: read position, view and typing. */
 export function createMembership({
   store,
+  clock,
   knownStates,
   visibility,
   typingTracker,
@@ -45,7 +47,7 @@ export function createMembership({
       const hasNewRole = viewer.role !== null && viewer.role !== role;
       if (seq <= readSeq && !hasNewRole) return before;
       const moved = await store
-        .advanceReadPosition(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before)
+        .advanceReadPosition(before.id, viewer.email, Math.max(seq, readSeq), viewer.role, before, clock())
         .catch(doubting(before.id));
       // Read again if a concurrent request moved the position, or the known state lacks this move.
       const after = moved ? known() : null;

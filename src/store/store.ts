@@ -13,10 +13,12 @@ import {
   type Seq,
   type View,
 } from '../model.ts';
+import type { RecordStore } from './record-store.ts';
 import type { Term } from './tokenizer.ts';
 import type { Typing, WakeUp } from './wake-up.ts';
 import type { Write } from './write.ts';
 
+export * from './record-store.ts';
 export * from './wake-up.ts';
 export * from './write.ts';
 
@@ -28,7 +30,7 @@ export * from './write.ts';
  * - The store enforces no rules of the chat: it writes all it is given, or nothing.
  * - A store that cannot answer throws `StoreUnavailable`; any other error is a fault.
  */
-export interface Store {
+export interface Store extends RecordStore {
   /**
    * The conversation and all its members, or null. With a `reader`, also null unless the reader is a present member:
    * one look-up decides that before members are read, so that a refusal costs the same as a missing conversation.
@@ -110,7 +112,8 @@ export interface Store {
   /**
    * Moves a member's `readSeq` forward to `seq`, which is at most `lastSeq`, and stores the role if one is given.
    * Durable when it resolves. Moving backward, or a reader that is no present member, changes nothing. True when the
-   * position moved or the role changed. `known` is a state that was read before, for stores that would have to read it.
+   * position moved or the role changed. `known` is a state that was read before, for stores that would have to read it;
+   * `at` is the time of the move, null where not known.
    */
   advanceReadPosition(
     id: ConversationId,
@@ -118,6 +121,7 @@ export interface Store {
     seq: Seq,
     role: Role | null,
     known?: Conversation,
+    at?: Instant | null,
   ): Promise<boolean>;
 
   /**

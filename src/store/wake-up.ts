@@ -1,4 +1,4 @@
-import type { ConversationId, EmailAddress, Role, Seq } from '../model.ts';
+import type { ConversationId, EmailAddress, Instant, Role, Seq } from '../model.ts';
 import type { MemberChange, Write } from './write.ts';
 
 /** The log of the conversation grew or changed. */
@@ -17,6 +17,8 @@ export interface ReadMoved {
   readonly conversation: ConversationId;
   readonly member: EmailAddress;
   readonly readSeq: Seq;
+  /** When the position was reached; null where not known. */
+  readonly readAt: Instant | null;
   /** `Member.seen` in states with the same number of `changes`. */
   readonly seen: number;
   /** `changesOf` the state. */

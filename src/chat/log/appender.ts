@@ -3,7 +3,7 @@ import type { Conversation, ConversationId, EmailAddress, Instant, Message } fro
 import type { Metrics } from '../../observability/metrics.ts';
 import { revAfter, type Store, StoreUnavailable } from '../../store/store.ts';
 import { ChatError, outcomeUnknown } from '../rules/errors.ts';
-import { type CommandResult, clientKey, startChangeSet, writeOf } from './change-set.ts';
+import { type CommandResult, clientKey, type FirstTexts, startChangeSet, writeOf } from './change-set.ts';
 import { type Command, decide, weightOf } from './command.ts';
 import type { KnownStates } from './known-states.ts';
 import { afterWrite } from './next-state.ts';
@@ -45,6 +45,7 @@ export function createAppender(
   clock: () => Instant,
   metrics: Metrics,
   onDoubt: (id: ConversationId) => void,
+  firstTexts: FirstTexts,
 ) {
   const queues = new Map<ConversationId, Queue>();
 
@@ -71,7 +72,12 @@ export function createAppender(
     for (;;) {
       const known = knownStates.known(id);
       const before = known ?? (await knownStates.read(id));
-      const changeSet = startChangeSet(before, await knownByClientId(before, batch), await knownBySeq(id, batch));
+      const changeSet = startChangeSet(
+        before,
+        await knownByClientId(before, batch),
+        await knownBySeq(id, batch),
+        firstTexts,
+      );
       const now = clock();
       let allWritten = true;
       let after = before;

@@ -4,6 +4,7 @@ import {
   type ConversationState,
   countsAsUnread,
   type EmailAddress,
+  type FieldChange,
   horizonOf,
   type Instant,
   type Message,
@@ -12,6 +13,7 @@ import {
   type Seq,
   type Viewer,
 } from '../../model.ts';
+import { newSalts } from '../../record/entry.ts';
 import type { MemberChange, Opening, Write } from '../../store/store.ts';
 import { countsOf } from '../../store/unread-counters.ts';
 
@@ -37,6 +39,14 @@ export interface ChangeSet {
   /** The stored messages that the batch refers to: by `clientKey`, and by `seq`. */
   readonly byClientId: Map<string, Message>;
   readonly bySeq: ReadonlyMap<number, Message>;
+  readonly firstTexts: FirstTexts;
+}
+
+/** Keyed hashes of the first texts of redacted messages: they identify a repeat, and say nothing without the key. */
+export interface FirstTexts {
+  /** Null without a key. */
+  hashFirstText(id: string, text: string): string | null;
+  isFirstText(hash: string, id: string, text: string): boolean;
 }
 
 /** The result of a durable command. */
@@ -53,9 +63,10 @@ export function startChangeSet(
   head: Conversation | null,
   byClientId: Map<string, Message>,
   bySeq: ReadonlyMap<number, Message>,
+  firstTexts: FirstTexts,
 ): ChangeSet {
   const empty = { opening: null, messages: [], changed: new Map(), state: null, members: new Map(), roles: new Map() };
-  return { head, ...empty, byClientId, bySeq };
+  return { head, ...empty, byClientId, bySeq, firstTexts };
 }
 
 /** The write for a change set started on `before`; null where it changes nothing. */
@@ -126,14 +137,15 @@ export function notBefore(earlier: Instant, now: Instant): Instant {
   return earlier > horizonOf(now) ? now : Math.max(now, earlier);
 }
 
-/** A new message of the conversation; `ahead` others go before it. */
+/** A new message of the conversation, which tells of `changes`; `ahead` others go before it. */
 export function newMessage(
   { id, lastSeq, lastRev }: Pick<Conversation, 'id' | 'lastSeq' | 'lastRev'>,
   ahead: number,
-  values: Pick<Message, 'kind' | 'sender' | 'text' | 'sentAt'> & Partial<Message>,
+  values: Pick<Message, 'kind' | 'sender' | 'text' | 'sentAt'> & Partial<Omit<Message, 'record'>>,
+  changes?: readonly FieldChange[],
 ): Message {
   const rev = lastRev + 1 + ahead;
-  return {
+  const message = {
     conversationId: id,
     seq: lastSeq + 1 + ahead,
     rev,
@@ -147,6 +159,7 @@ export function newMessage(
     revisions: [],
     ...values,
   };
+  return { ...message, record: { salts: newSalts(message, changes), ...(changes && { changes }) } };
 }
 
 /** Key of a client id within a conversation. */

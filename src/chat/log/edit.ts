@@ -1,12 +1,14 @@
 import {
   type ConversationId,
-  hashText,
   type Instant,
   type Message,
+  type MessageRecord,
+  messageId,
   type Rev,
   type Seq,
   type Viewer,
 } from '../../model.ts';
+import { commitment, newSalt } from '../../record/commitment.ts';
 import { revisionsUnits } from '../message-view.ts';
 import { requireAccess, requireRight } from '../rules/access.ts';
 import { badInput, closed, conflict, notFound } from '../rules/errors.ts';
@@ -59,11 +61,15 @@ export function decideEdit(
   if (expectedRev !== null && expectedRev !== message.rev)
     throw conflict(`\`expectedRev\` must be ${message.rev}, the present \`rev\` of the message; got ${expectedRev}.`);
   const at = Math.max(monotonicTime(head, now), notBefore(message.editedAt ?? 0, now));
-  const revisions = [...message.revisions, { text: message.text, editor: viewer.email, at }];
+  const { record, revisions: earlier } = message;
+  const { text: salt = null } = record?.salts ?? {};
+  const replaced = { text: message.text, editor: viewer.email, at, rev: salt === null ? 0 : message.rev, salt };
+  const revisions = [...earlier, replaced];
   // A text of any length may be edited once.
   if (revisions.length > 1 && revisionsUnits(revisions) > MAX_REVISIONS_TEXT)
     throw badInput(`The earlier texts of a message may hold at most ${MAX_REVISIONS_TEXT} UTF-16 units in all.`);
-  return replace(changeSet, viewer, { ...message, text, editedAt: at, revisions });
+  const salted = record && { ...record, salts: { ...record.salts, text: newSalt() } };
+  return replace(changeSet, viewer, { ...message, text, editedAt: at, revisions, record: salted });
 }
 
 /** Decides a redaction on top of the change set, and adds it. A redacted message stays as it is. */
@@ -72,9 +78,23 @@ export function decideRedaction(changeSet: ChangeSet, { viewer, seq, reason }: R
   const message = requireMessage(changeSet, seq);
   requireRight('redact', viewer, message);
   if (message.redactedAt !== null) return { messages: [message], conversation: head, deduplicated: true };
-  const erased = { text: '', revisions: [], redactedAt: monotonicTime(head, now), redactionReason: reason };
-  const firstTextHash = hashText(message, message.revisions[0]?.text ?? message.text);
-  return replace(changeSet, viewer, { ...message, ...erased, firstTextHash });
+  const gone = { text: '', revisions: [], redactedAt: monotonicTime(head, now), redactionReason: reason };
+  const firstText = message.revisions[0]?.text ?? message.text;
+  const firstTextHash = changeSet.firstTexts.hashFirstText(messageId(message), firstText);
+  const record = message.record && redactedRecord(message, message.record, viewer);
+  return replace(changeSet, viewer, { ...message, ...gone, firstTextHash, record });
+}
+
+/** What the record keeps: of the texts the commitments alone. */
+function redactedRecord(message: Message, record: MessageRecord, { email: redactedBy }: Viewer): MessageRecord {
+  const { text, revisions, rev, sentAt } = message;
+  const { text: salt = null, ...others } = record.salts;
+  const texts = [...revisions, { text, rev, salt, at: 0 }];
+  const erased = texts.flatMap(({ text, rev, salt }, index) => {
+    const at = texts[index - 1]?.at ?? sentAt;
+    return salt === null ? [] : [{ rev, at, commitment: commitment(Buffer.from(salt, 'hex'), text) }];
+  });
+  return { ...record, salts: { ...others, reason: newSalt() }, redactedBy, erased };
 }
 
 function requireMessage(changeSet: ChangeSet, seq: Seq): Message {

@@ -31,12 +31,13 @@ export function afterWrite(before: Conversation | null, write: Write): Conversat
 /** The state after a read position moved; null where it does not follow from `before`, and must be read. */
 export function afterRead(
   before: Conversation,
-  { member, readSeq, seen, changes, role }: ReadMoved,
+  { member, readSeq, readAt, seen, changes, role }: ReadMoved,
 ): Conversation | null {
   const known = before.members.get(member);
   if (!known || changes !== changesOf(before) || readSeq > before.lastSeq) return null;
   if (readSeq < known.readSeq) return before;
-  const moved = { ...known, readSeq, seen, role: role ?? known.role };
+  const at = readSeq > known.readSeq ? readAt : known.readAt;
+  const moved = { ...known, readSeq, readAt: at, seen, role: role ?? known.role };
   return { ...before, members: new Map(before.members).set(member, moved) };
 }
 
@@ -44,7 +45,13 @@ export function afterRead(
 export function opened(id: ConversationId, { configId, subject, party, members }: Opening, at: Instant): Conversation {
   return {
     ...{ id, configId, subject, party, status: 'OPEN', labels: [], assignee: null, createdAt: at, lastActivityAt: at },
-    ...{ lastSeq: 0, lastRev: 0, counted: 0, members: new Map(members.map((email) => [email, newMember(email, at)])) },
+    ...{
+      lastSeq: 0,
+      lastRev: 0,
+      importedRev: 0,
+      counted: 0,
+      members: new Map(members.map((email) => [email, newMember(email, at)])),
+    },
   };
 }
 

@@ -1,10 +1,10 @@
 import {
   type ConversationId,
   type EmailAddress,
-  hashText,
   type Instant,
   type Message,
   type MessageOptions,
+  messageId,
   type Viewer,
 } from '../../model.ts';
 import type { Opening } from '../../store/store.ts';
@@ -81,7 +81,7 @@ function repeats(changeSet: ChangeSet, sender: EmailAddress, drafts: readonly Dr
   if (stored.every((message) => message === undefined)) return null;
   return stored.map((message, index) => {
     if (!message) throw conflict('The messages of a repeated batch must all be stored; only some are.');
-    if (!isFirstText(message, drafts[index]?.text ?? ''))
+    if (!isFirstText(changeSet, message, drafts[index]?.text ?? ''))
       throw conflict('A repeated `clientId` must have the text that it was first sent with.');
     if (message.seq !== (stored[0]?.seq ?? 0) + index)
       throw conflict('The messages of a repeated batch must be stored in this order, without others between.');
@@ -89,8 +89,10 @@ function repeats(changeSet: ChangeSet, sender: EmailAddress, drafts: readonly Dr
   });
 }
 
-/** Whether this is the text that the message was sent with, before edits and redaction. */
-function isFirstText(message: Message, text: string): boolean {
-  if (message.firstTextHash !== null) return message.firstTextHash === hashText(message, text);
+/** Whether this is the text that the message was sent with, before edits and redaction; true where it is not known. */
+function isFirstText({ firstTexts }: ChangeSet, message: Message, text: string): boolean {
+  const { redactedAt, firstTextHash } = message;
+  if (redactedAt !== null)
+    return firstTextHash === null || firstTexts.isFirstText(firstTextHash, messageId(message), text);
   return text === (message.revisions[0]?.text ?? message.text);
 }

@@ -3,6 +3,7 @@ import {
   type ConversationId,
   type ConversationStatus,
   type EmailAddress,
+  type FieldChange,
   type Instant,
   inOrder,
   type Member,
@@ -51,13 +52,13 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
   const members = membersAfter(before, joining, leaving, monotonicTime(before, now));
   const assignee = assigneeAfter(before, members, update.assignee);
 
-  const changes = [
+  const texts = [
     status !== before.status && `status: ${before.status} → ${status}`,
     assignee !== before.assignee && `assignee: ${before.assignee ?? 'nobody'} → ${assignee ?? 'nobody'}`,
     describeChange('labels', quoted(without(labels, before.labels)), quoted(without(before.labels, labels))),
     describeChange('members', joining, leaving),
   ].filter((text) => text !== false);
-  if (changes.length === 0) return { messages: [], conversation: before, deduplicated: true };
+  if (texts.length === 0) return { messages: [], conversation: before, deduplicated: true };
   const labelsChanged = JSON.stringify(labels) !== JSON.stringify(before.labels);
   const stateChanged = status !== before.status || labelsChanged || assignee !== before.assignee;
   const onlyLeaves =
@@ -76,7 +77,13 @@ export function decideUpdate(changeSet: ChangeSet, update: Update, now: Instant)
     changeSet,
     recordRole(changeSet, { ...before, ...state, members }, viewer),
     viewer,
-    changes.join('; '),
+    texts.join('; '),
+    [
+      ...valueChange('status', before.status, status),
+      ...valueChange('assignee', before.assignee, assignee),
+      ...listChanges('labels', without(labels, before.labels), without(before.labels, labels)),
+      ...listChanges('members', joining, leaving),
+    ],
     now,
   );
 }
@@ -90,8 +97,9 @@ export function setStatus(
   now: Instant,
 ): Conversation {
   changeSet.state = { status, labels: head.labels, assignee: head.assignee };
-  return addSystemMessage(changeSet, { ...head, status }, viewer, `status: ${head.status} → ${status}`, now)
-    .conversation;
+  const text = `status: ${head.status} → ${status}`;
+  const changes = [{ field: 'status', from: head.status, to: status }] as const;
+  return addSystemMessage(changeSet, { ...head, status }, viewer, text, changes, now).conversation;
 }
 
 function addSystemMessage(
@@ -99,10 +107,21 @@ function addSystemMessage(
   head: Conversation,
   viewer: Viewer,
   text: string,
+  changes: readonly FieldChange[],
   now: Instant,
 ): CommandResult {
-  const message = newMessage(head, 0, { kind: 'SYSTEM', sender: viewer.email, text, sentAt: monotonicTime(head, now) });
+  const sentAt = monotonicTime(head, now);
+  const message = newMessage(head, 0, { kind: 'SYSTEM', sender: viewer.email, text, sentAt }, changes);
   return { messages: [message], conversation: append(changeSet, head, [message]), deduplicated: false };
+}
+
+/** The change of a field with one value, if there is one. */
+function valueChange(field: FieldChange['field'], from: string | null, to: string | null): FieldChange[] {
+  return from === to ? [] : [{ field, from, to }];
+}
+
+function listChanges(field: FieldChange['field'], added: readonly string[], removed: readonly string[]): FieldChange[] {
+  return [...added.map((to) => ({ field, from: null, to })), ...removed.map((from) => ({ field, from, to: null }))];
 }
 
 function isPresent(member: Member | undefined): boolean {
