@@ -107,7 +107,8 @@ program
   .action(async ({ json }: { json?: boolean }) => {
     const store = stored(process.env.STORE_URL);
     const result = await withProgress('messages', async (add) => {
-      if (store.kind === 'sqlite') return (await import('./store/sqlite/backup.ts')).checkSqlite(store.path, 'refuse', add);
+      if (store.kind === 'sqlite')
+        return (await import('./store/sqlite/backup.ts')).checkSqlite(store.path, 'refuse', add);
       const [{ checkLogs }, { readStore }] = await Promise.all([
         import('./store/check.ts'),
         import('./commands/open-store.ts'),
