@@ -10,7 +10,7 @@ import { startServer } from './support/server.ts';
 /** Bytes that a closed server may leave behind, in code and caches of the process. */
 const LEFT_BYTES = 500_000;
 
-test('a drain that nobody helps leaves enough of the 9 s of a stop to close the store', async () => {
+test('the longest drain leaves enough of the 9 s of a stop to close the store', async () => {
   let writing = () => {};
   const hangs = new Promise<void>((resolve) => (writing = resolve));
   const store = await openSqlite(':memory:');
@@ -18,7 +18,7 @@ test('a drain that nobody helps leaves enough of the 9 s of a stop to close the 
     writing();
     return new Promise<boolean>(() => {});
   };
-  const { server, url, ws } = await startServer({}, { store: { ...store, write, close: async () => {} } });
+  const { server, ws } = await startServer({}, { store: { ...store, write, close: async () => {} } });
   // A send that is not stored, on a socket that does not answer its close.
   const socket = new WebSocket(`${ws}/graphql`, 'graphql-transport-ws');
   await once(socket, 'open');
