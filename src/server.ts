@@ -23,8 +23,8 @@ import { createUpgrade } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
 
 /**
- * How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. With the
- * 2 s that sockets have to answer their close, `REQUEST_MS`, and up to 3 s to close the store, it is within `STOP_MS`.
+ * How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. With
+ * the 2 s that sockets have to answer their close, `REQUEST_MS`, and up to 3 s to close the store it is within `STOP_MS`.
  */
 const DRAIN_MS = 2500;
 /** How long `close` then waits for HTTP requests that are not complete, in milliseconds. */
