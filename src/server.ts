@@ -23,8 +23,8 @@ import { createUpgrade } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
 
 /**
- * How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. With
- * the 2 s that sockets have to answer their close, `REQUEST_MS`, and up to 3 s to close the store it is within `STOP_MS`.
+ * How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. Sockets
+ * have 2 s more to answer their close, then come `REQUEST_MS` and the store (up to 3 s): less than a stop may take.
  */
 const DRAIN_MS = 2500;
 /** How long `close` then waits for HTTP requests that are not complete, in milliseconds. */
