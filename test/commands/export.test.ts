@@ -255,8 +255,8 @@ test('an export holds each conversation in one state, although messages change w
     ...store,
     async messages(...range) {
       const { lastRev } = (await store.conversation(id)) as Conversation;
-      if (reads++ < 2)
-        await store.write(writeOn({ id, lastRev }, { changed: [edited(message(id, 2), lastRev + 1, 'new')] }));
+      const [second = message(id, 2)] = await store.messages(id, 2, 2);
+      if (reads++ < 2) await store.write(writeOn({ id, lastRev }, { changed: [edited(second, lastRev + 1, 'new')] }));
       return store.messages(...range);
     },
   };
