@@ -31,7 +31,18 @@ export interface Config {
   /** Time over which the closes of sockets are then spread, in milliseconds. */
   readonly drainSpreadMs: number;
   readonly logLevel: string;
+  readonly record: RecordConfig;
   readonly limits: Limits;
+}
+
+/** How the record is signed and published: see docs/RECORD.md. */
+export interface RecordConfig {
+  /** Name of the register, and of the keys that sign it. */
+  readonly origin: string;
+  /** Files with private keys, at most two: the first signs, and during a rotation the other one beside it. */
+  readonly keyFiles: readonly string[];
+  /** Folder to which checkpoints are published; null for none. */
+  readonly publish: string | null;
 }
 
 /** The store: a SQLite file or `:memory:`, or the connection string of a MongoDB replica set. */
@@ -148,6 +159,16 @@ const VARIABLES = z.object({
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'must be a pino level')
     .default('info'),
+  RECORD_ORIGIN: z
+    .string()
+    .regex(/^[!-*,-~]{1,100}$/, 'must be 1 to 100 printable ASCII characters without spaces and +')
+    .default('kredichat'),
+  RECORD_KEY_FILE: z
+    .string()
+    .transform((list) => list.split(',').map((file) => file.trim()))
+    .refine((files) => files.length <= 2 && !files.includes(''), 'must be one file, or two separated by a comma')
+    .default([]),
+  RECORD_PUBLISH: z.string().optional(),
   RATE_LIMIT_MESSAGES: whole(600, 0, 1_000_000),
   RATE_LIMIT_BURST: whole(60, 1, 1_000_000),
   LEGACY_PAGE_SIZE: whole(20, 1, 100),
@@ -206,6 +227,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     drainDelayMs: env.DRAIN_DELAY_SECONDS * 1000,
     drainSpreadMs: env.DRAIN_SPREAD_SECONDS * 1000,
     logLevel: env.LOG_LEVEL,
+    record: { origin: env.RECORD_ORIGIN, keyFiles: env.RECORD_KEY_FILE, publish: env.RECORD_PUBLISH ?? null },
     limits: Object.freeze({
       frameBytes: env.MAX_FRAME_BYTES,
       responseBytes: env.MAX_RESPONSE_BYTES,

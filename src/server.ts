@@ -9,6 +9,9 @@ import { createAudit } from './observability/audit.ts';
 import type { Logger } from './observability/logger.ts';
 import { createMetrics, type Metrics } from './observability/metrics.ts';
 import { traceCalls } from './observability/tracing.ts';
+import { ephemeralKeys, type RecordKeys } from './record/keys.ts';
+import { createPublisher } from './record/publisher.ts';
+import { createRegistrar } from './record/registrar.ts';
 import type { Store } from './store/store.ts';
 import { createAuthenticate } from './transport/admission/authenticate.ts';
 import { createOriginCheck } from './transport/admission/origin.ts';
@@ -30,6 +33,8 @@ export interface ServerOptions {
   readonly store: Store;
   readonly logger: Logger;
   readonly metrics?: Metrics;
+  /** Keys of the record; default: new ones, for a store in memory. */
+  readonly keys?: RecordKeys;
   /** Wall clock, milliseconds since 1970. */
   readonly clock?: () => Instant;
 }
@@ -49,6 +54,7 @@ export interface Server {
 /** Serves HTTP, graphql-ws and the legacy shim on one port. */
 export function createServer(options: ServerOptions): Server {
   const { config, logger, metrics = createMetrics(), clock = Date.now } = options;
+  const { keys = ephemeralKeys(config.record.origin) } = options;
   const { limits, introspection } = config;
   const { messagesPerMinute, messageBurst } = limits;
   const onError = (error: unknown) => logger.error({ err: error }, 'background work failed');
@@ -57,7 +63,14 @@ export function createServer(options: ServerOptions): Server {
   let closing = false;
   let closed: Promise<void> | null = null;
 
-  const chat = createChat({ store, clock, messagesPerMinute, messageBurst, metrics, onError });
+  const chat = createChat({ store, clock, keys, messagesPerMinute, messageBurst, metrics, onError });
+  const registrar = createRegistrar({
+    ...{ store, keys, clock, onError },
+    publisher: config.record.publish === null ? null : createPublisher(config.record.publish),
+    onFork: ({ message }) =>
+      logger.error(`the record is not signed: ${message}; see \`kredichat record fork\` in docs/RECORD.md`),
+  });
+  metrics.countRecord(registrar.state);
   metrics.countSubscriptions(chat.followers);
   metrics.countSearchLag(store.searchLag);
   const executor = createExecutor({ schema: createSchema(), limits, introspection, logger, metrics });
@@ -103,6 +116,7 @@ export function createServer(options: ServerOptions): Server {
         http.closeAllConnections();
         await down;
         chat.close();
+        await registrar.close();
       })();
       return closed;
     },

@@ -7,6 +7,7 @@ import { createServer } from '../server.ts';
 import { createOutages } from '../store/outages.ts';
 import { version } from '../version.ts';
 import { openStore } from './open-store.ts';
+import { recordKeys } from './record-keys.ts';
 
 /** Time limit of a stop beside the drain's delay and spread, in milliseconds; then the process exits with 1. */
 const STOP_MS = 9000;
@@ -43,10 +44,11 @@ async function serveAlone(config: Config): Promise<void> {
   const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
+  const keys = recordKeys(config);
   const outages = createOutages(logger);
   const onOpen = (instances: readonly object[]) => logger.info({ instances }, 'instances on this store');
   const store = outages.watch(await openStore(config.store, outages.report, onOpen).catch(naming('STORE_URL')));
-  const server = createServer({ config, store, logger, metrics });
+  const server = createServer({ config, store, logger, metrics, keys });
   const url = await server.listen().catch(naming('HOST, PORT'));
   onStop(async (signal) => {
     logger.info({ signal }, 'draining');

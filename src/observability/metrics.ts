@@ -20,8 +20,18 @@ export interface Metrics {
   countSubscriptions(count: () => number): void;
   /** Gauge of messages that are not in the search index yet; `count` is called at each scrape. */
   countSearchLag(count: () => number): void;
+  /** Gauges of the record; `state` is called at each scrape. */
+  countRecord(state: () => RecordGauges): void;
   /** The Prometheus text exposition format and its content type. */
   scrape(): Promise<{ contentType: string; body: string }>;
+}
+
+/** State of the record: see `RegistrarState`. */
+interface RecordGauges {
+  readonly lagSeconds: number;
+  readonly unsigned: number;
+  readonly checkpointAgeSeconds: number;
+  readonly forked: boolean;
 }
 
 /** Metrics of the process: their observers cannot be removed, so all servers of a process share them. */
@@ -93,6 +103,28 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     countSubscriptions: (count) => createGauge('kredichat_subscriptions', 'Subscriptions now registered.', count),
     countSearchLag: (count) =>
       createGauge('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
+    countRecord(state) {
+      createGauge(
+        'kredichat_register_lag_seconds',
+        'How long changes have been waiting to be registered.',
+        () => state().lagSeconds,
+      );
+      createGauge(
+        'kredichat_register_unsigned_leaves',
+        'Leaves of the register that no checkpoint covers.',
+        () => state().unsigned,
+      );
+      createGauge(
+        'kredichat_checkpoint_age_seconds',
+        'Age of the newest checkpoint while leaves are unsigned.',
+        () => state().checkpointAgeSeconds,
+      );
+      createGauge(
+        'kredichat_record_forked',
+        '1 while signing is refused: the register is not what was published.',
+        () => Number(state().forked),
+      );
+    },
     async scrape() {
       return { contentType: registry.contentType, body: await expose() };
     },

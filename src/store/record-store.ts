@@ -32,6 +32,9 @@ export interface RecordStore {
   /** The first H leaf of the conversation with this `rev` or a later one, and an index below `size`; null for none. */
   ledgerLeaf(id: ConversationId, rev: Rev, size: number): Promise<IndexedLeaf | null>;
 
+  /** The newest H leaf of the conversation with an index below `size`; null for none. */
+  newestLedgerLeaf(id: ConversationId, size: number): Promise<IndexedLeaf | null>;
+
   /** R leaves of the conversation with an index above `after`, ascending, at most `limit`; -1 for the first. */
   readLeaves(id: ConversationId, after: number, limit: number): Promise<IndexedLeaf[]>;
 
@@ -111,6 +114,6 @@ export interface RegisterBatch {
   readonly registered: readonly { readonly conversation: ConversationId; readonly rev: Rev }[];
   /** Positions that are sealed. */
   readonly sealed: readonly Reads[];
-  /** Set by a fork alone: the published checkpoint that it gives up. */
+  /** Set by a fork alone: the published checkpoint that it gives up; the stored one is removed. */
   readonly abandons?: string;
 }

@@ -41,6 +41,8 @@ export interface Opening {
   readonly subject: string | null;
   readonly party: string | null;
   readonly members: readonly EmailAddress[];
+  /** `Conversation.importedRev`; default: 0. Given where a whole conversation is moved in. */
+  readonly importedRev?: Rev;
 }
 
 /** The `lastRev` that a write leaves. */

@@ -42,13 +42,14 @@ export function afterRead(
 }
 
 /** A conversation before its first message. */
-export function opened(id: ConversationId, { configId, subject, party, members }: Opening, at: Instant): Conversation {
+export function opened(id: ConversationId, opening: Opening, at: Instant): Conversation {
+  const { configId, subject, party, members, importedRev = 0 } = opening;
   return {
     ...{ id, configId, subject, party, status: 'OPEN', labels: [], assignee: null, createdAt: at, lastActivityAt: at },
     ...{
       lastSeq: 0,
       lastRev: 0,
-      importedRev: 0,
+      importedRev,
       counted: 0,
       members: new Map(members.map((email) => [email, newMember(email, at)])),
     },

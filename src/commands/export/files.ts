@@ -1,9 +1,20 @@
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { Conversation, Member } from '../../model.ts';
+import type { Conversation, ConversationId, Member, Rev } from '../../model.ts';
 import type { Manifest } from '../manifest.ts';
+import type { RecordCounts } from './record.ts';
 
-export type ExportManifest = Manifest<'export 1'>;
+/** The conversations of an export. */
+export type Scope =
+  | { readonly kind: 'all'; readonly value: null }
+  /** By id, or all about one configuration. */
+  | { readonly kind: 'conversation' | 'config'; readonly value: string };
+
+export interface ExportManifest extends Manifest<'export 1'>, Omit<RecordCounts, 'proofs'> {
+  readonly scope: Scope;
+  /** Values that the export does not disclose, as `erased`; empty here. */
+  readonly withheld: readonly (readonly [ConversationId, Rev, string])[];
+}
 
 /** One conversation a line, by id. */
 export const CONVERSATIONS = 'conversations.ndjson';
@@ -37,11 +48,13 @@ export async function createLines(path: string) {
     length += part.length;
     return length;
   }
+  async function addLine(line: string): Promise<void> {
+    waiting += `${line}\n`;
+    if (waiting.length > PART) await flush();
+  }
   return {
-    async add(value: object): Promise<void> {
-      waiting += `${JSON.stringify(value)}\n`;
-      if (waiting.length > PART) await flush();
-    },
+    add: (value: object): Promise<void> => addLine(JSON.stringify(value)),
+    addLine,
     flush,
     /** Removes what was added after `flush` returned this length. */
     async cut(to: number): Promise<void> {

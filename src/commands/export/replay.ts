@@ -51,10 +51,10 @@ export async function replay(
     const isLast = rev === lastRev;
     const first = added[0]?.seq;
     if (first !== undefined && first !== (known?.lastSeq ?? 0) + 1) throw other();
-    const { configId, subject, party, status, labels, assignee, members } = exported;
+    const { configId, subject, party, importedRev, status, labels, assignee, members } = exported;
     const write: Write = {
       ...{ conversation: id, afterRev: known?.lastRev ?? 0 },
-      opening: known ? null : { configId, subject, party, members: members.map(({ email }) => email) },
+      opening: known ? null : { configId, subject, party, importedRev, members: members.map(({ email }) => email) },
       messages: added.map((message) => asOf(rev, message)),
       changed: changed.filter(({ addedRev }) => addedRev <= (known?.lastRev ?? 0)),
       state: known && isLast ? { status, labels, assignee } : null,
@@ -69,8 +69,8 @@ export async function replay(
 
   /** Sets read positions and views. */
   async function setOwn(members: readonly Member[]): Promise<void> {
-    for (const { email, readSeq, muted, pinned, archived } of members) {
-      if (readSeq > 0) await store.advanceReadPosition(id, email, readSeq, null);
+    for (const { email, readSeq, readAt, muted, pinned, archived } of members) {
+      if (readSeq > 0) await store.advanceReadPosition(id, email, readSeq, null, undefined, readAt);
       if (muted || pinned || archived) await store.setView(id, email, { muted, pinned, archived });
     }
   }
