@@ -45,8 +45,8 @@ export function openChangeStream(
       const { read, view, typing } = fields;
       if (read) {
         // An earlier version does not say when.
-        const { mark, readAt = null, ...moved } = read;
-        wake({ kind: 'read', conversation, readAt, ...moved }, String(mark));
+        const { mark, member, readSeq, readAt = null, ...rest } = read;
+        wake({ kind: 'read', conversation, member, readSeq, readAt, ...rest }, String(mark));
       }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));

@@ -42,7 +42,7 @@ export function commitOperation({
   };
   if (opening) {
     const record = begun
-      ? { importedRev: 0, record: { unregistered: mark } }
+      ? { importedRev: opening.importedRev ?? 0, record: { unregistered: mark } }
       : { record: { unregistered: mark, unbegun: true as const } };
     return { insertOne: { document: { ...opened(write, opening), ...record, ...log } } };
   }

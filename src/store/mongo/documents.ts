@@ -17,7 +17,7 @@ import {
 import { compileLiteral, expressions } from '../literal.ts';
 import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../tokenizer.ts';
-import { registerCollections } from './register.ts';
+import { type ConversationRecord, registerCollections } from './register.ts';
 
 /**
  * A conversation: its state, and the newest part of its log. Updating this one document commits a write; the other
@@ -51,27 +51,6 @@ export interface ConversationDocument
   readonly written?: string;
   /** The member that typed last, for the change stream alone. */
   readonly typing?: { readonly by: EmailAddress; readonly on: boolean; readonly mark: ObjectId };
-}
-
-/** Each mark is a new one whenever it is set: it is removed only where it is still the one that was read. */
-export interface ConversationRecord {
-  /** The log has moved since it was registered. */
-  readonly unregistered?: ObjectId;
-  /** Read positions have moved since they were sealed. */
-  readonly unsealed?: ObjectId;
-  /** Registered up to here; absent for not at all. */
-  readonly registeredRev?: Rev;
-  /** The `readSeq` that was sealed last, by `sealedKey`. */
-  readonly sealed?: Readonly<Record<string, Seq>>;
-  /** The record has not begun; it is to. */
-  readonly unbegun?: true;
-  /** While it begins: messages up to this `rev` have their record. */
-  readonly saltedRev?: Rev;
-}
-
-/** The name of a member in `sealed`: an address may hold dots and begin with a dollar sign. */
-export function sealedKey(email: EmailAddress): string {
-  return Buffer.from(email).toString('base64url');
 }
 
 /** The last write without its messages, which are the last of `tail` and `changed`. */

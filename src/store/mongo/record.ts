@@ -5,15 +5,13 @@ import type { Beginning } from './backfill/record.ts';
 import {
   type Collections,
   type ConversationDocument,
-  type ConversationRecord,
   type MessageDocument,
-  sealedKey,
   toConversation,
   toMessage,
 } from './documents.ts';
 import type { InSession } from './mover.ts';
 import { bySeq, type createReader, WITHOUT_LOG } from './reader.ts';
-import { createRegisterStore } from './register.ts';
+import { type ConversationRecord, createRegisterStore, sealedKey } from './register.ts';
 
 /** The record's part of the port. */
 export function createRecord(

@@ -1,13 +1,15 @@
 import { setTimeout } from 'node:timers/promises';
-import { Binary, type ClientSession, type Collection, type Db, MongoError, ObjectId } from 'mongodb';
-import type { ConversationId, Rev, Seq } from '../../model.ts';
+import { Binary, type ClientSession, type Collection, type Db, type Filter, MongoError, ObjectId } from 'mongodb';
+import type { ConversationId, EmailAddress, Rev, Seq } from '../../model.ts';
 import type { IndexedLeaf, Log, RecordStore, RegisterBatch, TileKey } from '../store.ts';
-import { type ConversationDocument, sealedKey } from './documents.ts';
+import type { ConversationDocument } from './documents.ts';
 import { DUPLICATE_KEY, type InSession, isDuplicate } from './mover.ts';
 
 /** How long an addition keeps trying to find out its outcome, in milliseconds, and the delay between two attempts. */
 const [ADD_MS, RETRY_MS] = [8000, 100];
 const HASH_BYTES = 32;
+
+const NO_CHECKPOINT = { checkpoint: null, checkpointSize: -1 } as const;
 
 const REGISTER = 'register';
 const LEASE = 'lease';
@@ -57,6 +59,27 @@ interface LeaseDocument {
   readonly until: Date;
 }
 
+/** What a conversation's document holds for the record. Each mark is a new one whenever it is set: it is removed only where it is still the one that was read. */
+export interface ConversationRecord {
+  /** The log has moved since it was registered. */
+  readonly unregistered?: ObjectId;
+  /** Read positions have moved since they were sealed. */
+  readonly unsealed?: ObjectId;
+  /** Registered up to here; absent for not at all. */
+  readonly registeredRev?: Rev;
+  /** The `readSeq` that was sealed last, by `sealedKey`. */
+  readonly sealed?: Readonly<Record<string, Seq>>;
+  /** The record has not begun; it is to. */
+  readonly unbegun?: true;
+  /** While it begins: messages up to this `rev` have their record. */
+  readonly saltedRev?: Rev;
+}
+
+/** The name of a member in `sealed`: an address may hold dots and begin with a dollar sign. */
+export function sealedKey(email: EmailAddress): string {
+  return Buffer.from(email).toString('base64url');
+}
+
 export function registerCollections(db: Db) {
   return {
     /** The leaves of the register. */
@@ -74,7 +97,7 @@ type Collections = ReturnType<typeof registerCollections>;
 /** Creates the index, and the two documents where they are missing. */
 export async function createRegister({ leaves, register, lease }: Collections): Promise<void> {
   await leaves.createIndex({ conversation: 1, rev: 1, _id: 1 });
-  const empty = { size: 0, checkpoint: null, checkpointSize: -1, abandoned: null };
+  const empty = { size: 0, ...NO_CHECKPOINT, abandoned: null };
   const missing = [
     () => register.updateOne({ _id: REGISTER }, { $setOnInsert: empty }, { upsert: true }),
     () => lease.updateOne({ _id: LEASE }, { $setOnInsert: { holder: '', until: new Date(0) } }, { upsert: true }),
@@ -130,7 +153,7 @@ export function createRegisterStore(
         update: { $max: Object.fromEntries(Object.entries(reads).map(([key, seq]) => [`record.sealed.${key}`, seq])) },
       })),
     ].map((updateOne) => ({ updateOne }));
-    if (marks.length > 0) await inSession((session) => conversations.bulkWrite(marks, { ordered: false, session }));
+    if (marks.length > 0) await inSession((session) => conversations.bulkWrite(marks, { session }));
     await inSession((session) =>
       register.updateOne({ _id: REGISTER, 'batch.id': id }, { $unset: { batch: '' } }, { session }),
     );
@@ -150,7 +173,7 @@ export function createRegisterStore(
     const filter = { _id: REGISTER, size, batch: { $exists: false } } as const;
     const set = {
       ...{ size: size + batch.leaves.length, batch },
-      ...(abandons !== undefined && { abandoned: abandons }),
+      ...(abandons !== undefined && { abandoned: abandons, ...NO_CHECKPOINT }),
     };
     const { modifiedCount } = await inSession((session) => register.updateOne(filter, { $set: set }, { session }));
     if (modifiedCount > 0) {
@@ -161,6 +184,11 @@ export function createRegisterStore(
     await settled();
     const first = await leaves.findOne({ _id: size }, { session });
     return first?.batch.equals(batch.id) ?? false;
+  }
+
+  async function firstLeaf(filter: Filter<LeafDocument>, order: 1 | -1): Promise<IndexedLeaf | null> {
+    const found = await leaves.findOne(filter, { session, sort: { rev: order, _id: order } });
+    return found && toIndexed(found);
   }
 
   const store = {
@@ -195,13 +223,11 @@ export function createRegisterStore(
     },
 
     async ledgerLeaf(id, rev, size) {
-      const [first = null] = await leaves
-        .find({ conversation: id, rev: { $gte: rev }, _id: { $lt: size } }, { session })
-        .sort({ rev: 1, _id: 1 })
-        .limit(1)
-        .map(toIndexed)
-        .toArray();
-      return first;
+      return firstLeaf({ conversation: id, rev: { $gte: rev }, _id: { $lt: size } }, 1);
+    },
+
+    async newestLedgerLeaf(id, size) {
+      return firstLeaf({ conversation: id, rev: { $gt: 0 }, _id: { $lt: size } }, -1);
     },
 
     async readLeaves(id, after, limit) {
