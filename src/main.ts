@@ -2,8 +2,9 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { audit } from './commands/audit.ts';
+import type { Scope } from './commands/export/files.ts';
 import { withProgress } from './commands/progress.ts';
-import { readConfig, type StoreConfig } from './config.ts';
+import { type Config, readConfig, type StoreConfig } from './config.ts';
 import { version } from './version.ts';
 
 type SqliteConfig = Extract<StoreConfig, { kind: 'sqlite' }>;
@@ -22,6 +23,11 @@ function stored(url: string | undefined): StoreConfig {
   return store;
 }
 
+/** The configuration, of a store that is not in memory. */
+function storedConfig(url = process.env.STORE_URL): Config {
+  return { ...readConfig({ ...process.env, STORE_URL: url }), store: stored(url) };
+}
+
 /** The SQLite store that STORE_URL or an option names. @throws Error if the store has no file */
 function sqlite(url: string | undefined): SqliteConfig {
   const store = stored(url);
@@ -30,6 +36,13 @@ function sqlite(url: string | undefined): SqliteConfig {
     `  mongo${tool} --uri="$MONGODB_URI" ${oplog} --gzip --archive=kredichat.archive`;
   const use = "use MongoDB's own tools; MONGODB_URI is STORE_URL without the database in its path";
   throw new Error(`${use}:\n${mongo('dump', '--oplog')}\n${mongo('restore', '--oplogReplay')}`);
+}
+
+function scopeOf(options: { all?: boolean; conversation?: string; config?: string }): Scope | null {
+  const { all, conversation, config } = options;
+  if (all) return { kind: 'all', value: null };
+  if (conversation !== undefined) return { kind: 'conversation', value: conversation };
+  return config === undefined ? null : { kind: 'config', value: config };
 }
 
 function timeZone(name: string): string {
@@ -102,37 +115,36 @@ program
 
 program
   .command('check')
-  .description('check the invariants of every log, and a SQLite file, beside a running server; exit code 1 for faults')
+  .description('check every log, the record and a SQLite file, beside a running server; exit code 1 for faults')
   .option('--json', 'print the result as JSON')
   .action(async ({ json }: { json?: boolean }) => {
-    const store = stored(process.env.STORE_URL);
-    const result = await withProgress('messages', async (add) => {
-      if (store.kind === 'sqlite') return (await import('./store/sqlite/backup.ts')).checkSqlite(store.path, add);
-      const [{ checkLogs }, { readStore }] = await Promise.all([
-        import('./store/check.ts'),
-        import('./commands/open-store.ts'),
-      ]);
-      return readStore(store, (reads) => checkLogs(reads, add));
-    });
+    const config = storedConfig();
+    const { check } = await import('./commands/check.ts');
+    const result = await withProgress('messages', (add) => check(config, add));
     print(json, result, result.faults.join('\n') || `${result.messages} messages: no faults`);
     process.exitCode = result.faults.length > 0 ? 1 : 0;
   });
 
 program
   .command('export')
-  .description('write a whole store as JSON lines into a new folder, beside a running server')
-  .requiredOption('--all', 'all conversations, with everything the store keeps of them')
+  .description('write conversations with their record into a new folder, beside a running server')
+  .addOption(new Option('--all', 'all conversations').conflicts(['conversation', 'config']))
+  .addOption(new Option('--conversation <id>', 'one conversation').conflicts(['config']))
+  .option('--config <id>', 'all conversations about a configuration')
   .requiredOption('--to <folder>', 'new or empty folder')
   .option('--from <url>', 'store to export (default: STORE_URL)')
   .option('--json', 'print the manifest as JSON')
-  .action(async ({ from = process.env.STORE_URL, to, json }: { from?: string; to: string; json?: boolean }) => {
-    const store = stored(from);
-    const [{ exportAll }, { readStore }] = await Promise.all([
+  .action(async ({ from, to, json, ...which }, command: Command) => {
+    const scope = scopeOf(which) ?? command.error('error: `export` needs --all, --conversation or --config', { exitCode: 2 });
+    const config = storedConfig(from);
+    const [{ exportStore }, { readStore }, { recordKeys }] = await Promise.all([
       import('./commands/export/export.ts'),
       import('./commands/open-store.ts'),
+      import('./commands/record-keys.ts'),
     ]);
+    const options = { scope, folder: to, program: version, keys: recordKeys(config, 'skip') };
     const manifest = await withProgress('messages', (add) =>
-      readStore(store, (reads) => exportAll(reads, to, version, add)),
+      readStore(config.store, (reads) => exportStore(reads, options, add)),
     );
     print(json, manifest, `${to}: ${manifest.conversations} conversations, ${manifest.messages} messages`);
   });
@@ -188,6 +200,26 @@ program
     const sums = `documents: ${sum({ ...result.documents })}\nmessages: ${sum({ ...result.messages })}`;
     print(json, result, result.complete ? sums : `${sums}\nThe source changed meanwhile: import again.`);
     process.exitCode = result.complete ? 0 : 1;
+  });
+
+const record = program.command('record').description('the record: see docs/RECORD.md');
+
+record
+  .command('keys')
+  .description('print the verifier keys of the keys that sign')
+  .action(async () => {
+    const { verifierKeys } = await import('./commands/record.ts');
+    process.stdout.write(verifierKeys(storedConfig()).map((key) => `${key}\n`).join(''));
+  });
+
+record
+  .command('fork')
+  .description('let the register go on beside a published checkpoint, as after the restore of a backup')
+  .requiredOption('--reason <text>', 'the reason, which the register keeps')
+  .action(async ({ reason }: { reason: string }) => {
+    const { fork } = await import('./commands/record.ts');
+    const index = await fork(storedConfig(), reason);
+    process.stdout.write(`leaf ${index} of the register says so\n`);
   });
 
 try {

@@ -319,7 +319,7 @@ describe('a standard output', () => {
   });
 });
 
-test('while no send can be stored /readyz is 503, and the log has a line for its begin and end', async () => {
+test('while no send can be stored /readyz is 503 and the gauge 0, and the log has its begin and end', async () => {
   const main = JSON.stringify(join(import.meta.dirname, '../dist/main.js'));
   const shell = `ulimit -S -f 300; exec ${JSON.stringify(process.execPath)} ${main}`;
   const environment = { STORE_URL: 'sqlite:limited/kredichat.db', LOG_LEVEL: 'warn' };
@@ -330,10 +330,12 @@ test('while no send can be stored /readyz is 503, and the log has a line for its
   });
   const told = () => output.split('\n').filter((line) => line.includes('the store is'));
   const ready = async () => (await fetch(`${url}/readyz`)).status;
+  const available = async () =>
+    Number(/^kredichat_store_available (\d)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1]);
   const send = (clientId: string, length: number): Promise<Answer> =>
     post(url, ANN, SEND, { input: { to: { key: KEY }, text: 'x'.repeat(length), clientId } });
 
-  expect(await ready()).toBe(200);
+  expect([await ready(), await available()]).toEqual([200, 1]);
   let answer: Answer = {};
   for (let i = 0; i < 200 && !answer.errors; i++) answer = await send(`${i}`, 3000);
   expect(answer.errors?.[0]).toMatchObject({ extensions: { code: 'UNAVAILABLE' } });
@@ -341,6 +343,7 @@ test('while no send can be stored /readyz is 503, and the log has a line for its
   for (let i = 0; i < 100; i++) if ((await send(`small ${i}`, 1)).errors) break;
   for (let i = 0; i < 50; i++) expect(await ready()).toBe(503);
   expect(await send('last', 3000)).toHaveProperty('errors');
+  expect(await available()).toBe(0);
 
   execFileSync('prlimit', [`--pid=${child.pid}`, '--fsize=unlimited']);
   expect(await ready()).toBe(200);
@@ -348,6 +351,7 @@ test('while no send can be stored /readyz is 503, and the log has a line for its
   await expect.poll(() => told().length).toBe(2);
   expect(told()[0]).toContain('the store is unavailable: SQLITE_');
   expect(told()[1]).toContain('the store is available again');
+  expect(await available()).toBe(1);
 });
 
 test('the documented frames work against a fresh process', async () => {

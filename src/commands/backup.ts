@@ -52,7 +52,7 @@ export async function restore(
 }
 
 async function checkCopy(file: string): Promise<Contents> {
-  const { faults, ...contents } = await withProgress('messages checked', (add) => checkSqlite(file, add));
+  const { faults, ...contents } = await withProgress('messages checked', (add) => checkSqlite(file, 'take', add));
   if (faults.length > 0) throw new Error(`${file} is faulty: ${faults.join('; ')}`);
   return contents;
 }

@@ -44,8 +44,8 @@ async function serveAlone(config: Config): Promise<void> {
   const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
-  const keys = recordKeys(config);
-  const outages = createOutages(logger);
+  const keys = recordKeys(config, 'create');
+  const outages = createOutages(logger, metrics.setStoreAvailable);
   const onOpen = (instances: readonly object[]) => logger.info({ instances }, 'instances on this store');
   const store = outages.watch(await openStore(config.store, outages.report, onOpen).catch(naming('STORE_URL')));
   const server = createServer({ config, store, logger, metrics, keys });

@@ -16,6 +16,8 @@ export interface Metrics {
   disconnected(transport: Transport): void;
   /** A log line was dropped. */
   droppedLogLine(): void;
+  /** The store fails, or works again; a new process has a store that works. */
+  setStoreAvailable(available: boolean): void;
   /** Gauge of subscriptions; `count` is called at each scrape. */
   countSubscriptions(count: () => number): void;
   /** Gauge of messages that are not in the search index yet; `count` is called at each scrape. */
@@ -81,6 +83,12 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     help: 'Log lines dropped because the standard output takes none.',
     registers,
   });
+  const storeAvailable = new Gauge({
+    name: 'kredichat_store_available',
+    help: 'Processes whose store works; as many as kredichat_workers if there is no outage.',
+    registers,
+  });
+  storeAvailable.set(1);
   const createGauge = (name: string, help: string, count: () => number) => {
     new Gauge({
       ...{ name, help, registers },
@@ -100,6 +108,7 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     connected: (transport) => connections.inc({ transport }),
     disconnected: (transport) => connections.dec({ transport }),
     droppedLogLine: () => droppedLines.inc(),
+    setStoreAvailable: (available) => storeAvailable.set(Number(available)),
     countSubscriptions: (count) => createGauge('kredichat_subscriptions', 'Subscriptions now registered.', count),
     countSearchLag: (count) =>
       createGauge('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),

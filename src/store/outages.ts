@@ -15,8 +15,11 @@ export interface Outages {
   watch(store: Store): Store;
 }
 
-/** Logs the begin of an outage of the store, with its cause, and its end: one line each, however many calls fail. */
-export function createOutages(logger: Logger): Outages {
+/**
+ * Logs the begin of an outage of the store, with its cause, and its end: one line each, however many calls fail.
+ * @param setAvailable is called with false at the begin, and with true at the end
+ */
+export function createOutages(logger: Logger, setAvailable: (available: boolean) => void): Outages {
   let lastFailure: number | null = null;
   let ping: (() => Promise<void>) | null = null;
   let closed = false;
@@ -26,6 +29,7 @@ export function createOutages(logger: Logger): Outages {
     const begins = lastFailure === null;
     lastFailure = performance.now();
     if (!begins) return;
+    setAvailable(false);
     const why = cause instanceof Error ? cause.message : String(cause);
     logger.error({ err: cause }, `the store is unavailable: ${why}`);
     schedulePing();
@@ -40,6 +44,7 @@ export function createOutages(logger: Logger): Outages {
       if (closed) return;
       if (!answers || performance.now() - (lastFailure ?? 0) < QUIET_MS) return schedulePing();
       lastFailure = null;
+      setAvailable(true);
       logger.warn('the store is available again');
     }, PING_INTERVAL_MS).unref();
   }

@@ -192,6 +192,20 @@ describe.runIf(replicaSet)('an export', () => {
     await expect(importExport(folder, open, nothing)).rejects.toThrow('messages.ndjson was altered');
   });
 
+  test('check and export refuse a database without a store, and make none', async () => {
+    const url = freshMongo();
+    const name = new URL(url).pathname.slice(1);
+    const error = expect.stringContaining(`kredichat: the database ${name} holds no Kredichat store\n`);
+    expect(await ran({ STORE_URL: url }, 'check')).toMatchObject({ code: 1, error });
+    expect(await ran({ STORE_URL: url }, 'export', '--all', '--to', freshFolder())).toMatchObject({ code: 1, error });
+    const client = await MongoClient.connect(url);
+    onTestFinished(() => client.close());
+    expect(await client.db(name).listCollections().toArray()).toEqual([]);
+    const store = await openMongo(url);
+    await store.close();
+    expect((await ran({ STORE_URL: url }, 'check')).code).toBe(0);
+  });
+
   test('check finds what is wrong in MongoDB, and reads again what changes meanwhile', async () => {
     const url = freshMongo();
     const store = await opened(() => openMongo(url));

@@ -4,7 +4,7 @@ import { ChatError } from '../../src/chat/rules/errors.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import { describeInBrowser, eventually } from '../support/browser.ts';
 import { post } from '../support/clients.ts';
-import { barriers, openChat, signIn, texts, write } from '../support/inbox.ts';
+import { barriers, messagesOf, openChat, signIn, texts, write } from '../support/inbox.ts';
 import { clientOf, sent } from '../support/kredichat.ts';
 import { wire } from '../support/proxy.ts';
 import { startServer } from '../support/server.ts';
@@ -56,7 +56,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     for (const tab of tabs) {
       await signIn(tab, ANN);
       await openChat(tab, /programme-1/);
-      await tab.getByText('Hello Ann').last().waitFor();
+      await messagesOf(tab).getByText('Hello Ann').waitFor();
     }
     line.aim(url, true);
     line.cut();
@@ -118,7 +118,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     await page.evaluate(() => sessionStorage.setItem('mended', 'yes'));
     // The focus is on "Reload".
     await page.keyboard.press('Enter');
-    await page.getByRole('region', { name: 'Messages' }).getByText('Hello Ann').waitFor();
+    await messagesOf(page).getByText('Hello Ann').waitFor();
   });
 
   test('signing out leaves no readable data, and asks before it discards messages', async () => {
@@ -128,7 +128,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const { page } = await open(line.url);
     await signIn(page, ANN);
     await openChat(page, /programme-1/);
-    await page.getByText('Hello Ann').last().waitFor();
+    await messagesOf(page).getByText('Hello Ann').waitFor();
     line.aim(url, true);
     line.cut();
     await page.getByText('Offline.').waitFor();
@@ -171,6 +171,7 @@ describeInBrowser('The inbox page and its browser', (open) => {
     const { page } = await open(line.url);
     await signIn(page, ANN);
     await openChat(page, /programme-1/);
+    await messagesOf(page).getByText('Hello Ann').waitFor();
     line.aim(url, true);
     line.cut();
     await page.getByText('Offline.').waitFor();

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { describeInBrowser, eventually } from '../support/browser.ts';
 import { legacyOnce, post } from '../support/clients.ts';
-import { barriers, openChat, PHONE, signIn, texts, write } from '../support/inbox.ts';
+import { barriers, messagesOf, openChat, PHONE, signIn, texts, write } from '../support/inbox.ts';
 import { clientOf, sent } from '../support/kredichat.ts';
 import { processes } from '../support/process.ts';
 import { wire } from '../support/proxy.ts';
@@ -98,7 +98,7 @@ describeInBrowser('The inbox page', (open) => {
     const { page } = await open(line.url);
     await signIn(page, ANN);
     await openChat(page, /bob/);
-    await page.getByText('Message 1.').last().waitFor();
+    await messagesOf(page).getByText('Message 1.').waitFor();
     // The page still loads, and its socket does not connect.
     line.aim(url, true);
     line.cut();

@@ -25,17 +25,18 @@ async function failing() {
     ping: () => call(memory.ping),
     search: (...query) => call(() => memory.search(...query)),
   };
-  const outages = createOutages(logger);
+  const availability: boolean[] = [];
+  const outages = createOutages(logger, (available) => void availability.push(available));
   const watched = outages.watch(store);
   const send = (configId: string) => watched.write(writeOf(configId, [ANN, BOB], 0)).catch(() => false);
   const set = (next: typeof fault) => {
     fault = next;
   };
-  return { lines, watched, send, set, report: outages.report };
+  return { lines, availability, watched, send, set, report: outages.report };
 }
 
 test('an outage has one log line at its begin, which names the cause, and one at its end', async () => {
-  const { lines, watched, send, set, report } = await failing();
+  const { lines, availability, watched, send, set, report } = await failing();
   expect(await send('c1')).toBe(true);
   expect(lines).toEqual([]);
   set('fails');
@@ -45,10 +46,12 @@ test('an outage has one log line at its begin, which names the cause, and one at
     await vi.advanceTimersByTimeAsync(1000);
   }
   expect(lines).toEqual(['the store is unavailable: SQLITE_FULL: no room']);
+  expect(availability).toEqual([false]);
   set('none');
   expect(await send('c3')).toBe(true);
   await vi.advanceTimersByTimeAsync(10_000);
   expect(lines.slice(1)).toEqual(['the store is available again']);
+  expect(availability).toEqual([false, true]);
   set('fails');
   await send('c4');
   expect(lines.slice(2)).toEqual(['the store is unavailable: SQLITE_FULL: no room']);

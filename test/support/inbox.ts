@@ -23,6 +23,9 @@ export async function write(page: Page, text: string): Promise<void> {
 /** Opens a conversation from the list. */
 export const openChat = (page: Page, name: RegExp) => page.getByRole('link', { name }).click();
 
+/** The messages of the open conversation. The list of conversations shows the text of the last one as well, earlier. */
+export const messagesOf = (page: Page) => page.getByRole('region', { name: 'Messages' });
+
 /** The texts in the page, in order. */
 export const texts = (page: Page) => page.locator('.messages li .text').allTextContents();
 

@@ -100,6 +100,13 @@ async function use(store: Store): Promise<void> {
 
 test('a SQLite file of the older program is read, checked and written', async () => {
   const file = sqliteFile();
+  const environment = { STORE_URL: `sqlite:${file}` };
+  for (const args of [['check'], ['export', '--all', '--to', join(directory, 'export')]])
+    expect(await ran(environment, ...args)).toMatchObject({
+      code: 1,
+      error: expect.stringContaining(': start the server once to update it'),
+    });
+  expect((await ran(environment, 'backup', join(directory, 'backup'))).code).toBe(0);
   const store = await openSqlite(file);
   const { conversations, lists } = await contentsOf(store);
   expect(conversations.map(({ state, log }) => [state.status, log.length, state.counted])).toEqual([
@@ -129,7 +136,7 @@ test('a SQLite file of the older program is read, checked and written', async ()
   ]);
   await use(store);
   await store.close();
-  expect(await ran({ STORE_URL: `sqlite:${file}` }, 'check')).toMatchObject({
+  expect(await ran(environment, 'check')).toMatchObject({
     code: 0,
     out: '102 messages: no faults\n',
   });

@@ -34,6 +34,26 @@ const OPTIONS: MongoClientOptions = {
   ignoreUndefined: true,
 };
 
+/** The database in the path of a connection string, or `kredichat`. */
+function databaseOf(client: MongoClient, url: string) {
+  return client.db(new URL(url.replace(/^mongodb(\+srv)?:\/\/[^/]*/, 'x://x')).pathname.slice(1) || 'kredichat');
+}
+
+/**
+ * Refuses a database without a store. `openMongo` would make one there.
+ * @throws Error when there is none
+ */
+export async function requireMongoStore(url: string): Promise<void> {
+  const client = new MongoClient(url, OPTIONS);
+  try {
+    const db = databaseOf(client, url);
+    const found = await db.listCollections({ name: 'conversations' }, { nameOnly: true }).toArray();
+    if (found.length === 0) throw new Error(`the database ${db.databaseName} holds no Kredichat store`);
+  } finally {
+    await client.close();
+  }
+}
+
 /**
  * Opens the store on a MongoDB replica set (4.4 or newer), which any number of processes share.
  * `url` is a connection string; the database is the one in its path, or `kredichat`. `onOpen` is called with the
@@ -48,7 +68,7 @@ export async function openMongo(
   let instances: Instances | undefined;
   try {
     await client.connect();
-    const db = client.db(new URL(url.replace(/^mongodb(\+srv)?:\/\/[^/]*/, 'x://x')).pathname.slice(1) || 'kredichat');
+    const db = databaseOf(client, url);
     const all = collections(db);
     instances = await registerInstance(db, onError);
     await createIndexes(all);

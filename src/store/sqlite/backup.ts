@@ -2,7 +2,7 @@ import { pathToFileURL } from 'node:url';
 import Database from 'libsql';
 import { type Checked, checkLogs } from '../check.ts';
 import { createReader } from './reader.ts';
-import { APPLICATION_ID, VERSION } from './schema.ts';
+import { APPLICATION_ID, requireVersion, VERSION } from './schema.ts';
 
 /** The contents of a SQLite store, as `backup` and `check` count them. */
 export interface Contents {
@@ -30,17 +30,22 @@ export function copySqlite(from: string, to: string): Promise<unknown> {
 }
 
 /**
- * Checks a whole file: its pages and indexes (SQLite, PRAGMA integrity_check), and the laws of the log, unless the file
- * is of an older version. Gives what it holds and the faults, one line each.
- * @throws Error when it is not a file of this program, or of a newer version
+ * Checks a whole file: its pages and indexes (SQLite, PRAGMA integrity_check), and the laws of the log. Gives what it
+ * holds and the faults, one line each.
+ * @param older what to do with a file of an older version: refuse it, or take it, and check only its pages and indexes
+ * @throws Error when it is not a file of this program, or of a version that is refused
  */
-export function checkSqlite(file: string, progress: (messages: number) => void): Promise<Contents & Checked> {
+export function checkSqlite(
+  file: string,
+  older: 'refuse' | 'take',
+  progress: (messages: number) => void,
+): Promise<Contents & Checked> {
   return open(file, async (db) => {
     const column = <T>(sql: string) => (db.prepare(sql).raw().all() as [T][]).map(([value]) => value);
     const number = (sql: string) => Number(column<number>(sql)[0]);
     const schema = number('PRAGMA user_version');
     if (number('PRAGMA application_id') !== APPLICATION_ID) throw new Error(`${file} is not a Kredichat store`);
-    if (schema > VERSION) throw new Error(`${file} is of version ${schema}; this program reads up to ${VERSION}`);
+    requireVersion(file, schema, older);
     const pages = column<string>('PRAGMA integrity_check(20)').filter((line) => line !== 'ok');
     const counts = {
       conversations: number('SELECT count(*) FROM conversations'),

@@ -165,6 +165,17 @@ const MIGRATIONS = [
 /** The version of files that this program writes. */
 export const VERSION = MIGRATIONS.length;
 
+/**
+ * Refuses a file of a newer version, and one of an older version too unless the caller can take it.
+ * @throws Error that says what to do
+ */
+export function requireVersion(file: string, version: number, older: 'refuse' | 'take'): void {
+  if (version > VERSION)
+    throw new Error(`${file} is of version ${version}, this program knows up to ${VERSION}: run a newer program`);
+  if (version < VERSION && older === 'refuse')
+    throw new Error(`${file} is of version ${version}: start the server once to update it to ${VERSION}`);
+}
+
 /** Migrates the file from one version to another, each step atomically. */
 export function migrate(db: Database.Database, version: number, to = VERSION): void {
   for (const [index, sql] of MIGRATIONS.entries()) {

@@ -8,7 +8,7 @@ import { createMaintenance } from './maintenance.ts';
 import { createReader, type Reader } from './reader.ts';
 import { createRecordReader, type RecordReader } from './record/reader.ts';
 import { rowsOf } from './record/writer.ts';
-import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
+import { APPLICATION_ID, migrate, requireVersion } from './schema.ts';
 import { createSearch } from './search/search.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
 import type { ThreadData } from './writer-thread.ts';
@@ -77,7 +77,7 @@ export async function readSqlite<T>(file: string, use: (reader: Reader & RecordR
   const db = new Database(`${pathToFileURL(file).href}?mode=ro`);
   try {
     const version = (db.prepare('PRAGMA user_version').raw().get() as [number])[0];
-    if (version !== VERSION) throw new Error(`${file} is of version ${version}: run the server once to update it`);
+    requireVersion(file, version, 'refuse');
     return await use({ ...createReader(db), ...createRecordReader(db) });
   } finally {
     db.close();
@@ -254,9 +254,7 @@ function checkVersion(file: string, applicationId: number, version: number): voi
   if (applicationId !== APPLICATION_ID && !(applicationId === 0 && version === 0)) {
     throw new Error(`${file} belongs to another program (application id ${applicationId})`);
   }
-  if (version > VERSION) {
-    throw new Error(`${file} is of version ${version}, this program knows up to ${VERSION}: run a newer program`);
-  }
+  requireVersion(file, version, 'take');
 }
 
 /** Checks the whole file, the write-ahead log included, through a connection that cannot write. Returns the version. */
