@@ -44,8 +44,9 @@ export function openChangeStream(
       const fields = change.updateDescription.updatedFields ?? {};
       const { read, view, typing } = fields;
       if (read) {
-        const { mark, ...moved } = read;
-        wake({ kind: 'read', conversation, ...moved }, String(mark));
+        // An earlier version does not say when.
+        const { mark, member, readSeq, readAt = null, ...rest } = read;
+        wake({ kind: 'read', conversation, member, readSeq, readAt, ...rest }, String(mark));
       }
       if (view) wake({ kind: 'view', conversation, member: view.by }, String(view.mark));
       if (typing) wake({ kind: 'typing', conversation, member: typing.by, typing: typing.on }, String(typing.mark));

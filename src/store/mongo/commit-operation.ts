@@ -1,5 +1,5 @@
-import type { AnyBulkWriteOperation, Document } from 'mongodb';
-import { type EmailAddress, inOrder, newMember } from '../../model.ts';
+import type { AnyBulkWriteOperation, Document, ObjectId } from 'mongodb';
+import { type EmailAddress, inOrder, newMember, type Rev } from '../../model.ts';
 import { revAfter, type Write } from '../store.ts';
 import { countsOf } from '../unread-counters.ts';
 import { type ConversationDocument, type MessageDocument, toWritten } from './documents.ts';
@@ -7,6 +7,12 @@ import { type ConversationDocument, type MessageDocument, toWritten } from './do
 /** A write, and the messages its conversation's document carries. */
 interface Commit {
   readonly write: Write;
+  /** Identifies the write. */
+  readonly mark: ObjectId;
+  /** Whether a conversation that it opens is in the record from its first message on. */
+  readonly begun: boolean;
+  /** The `importedRev` that the conversation must have, null for none; undefined for any. */
+  readonly importedRev?: Rev | null;
   /** The new messages, and the changed ones. */
   readonly documents: readonly MessageDocument[];
   readonly changed: readonly MessageDocument[];
@@ -17,6 +23,9 @@ interface Commit {
 /** The one write of one document that commits. */
 export function commitOperation({
   write,
+  mark,
+  begun,
+  importedRev,
   documents,
   changed,
   carried,
@@ -31,13 +40,24 @@ export function commitOperation({
     tail: [...carried.tail, ...documents],
     changed: [...carried.changed, ...changed],
   };
-  if (opening) return { insertOne: { document: { ...opened(write, opening), ...log } } };
+  if (opening) {
+    const record = begun
+      ? { importedRev: opening.importedRev ?? 0, record: { unregistered: mark } }
+      : { record: { unregistered: mark, unbegun: true as const } };
+    return { insertOne: { document: { ...opened(write, opening), ...record, ...log } } };
+  }
   const set = {
     ...log,
+    'record.unregistered': mark,
+    ...(members.some(({ joined }) => joined) && { 'record.unsealed': mark }),
     ...(newest && { lastSeq: newest.seq, lastActivityAt: newest.sentAt }),
     ...(state && { ...state, labels: [...state.labels] }),
   };
-  const filter = { _id, lastRev: afterRev };
+  const filter = {
+    _id,
+    lastRev: afterRev,
+    ...(importedRev !== undefined && { importedRev: importedRev ?? { $exists: false } }),
+  };
   const unarchives = documents.some(({ counts }) => counts);
   // An update pipeline costs the whole document in the oplog, so it is used only here.
   if (isComputed) {

@@ -17,12 +17,14 @@ import {
 import { compileLiteral, expressions } from '../literal.ts';
 import { firstOf, type ReadMoved, revAfter, type Write } from '../store.ts';
 import { wordsOf } from '../tokenizer.ts';
+import { type ConversationRecord, registerCollections } from './register.ts';
 
 /**
  * A conversation: its state, and the newest part of its log. Updating this one document commits a write; the other
  * messages are in `messages`. So a batch is stored atomically, without a transaction.
  */
-export interface ConversationDocument extends Omit<Conversation, 'id' | 'members' | 'labels' | 'lastMessage'> {
+export interface ConversationDocument
+  extends Omit<Conversation, 'id' | 'members' | 'labels' | 'lastMessage' | 'importedRev'> {
   readonly _id: ConversationId;
   readonly labels: string[];
   /** In the order of `joinedAt`, then address. */
@@ -38,9 +40,13 @@ export interface ConversationDocument extends Omit<Conversation, 'id' | 'members
    */
   readonly changed?: MessageDocument[];
   /** The last read position that moved, for the change stream. */
-  readonly read?: Pick<ReadMoved, 'member' | 'readSeq' | 'seen' | 'changes' | 'role'> & { readonly mark: ObjectId };
+  readonly read?: Omit<ReadMoved, 'kind' | 'conversation'> & { readonly mark: ObjectId };
   /** The member that changed its own view last, for the change stream. */
   readonly view?: { readonly by: EmailAddress; readonly mark: ObjectId };
+  /** Absent until the record begins for the conversation. */
+  readonly importedRev?: Rev;
+  /** Where its record stands; absent where an earlier version wrote last. */
+  readonly record?: ConversationRecord;
   /** JSON of `LastWrite`, for the change stream: a string, as only that is always in the change event as a whole. */
   readonly written?: string;
   /** The member that typed last, for the change stream alone. */
@@ -58,24 +64,14 @@ export interface LastWrite extends Partial<Pick<Write, 'state' | 'members'>> {
 }
 
 /** Fields that every document has as the message has them. The list is closed: older documents lack a newer field. */
-const ALWAYS = [
-  'seq',
-  'rev',
-  'kind',
-  'sender',
-  'replyToSeq',
-  'sentAt',
-  'text',
-  'editedAt',
-  'redactedAt',
-  'revisions',
-] as const;
-type Optional = Exclude<keyof Message, 'conversationId' | 'addedRev' | (typeof ALWAYS)[number]>;
+const ALWAYS = ['seq', 'rev', 'kind', 'sender', 'replyToSeq', 'sentAt', 'text', 'editedAt', 'redactedAt'] as const;
+type Optional = Exclude<keyof Message, 'conversationId' | 'addedRev' | 'revisions' | (typeof ALWAYS)[number]>;
 /** The others: a document leaves them out where they are null, so that the unique index on `clientId` skips it. */
 const OPTIONAL: { readonly [Field in Optional]: null extends Message[Field] ? true : never } = {
   clientId: true,
   redactionReason: true,
   firstTextHash: true,
+  record: true,
   origin: true,
 };
 const OPTIONAL_FIELDS = Object.keys(OPTIONAL) as Optional[];
@@ -108,6 +104,7 @@ export function collections(db: Db) {
     messages: db.collection<MessageDocument>('messages'),
     /** One document that `ping` writes, and one with the progress of each backfill. */
     probes: db.collection<{ _id: string; at: Date; after?: string; done?: true }>('probes'),
+    ...registerCollections(db),
   };
 }
 
@@ -125,12 +122,21 @@ export async function createIndexes({ conversations, messages }: Collections): P
     },
     { key: { conversation: 1, counts: 1, seq: 1, sender: 1 } },
     { key: { conversation: 1, words: 1 } },
+    {
+      ...{ key: { conversation: 1, rev: 1, seq: 1 }, name: 'changed' },
+      partialFilterExpression: { addedRev: { $exists: true } },
+    },
+    { key: { conversation: 1, kind: 1, rev: 1 }, name: 'system', partialFilterExpression: { kind: 'SYSTEM' } },
   ]);
   await conversations.createIndexes([
     {
       key: { 'members.email': 1, 'members.archived': 1, 'members.pinned': 1, lastActivityAt: -1, _id: 1 },
       name: 'chat_list',
     },
+    ...(['unregistered', 'unsealed', 'unbegun'] as const).map((name) => ({
+      ...{ key: { [`record.${name}`]: 1 } as const, name },
+      partialFilterExpression: { [`record.${name}`]: { $exists: true } },
+    })),
   ]);
 }
 
@@ -155,6 +161,8 @@ export function toDocument(message: Message, write: ObjectId, before?: MessageDo
 export const toMessage = compileLiteral<[MessageDocument], Message>('document', {
   conversationId: 'document.conversation',
   addedRev: 'document.addedRev ?? document.rev',
+  // Those of an earlier version have neither `rev` nor salt.
+  revisions: 'document.record ? document.revisions : document.revisions.map((one) => ({ rev: 0, salt: null, ...one }))',
   ...expressions(ALWAYS, (field) => `document.${field}`),
   ...expressions(OPTIONAL_FIELDS, (field) => `document.${field} ?? null`),
 });
@@ -205,11 +213,20 @@ export function isBy({ append, changes = [] }: Pick<MessageDocument, 'append' | 
 }
 
 export function toConversation(document: ConversationDocument): Conversation {
-  const { _id, tail, changed, read, view, written, typing, members, ...rest } = document;
+  const { _id, tail, changed, read, view, written, typing, record, members, importedRev = 0, ...rest } = document;
   const { lastSeq } = rest;
-  // Members that joined at the same instant by different writes may be stored in another order.
-  const byEmail = new Map(inOrder(members).map((member) => [member.email, member]));
-  return { ...rest, id: _id, lastMessage: lastOf(tail, lastSeq), members: byEmail };
+  const byEmail = new Map(toMembers(members).map((member) => [member.email, member]));
+  return { ...rest, id: _id, importedRev, lastMessage: lastOf(tail, lastSeq), members: byEmail };
+}
+
+/** In order: members that joined at the same instant by different writes may be stored in another one. */
+function toMembers(members: readonly Member[]): Member[] {
+  return inOrder(members.map(toMember));
+}
+
+/** An earlier version stored none of the newer fields. */
+function toMember(member: Member): Member {
+  return 'readAt' in member ? member : { ...(member as Member), readAt: null };
 }
 
 /** The last message, if it is in the tail: a message leaves the tail before it is changed. */
@@ -225,8 +242,8 @@ export function present(reader: EmailAddress): Filter<ConversationDocument> {
 
 /** A conversation's document as `listedFor` projects it. */
 export interface ListedDocument
-  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers' | 'lastMessage'>,
-    Pick<ConversationDocument, '_id' | 'members' | 'tail'> {
+  extends Omit<ListedConversation, 'id' | 'reader' | 'firstMembers' | 'hasMoreMembers' | 'lastMessage' | 'importedRev'>,
+    Pick<ConversationDocument, '_id' | 'members' | 'tail' | 'importedRev'> {
   readonly own: readonly Member[];
 }
 
@@ -236,15 +253,16 @@ export interface ListedDocument
 export function listedFor(reader: EmailAddress): Document {
   return {
     ...{ configId: 1, subject: 1, party: 1, status: 1, labels: 1, assignee: 1 },
-    ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1, counted: 1, tail: { $slice: ['$tail', -1] } },
+    ...{ createdAt: 1, lastActivityAt: 1, lastSeq: 1, lastRev: 1, counted: 1, importedRev: 1 },
+    tail: { $slice: ['$tail', -1] },
     own: ownOf(reader),
     members: { $slice: ['$members', FIRST_MEMBERS + 1] },
   };
 }
 
-export function toListed({ _id, own, members, tail, ...rest }: ListedDocument): ListedConversation[] {
-  const lastMessage = lastOf(tail, rest.lastSeq);
-  return own.map((reader) => ({ ...rest, id: _id, lastMessage, reader, ...firstOf(inOrder(members)) }));
+export function toListed({ _id, own, members, tail, importedRev = 0, ...rest }: ListedDocument): ListedConversation[] {
+  const head = { ...rest, id: _id, importedRev, lastMessage: lastOf(tail, rest.lastSeq) };
+  return own.map((reader) => ({ ...head, reader: toMember(reader), ...firstOf(toMembers(members)) }));
 }
 
 /** A conversation's document as `countedFor` projects it. */

@@ -15,8 +15,10 @@ const LIVE_SECONDS = 60;
  *
  * - `origin`: the origin of a message that was moved in. A program without it drops the origin when it edits the
  *   message.
+ * - `record`: the salts of a message, which a program without it drops likewise.
  */
-const FEATURES = ['origin'] as const;
+const FEATURES = ['origin', 'record'] as const;
+type Feature = (typeof FEATURES)[number];
 
 /** A process that has the store open. */
 export interface Instance {
@@ -36,6 +38,8 @@ export interface Instances {
   live(): Promise<Instance[]>;
   /** @throws Error that names a live instance without a feature that the messages need */
   requireFeatures(messages: readonly Pick<Message, 'origin'>[]): Promise<void>;
+  /** Whether every live instance knows a feature. */
+  allKnow(feature: Feature): Promise<boolean>;
   /** Ends the heartbeats and removes the document of this process. */
   close(): Promise<void>;
 }
@@ -59,17 +63,23 @@ export async function registerInstance(db: Db, onError: (error: unknown) => void
     beating = beat().catch(onError);
   }, HEARTBEAT_MS).unref();
 
+  const without = (feature: Feature) => instances.findOne({ ...isLive, features: { $ne: feature } });
+
   return {
     live: () => instances.find(isLive, { projection: { version: 1 }, sort: { _id: 1 } }).toArray(),
 
     async requireFeatures(messages) {
       if (messages.every(({ origin }) => origin === null)) return;
-      const older = await instances.findOne({ ...isLive, features: { $ne: 'origin' } });
+      const older = await without('origin');
       if (older)
         throw new Error(
           `instance ${older._id} of version ${older.version} would lose the origin of messages that are moved in: ` +
             'upgrade or stop every instance first',
         );
+    },
+
+    async allKnow(feature) {
+      return (await without(feature)) === null;
     },
 
     async close() {

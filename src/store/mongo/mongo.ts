@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
-import { logChanged, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
+import { logChanged, type RecordStore, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillCounters } from './backfill/counters.ts';
+import { createBeginning } from './backfill/record.ts';
 import { backfillWords } from './backfill/words.ts';
 import { openChangeStream } from './change-stream.ts';
 import { createClientIdLookUp } from './client-ids.ts';
@@ -10,6 +11,8 @@ import { type Instance, type Instances, registerInstance } from './instances.ts'
 import type { InSession } from './mover.ts';
 import { createAdvanceReadPosition } from './read-position.ts';
 import { createReader } from './reader.ts';
+import { createRecord } from './record.ts';
+import { createRegister } from './register.ts';
 import { createWriter } from './writer.ts';
 
 /**
@@ -69,6 +72,7 @@ export async function openMongo(
     const all = collections(db);
     instances = await registerInstance(db, onError);
     await createIndexes(all);
+    await createRegister(all);
     await backfillCounters(all);
     const store = await createStore(client, all, instances, onError);
     onOpen(await instances.live());
@@ -116,6 +120,9 @@ async function createStore(
     if (since) session.advanceOperationTime(since);
     writer.learn(id, document);
   };
+  const beginning = createBeginning(all, instances, writer, session, inSession);
+  const record = createRecord(all, { pendingOf }, beginning, session, inSession);
+  await beginning.ready();
   const stream = openChangeStream(conversations, wake, learn, lost, onError);
   await stream.opened;
 
@@ -124,10 +131,12 @@ async function createStore(
 
   const store: Store = {
     ...reads,
+    ...record,
 
     async write(write) {
       await instances.requireFeatures(write.messages);
-      const written = await writer.write(write);
+      const begun = write.opening === null || (await beginning.hasBegun());
+      const written = await writer.write(write, begun);
       if (written) wake(logChanged(write.conversation, write), String(revAfter(write)));
       return written;
     },
@@ -185,9 +194,12 @@ async function createStore(
   return guarded(store);
 }
 
+/** Calls of the record's part that write. */
+const RECORDING = ['addToRegister', 'setCheckpoint', 'takeLease', 'endLease'] as const satisfies (keyof RecordStore)[];
+
 /** The store with the driver's errors as the port's, which closes once the calls under way have ended. */
 function guarded(store: Store): Store {
-  const writes: readonly string[] = ['write', 'advanceReadPosition', 'setView', 'tellTyping'];
+  const writes: readonly string[] = ['write', 'advanceReadPosition', 'setView', 'tellTyping', ...RECORDING];
   const running = new Set<Promise<unknown>>();
   let closed: Promise<void> | null = null;
 

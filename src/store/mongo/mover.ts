@@ -8,7 +8,7 @@ const MAX_MOVED = 500;
 /** UTF-16 units of text that a conversation's document may keep after they were moved: lists and searches read it. */
 export const MAX_KEPT = 10_000;
 
-const DUPLICATE_KEY = 11_000;
+export const DUPLICATE_KEY = 11_000;
 
 /** Runs a write in a session of its own, so that later reads see it. */
 export type InSession = <T>(work: (session: ClientSession) => Promise<T>) => Promise<T>;
@@ -135,6 +135,8 @@ export function createMover(
     },
   };
 }
+
+export type Mover = ReturnType<typeof createMover>;
 
 /** The messages that were written after a `rev`. */
 export function laterThan(rev: Rev, { tail, changed }: Carried): Carried {

@@ -18,7 +18,7 @@ export function createAdvanceReadPosition(
   inSession: InSession,
   wake: (wakeUp: ReadMoved, position: string) => void,
 ): Store['advanceReadPosition'] {
-  return async (id, reader, seq, role, known) => {
+  return async (id, reader, seq, role, known, at = null) => {
     const own = known?.lastSeq === seq ? known.members.get(reader) : undefined;
     let state: SeenAt | null =
       known && own ? { own, changes: changesOf(known), seen: known.counted - own.sent } : await seenAt(id, reader, seq);
@@ -26,18 +26,19 @@ export function createAdvanceReadPosition(
       if (!state || state.own.leftAt !== null || state.own.readSeq > seq) return false;
       if (state.own.readSeq === seq && (role === null || state.own.role === role)) return false;
       const { changes, seen } = state;
-      const differs = {
-        $or: [{ readSeq: { $lt: seq } }, ...(role === null ? [] : [{ readSeq: seq, role: { $ne: role } }])],
-      };
+      const moves = state.own.readSeq < seq;
+      const differs = moves ? { readSeq: { $lt: seq } } : { readSeq: seq, role: { $ne: role } };
       const filter = {
         _id: id,
         members: { $elemMatch: { email: reader, leftAt: null, ...differs } },
         $expr: { $eq: [{ $subtract: ['$lastRev', '$lastSeq'] }, changes] },
       };
-      const moved = { member: reader, readSeq: seq, seen, changes, role };
+      const readAt = moves ? at : (state.own.readAt ?? null);
+      const moved = { member: reader, readSeq: seq, readAt, seen, changes, role };
       const mark = new ObjectId();
       const set = {
         ...{ 'members.$.readSeq': seq, 'members.$.seen': seen, read: { ...moved, mark } },
+        ...(moves && { 'members.$.readAt': at, 'record.unsealed': mark }),
         ...(role !== null && { 'members.$.role': role }),
       };
       const { modifiedCount } = await inSession((session) =>

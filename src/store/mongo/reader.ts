@@ -1,6 +1,6 @@
 import type { ClientSession } from 'mongodb';
 import type { ConversationId, Seq } from '../../model.ts';
-import type { Store } from '../store.ts';
+import type { RecordStore, Store } from '../store.ts';
 import {
   type Collections,
   type ConversationDocument,
@@ -17,16 +17,18 @@ import { createSearch } from './queries/search.ts';
 import { createUnread } from './queries/unread.ts';
 
 /** The part of the log that a conversation's document holds. */
-export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>>;
+export type Pending = Required<Pick<ConversationDocument, 'tail' | 'changed' | 'lastSeq' | 'lastRev'>> &
+  Pick<ConversationDocument, 'importedRev'>;
 
 /** Projection for the state of a conversation; of its log the last message at most. */
-const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
+export const WITHOUT_LOG = { tail: { $slice: -1 }, changed: 0, read: 0, view: 0, written: 0, typing: 0 } as const;
 
 /** Attempts to read a page while messages are moved out of the tail. */
 const MAX_ATTEMPTS = 20;
 
 type Reads = Omit<
   Store,
+  | keyof RecordStore
   | 'messagesByClientId'
   | 'write'
   | 'advanceReadPosition'
@@ -51,7 +53,7 @@ export function createReader(
 
   /** The part of the log in the conversation's document, and the end of the log. */
   async function pendingOf(id: ConversationId): Promise<Pending> {
-    const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1 };
+    const projection = { tail: 1, changed: 1, lastSeq: 1, lastRev: 1, importedRev: 1 };
     const found = await conversations.findOne({ _id: id }, { session, projection });
     return { tail: [], lastSeq: 0, lastRev: 0, ...found, changed: found?.changed ?? [] };
   }
@@ -82,7 +84,7 @@ export function createReader(
   const reads: Reads = {
     async conversation(id, reader) {
       const named = { _id: id, ...(reader !== undefined && present(reader)) };
-      const found = await conversations.findOne(named, { session, projection: WITHOUT_LOG });
+      const found = await conversations.findOne(named, { session, projection: { ...WITHOUT_LOG, record: 0 } });
       return found && toConversation(found);
     },
 
@@ -151,7 +153,7 @@ export function createReader(
 }
 
 /** The newest version of each message. */
-function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocument> {
+export function bySeq(documents: readonly MessageDocument[]): Map<number, MessageDocument> {
   const newest = new Map<number, MessageDocument>();
   for (const document of documents) {
     if (document.rev > (newest.get(document.seq)?.rev ?? 0)) newest.set(document.seq, document);

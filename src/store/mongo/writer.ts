@@ -30,6 +30,8 @@ const MAX_CARRIED = { text: 1_000_000, messages: 1000 } as const;
 /** A write that is not answered yet. */
 interface Waiting {
   readonly write: Write;
+  /** Whether a conversation that it opens is in the record from its first message on. */
+  readonly begun: boolean;
   /** The new messages. */
   readonly documents: readonly MessageDocument[];
   /** The changed messages in their new state. */
@@ -38,6 +40,8 @@ interface Waiting {
   readonly mark: ObjectId;
   /** Messages of earlier writes that stay in the conversation's document. */
   carried: Pick<Log, 'tail' | 'changed'>;
+  /** The `importedRev` that the conversation must have, null for none; undefined for any. */
+  importedRev?: Rev | null;
   readonly deadline: number;
   readonly resolve: (written: boolean) => void;
   readonly reject: (error: unknown) => void;
@@ -82,7 +86,11 @@ export function createWriter(
           await mover.move([entry.carried]);
           entry.carried = NOTHING;
         }
-        if (entry.write.changed.length > 0) entry.changed = await markChanging(entry);
+        if (entry.write.changed.length > 0) {
+          const changed = await markChanging(entry);
+          if (!changed) return entry.resolve(await findWrite(entry));
+          entry.changed = changed;
+        }
       }
     } catch (error) {
       return retry(entry, error);
@@ -90,10 +98,17 @@ export function createWriter(
     add(entry);
   }
 
-  /** Marks the messages that are about to be changed, and returns their new documents. */
-  async function markChanging({ write, mark }: Waiting): Promise<MessageDocument[]> {
+  /**
+   * Marks the messages that are about to be changed, and returns their new documents. Null where one got its record
+   * after the change was decided, which would drop it; should that happen later, the commit fails.
+   */
+  async function markChanging(entry: Waiting): Promise<MessageDocument[] | null> {
+    const { write, mark } = entry;
+    const without = new Set(write.changed.filter(({ record }) => !record).map(({ seq }) => seq));
+    if (without.size > 0) entry.importedRev = (await pendingOf(write.conversation)).importedRev ?? null;
     const those = { conversation: write.conversation, seq: { $in: write.changed.map(({ seq }) => seq) } };
     const found = await messages.find(those, { session: reading }).toArray();
+    if (found.some(({ seq, record }) => record && without.has(seq))) return null;
     const before = new Map(found.map((document) => [document.seq, document]));
     await inSession((session) => messages.updateMany(those, { $set: { changing: true } }, { session }));
     return write.changed.map((message) => {
@@ -163,13 +178,16 @@ export function createWriter(
   }
 
   return {
-    /** The port's `write`; rejects with the driver's error when the outcome cannot be found out in time. */
-    write(write: Write): Promise<boolean> {
+    /**
+     * The port's `write`; rejects with the driver's error when the outcome cannot be found out in time. A conversation
+     * that it opens is in the record from its first message on if the record has `begun`.
+     */
+    write(write: Write, begun = true): Promise<boolean> {
       const mark = new ObjectId();
       const documents = write.messages.map((message) => toDocument(message, mark));
       return new Promise((resolve, reject) => {
         const deadline = performance.now() + WRITE_MS;
-        void enqueue({ write, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
+        void enqueue({ write, begun, documents, changed: [], mark, carried: NOTHING, deadline, resolve, reject });
       });
     },
     /** The pending messages of a conversation in this state; null where they are not known. */
@@ -196,7 +214,7 @@ export function createWriter(
       for (const { tail, changed, theirs } of logs.values()) if (!theirs) count += tail.length + changed.length;
       return count;
     },
-    moved: mover.moved,
+    ...{ moved: mover.moved, move: mover.move },
   };
 }
 

@@ -6,7 +6,7 @@ import { type Collections, type CountedDocument, countedFor, type MessageDocumen
 
 /** How many messages a member has seen, of a log with this number of `changes`. */
 export interface SeenAt {
-  readonly own: Pick<Member, 'readSeq' | 'role' | 'leftAt'>;
+  readonly own: Pick<Member, 'readSeq' | 'readAt' | 'role' | 'leftAt'>;
   readonly changes: number;
   readonly seen: number;
 }
