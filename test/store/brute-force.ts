@@ -18,7 +18,7 @@ export function createBruteForce() {
   const logs = new Map<ConversationId, Message[]>();
 
   const member = (email: EmailAddress, at: number, readSeq: number, leftAt: number | null): Member => ({
-    ...{ email, role: null, readSeq, sent: 0, seen: 0, joinedAt: at, leftAt },
+    ...{ email, role: null, readSeq, sent: 0, seen: 0, readAt: null, joinedAt: at, leftAt },
     ...{ muted: false, pinned: false, archived: false },
   });
   const ordered = (members: readonly Member[]) => new Map(inOrder(members).map((one) => [one.email, one]));
@@ -62,7 +62,7 @@ export function createBruteForce() {
       const before = conversations.get(id) ?? {
         ...{ id, configId: opening?.configId ?? '', subject: null, party: null, status: 'OPEN' as const, labels: [] },
         ...{ assignee: null, createdAt: at, lastActivityAt: at, lastSeq: 0, lastRev: 0 },
-        counted: 0,
+        ...{ importedRev: 0, counted: 0 },
         members: ordered((opening?.members ?? []).map((email) => member(email, at, 0, null))),
       };
       const lastRev = revAfter(write);

@@ -1,14 +1,18 @@
+import { createHash } from 'node:crypto';
+import type { FirstTexts } from '../../src/chat/log/change-set.ts';
 import {
   type Conversation,
   type ConversationId,
   conversationId,
   type EmailAddress,
-  hashText,
   type Message,
+  type MessageRecord,
   NO_OPTIONS,
   parseEmail,
   unreadOf,
 } from '../../src/model.ts';
+import { commitment } from '../../src/record/commitment.ts';
+import { newSalts } from '../../src/record/entry.ts';
 import type { ChatListFilter, Store, Write } from '../../src/store/store.ts';
 
 export function email(name: string): EmailAddress {
@@ -28,12 +32,29 @@ export const EVERYTHING: ChatListFilter = {
 
 /** A message as the appender would build it. */
 export function message(conversation: ConversationId, seq: number, values: Partial<Message> = {}): Message {
-  return {
+  const made: Omit<Message, 'record'> & Partial<Message> = {
     ...{ conversationId: conversation, seq, rev: seq, kind: 'TEXT', sender: ANN, text: `m${seq}`, ...NO_OPTIONS },
     ...{ sentAt: 1000 + seq, editedAt: null, redactedAt: null, revisions: [] },
     ...{ addedRev: values.rev ?? seq, redactionReason: null, firstTextHash: null, origin: null },
     ...values,
   };
+  const salts = Object.keys(newSalts(made, undefined)).map((name) => [name, saltOf(`${seq} ${name}`)]);
+  return { record: { salts: Object.fromEntries(salts) }, ...made };
+}
+
+/** The same salt for the same value. */
+const saltOf = (value: string) => createHash('md5').update(value).digest('hex');
+
+/** Hashes of first texts that do not hide them. */
+export const FIRST_TEXTS: FirstTexts = {
+  hashFirstText: (id, text) => `${id} ${text}`,
+  isFirstText: (hash, id, text) => hash === `${id} ${text}`,
+};
+
+/** The `record` of a message. */
+export function recordOf({ record }: Message): MessageRecord {
+  if (!record) throw new Error('the message is not in the record');
+  return record;
 }
 
 /** A write of `count` messages after `after`; with 0, one that opens the conversation of `configId`. */
@@ -83,12 +104,19 @@ export function withoutLast<C extends Pick<Conversation, 'lastMessage'>>({ lastM
 }
 
 export function edited(before: Message, rev: number, text: string): Message {
-  const revisions = [...before.revisions, { text: before.text, editor: before.sender, at: NOW }];
-  return { ...before, rev, text, editedAt: NOW, revisions };
+  const { salts } = recordOf(before);
+  const replaced = { text: before.text, editor: before.sender, at: NOW, rev: before.rev, salt: salts.text ?? null };
+  const record = { ...recordOf(before), salts: { ...salts, text: saltOf(`${rev} text`) } };
+  return { ...before, rev, text, editedAt: NOW, revisions: [...before.revisions, replaced], record };
 }
 
 export function redacted(before: Message, rev: number): Message {
-  const firstTextHash = hashText(before, before.revisions[0]?.text ?? before.text);
-  const gone = { text: '', revisions: [], redactedAt: NOW, redactionReason: 'a slip', firstTextHash };
-  return { ...before, rev, ...gone };
+  const { text: salt = '', ...salts } = recordOf(before).salts;
+  const texts = [...before.revisions, { text: before.text, rev: before.rev, salt }];
+  const erased = texts.map(({ text, rev, salt }) => ({
+    ...{ rev, at: NOW, commitment: commitment(Buffer.from(salt ?? '', 'hex'), text) },
+  }));
+  const record = { salts: { ...salts, reason: saltOf(`${rev} reason`) }, redactedBy: BOB, erased };
+  const gone = { text: '', revisions: [], redactedAt: NOW, redactionReason: 'a slip', firstTextHash: 'h' };
+  return { ...before, rev, ...gone, record };
 }

@@ -129,7 +129,7 @@ function tombstone({ email }: Viewer, { id, configId, members, createdAt }: Conv
   return {
     ...{ id, configId, subject: null, party: null, status: 'CLOSED', labels: [], assignee: null, createdAt },
     ...{ members: new Map(own && [[email, own]]), lastActivityAt: own?.leftAt ?? createdAt },
-    ...{ lastSeq: 0, lastRev: 0, counted: 0 },
+    ...{ lastSeq: 0, lastRev: 0, importedRev: 0, counted: 0 },
   };
 }
 

@@ -13,10 +13,10 @@ type MemberRow = Row<Member>;
 
 const HEAD_COLUMNS: Readonly<Record<keyof Omit<Head, 'lastMessage'>, Column>> = {
   ...{ id: {}, configId: {}, subject: {}, party: {}, status: {}, labels: { read: 'json(c.labels)' }, assignee: {} },
-  ...{ createdAt: {}, lastActivityAt: {}, lastSeq: {}, lastRev: {}, counted: {} },
+  ...{ createdAt: {}, lastActivityAt: {}, lastSeq: {}, lastRev: {}, importedRev: {}, counted: {} },
 };
 const MEMBER_COLUMNS: Readonly<Record<keyof Member, Column>> = {
-  ...{ email: {}, role: {}, readSeq: {}, sent: {}, seen: {}, joinedAt: {}, leftAt: {} },
+  ...{ email: {}, role: {}, readSeq: {}, sent: {}, seen: {}, readAt: {}, joinedAt: {}, leftAt: {} },
   ...{ muted: { boolean: true }, pinned: { boolean: true }, archived: { boolean: true } },
 };
 

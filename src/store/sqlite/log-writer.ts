@@ -14,7 +14,7 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
   const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
-    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?
+    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?, unregistered = 1
     WHERE id = ? AND last_rev = ? RETURNING pk`);
   const pkOf = db.prepare('SELECT pk FROM conversations WHERE id = ?');
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
@@ -22,10 +22,10 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   const textOf = db.prepare('SELECT text FROM messages WHERE conversation = ? AND seq = ?');
   const change = db.prepare(CHANGE_MESSAGE);
   const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
-  const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at)
-    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt)
+  const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at, unsealed)
+    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt, 1)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
-      read_seq = excluded.read_seq, seen = excluded.seen, muted = 0, pinned = 0, archived = 0`);
+      read_seq = excluded.read_seq, seen = excluded.seen, read_at = NULL, unsealed = 1, muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
   const addSent = db.prepare('UPDATE members SET sent = sent + ? WHERE conversation = ? AND email = ?');

@@ -37,6 +37,7 @@ const COLUMNS: {
   redactionReason: { changes: true },
   firstTextHash: { changes: true },
   origin: { read: 'json(m.origin)', bind: ({ origin }) => origin && JSON.stringify(origin) },
+  record: { read: 'json(m.record)', bind: ({ record }) => record && JSON.stringify(record), changes: true },
   revisions: { read: 'json(m.revisions)', bind: ({ revisions }) => JSON.stringify(revisions), changes: true },
 };
 

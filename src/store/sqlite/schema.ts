@@ -7,6 +7,9 @@ export const APPLICATION_ID = 0x4b434854;
 /** Needed after a change of the tokenizer: the index is filled anew behind the writes. */
 const REBUILD_SEARCH = `DROP TABLE search; ${SEARCH_TABLE} UPDATE conversations SET indexed_seq = 0;`;
 
+/** SQL for a salt with its name, as a part of a JSON object. */
+const SALT = (name: string) => `',"${name}":"' || lower(hex(randomblob(16))) || '"'`;
+
 /** Each entry migrates one version up; `user_version` in the header counts those applied. Never edit a released one. */
 const MIGRATIONS = [
   `
@@ -106,6 +109,57 @@ const MIGRATIONS = [
   DROP TABLE own; DROP TABLE upto;`,
   // JSON of `Origin`, see model.ts.
   'ALTER TABLE messages ADD COLUMN origin TEXT;',
+  // The record: see record-store.ts and model.ts. What is stored so far gets salts, and entries of type IMPORTED.
+  // Plain hashes of first texts are removed, as guesses could be tested with them.
+  `
+  ALTER TABLE messages ADD COLUMN record TEXT;
+  UPDATE messages SET first_text_hash = NULL, record = '{"salts":{' || substr(
+      CASE WHEN redacted_at IS NULL THEN ${SALT('text')} ELSE ${SALT('reason')} END
+      || CASE WHEN seq = 1 THEN ${SALT('opening')} ELSE '' END
+      || CASE WHEN reply_to_seq IS NOT NULL THEN ${SALT('reply')} ELSE '' END
+      || CASE WHEN client_id IS NOT NULL THEN ${SALT('client')} ELSE '' END
+      || CASE WHEN origin IS NOT NULL THEN ${SALT('source')} ELSE '' END, 2) || '}}',
+    revisions = CASE revisions WHEN '[]' THEN '[]' ELSE (SELECT json_group_array(json_object(
+        'text', value ->> 'text', 'editor', value ->> 'editor', 'at', value ->> 'at',
+        'rev', CASE key WHEN 0 THEN coalesce(added_rev, rev) ELSE 0 END,
+        'salt', CASE key WHEN 0 THEN lower(hex(randomblob(16))) END)) FROM json_each(revisions)) END;
+  -- True while the log has moved since registered_rev; new conversations are marked.
+  ALTER TABLE conversations ADD COLUMN unregistered INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE conversations ADD COLUMN registered_rev INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE conversations ADD COLUMN imported_rev INTEGER NOT NULL DEFAULT 0;
+  UPDATE conversations SET imported_rev = last_rev;
+  CREATE INDEX conversations_unregistered ON conversations (pk) WHERE unregistered = 1;
+  ALTER TABLE members ADD COLUMN read_at INTEGER;
+  -- True while the read position has moved since it was sealed last.
+  ALTER TABLE members ADD COLUMN unsealed INTEGER NOT NULL DEFAULT 0;
+  UPDATE members SET unsealed = 1 WHERE read_seq > 0;
+  CREATE INDEX members_unsealed ON members (conversation) WHERE unsealed = 1;
+  CREATE INDEX messages_system ON messages (conversation, seq) WHERE kind = 'SYSTEM';
+  CREATE TABLE register (
+    idx INTEGER PRIMARY KEY,
+    conversation INTEGER REFERENCES conversations (pk),
+    -- Null but for H leaves.
+    rev INTEGER,
+    leaf TEXT NOT NULL
+  );
+  CREATE INDEX register_by_conversation ON register (conversation, rev, idx);
+  -- The register is the log 0; the ledgers have the pk of their conversations.
+  CREATE TABLE tiles (
+    pk INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    UNIQUE (log, level, idx)
+  );
+  CREATE TABLE record (
+    pk INTEGER PRIMARY KEY CHECK (pk = 1),
+    size INTEGER NOT NULL,
+    checkpoint TEXT,
+    checkpoint_size INTEGER NOT NULL,
+    abandoned TEXT
+  );
+  INSERT INTO record VALUES (1, 0, NULL, 0, NULL);`,
 ];
 
 /** The version of files that this program writes. */

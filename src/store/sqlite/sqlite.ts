@@ -6,6 +6,8 @@ import Database from 'libsql';
 import { logChanged, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { createMaintenance } from './maintenance.ts';
 import { createReader, type Reader } from './reader.ts';
+import { createRecordReader, type RecordReader } from './record/reader.ts';
+import { rowsOf } from './record/writer.ts';
 import { APPLICATION_ID, migrate, VERSION } from './schema.ts';
 import { createSearch } from './search/search.ts';
 import { type Command, createWriter, type Done, type Outcome } from './writer.ts';
@@ -69,14 +71,14 @@ export async function openSqlite(path: string, onError: (error: Error) => void =
  * Reads the store of a file through a connection that cannot write, while a server may use it.
  * @throws Error when it is no file of this version
  */
-export async function readSqlite<T>(file: string, use: (reader: Reader) => Promise<T>): Promise<T> {
+export async function readSqlite<T>(file: string, use: (reader: Reader & RecordReader) => Promise<T>): Promise<T> {
   if (!existsSync(file)) throw new Error(`${file} does not exist`);
   checkHeader(file);
   const db = new Database(`${pathToFileURL(file).href}?mode=ro`);
   try {
     const version = (db.prepare('PRAGMA user_version').raw().get() as [number])[0];
     if (version !== VERSION) throw new Error(`${file} is of version ${version}: run the server once to update it`);
-    return await use(createReader(db));
+    return await use({ ...createReader(db), ...createRecordReader(db) });
   } finally {
     db.close();
   }
@@ -142,6 +144,18 @@ function createStore(db: Database.Database, backend: Backend): Store {
 
   return {
     ...createReader(db),
+    ...createRecordReader(db),
+    async addToRegister(batch) {
+      return (await execute({ kind: 'register', batch: rowsOf(batch) })).changed;
+    },
+    async setCheckpoint(checkpoint, size) {
+      await execute({ kind: 'checkpoint', checkpoint, size });
+    },
+    // One file serves one process.
+    async takeLease() {
+      return true;
+    },
+    async endLease() {},
     async search(...query) {
       if (closed) throw new StoreUnavailable(true, new Error('the store is closed'));
       const result = search(...query);
@@ -158,9 +172,9 @@ function createStore(db: Database.Database, backend: Backend): Store {
       if (changed) wake(logChanged(write.conversation, write));
       return changed;
     },
-    async advanceReadPosition(id, reader, seq, role) {
-      const { changed, read } = await execute({ kind: 'advanceReadPosition', id, reader, seq, role });
-      if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, ...read, role });
+    async advanceReadPosition(id, reader, seq, role, _known, at = null) {
+      const { changed, read } = await execute({ kind: 'advanceReadPosition', id, reader, seq, role, at });
+      if (read) wake({ kind: 'read', conversation: id, member: reader, readSeq: seq, readAt: at, ...read, role });
       return changed;
     },
     async setView(id, reader, view) {

@@ -1,9 +1,10 @@
 import type Database from 'libsql';
-import type { ConversationId, EmailAddress, Rev, Role, Seq, View } from '../../model.ts';
+import type { ConversationId, EmailAddress, Instant, Rev, Role, Seq, View } from '../../model.ts';
 import type { ReadMoved, Write } from '../store.ts';
 import { changesOf } from '../unread-counters.ts';
 import { createLogWriter } from './log-writer.ts';
 import type { Maintenance } from './maintenance.ts';
+import { createRecordWriter, type RegisterRows } from './record/writer.ts';
 
 /** A write the writer understands; JSON, so that it crosses into the writer's thread as one text. */
 export type Command =
@@ -14,6 +15,7 @@ export type Command =
       readonly reader: EmailAddress;
       readonly seq: Seq;
       readonly role: Role | null;
+      readonly at: Instant | null;
     }
   | {
       readonly kind: 'setView';
@@ -21,6 +23,8 @@ export type Command =
       readonly reader: EmailAddress;
       readonly view: Partial<View>;
     }
+  | { readonly kind: 'register'; readonly batch: RegisterRows }
+  | { readonly kind: 'checkpoint'; readonly checkpoint: string; readonly size: number }
   | { readonly kind: 'index'; readonly pks: readonly number[] }
   | { readonly kind: 'ping' };
 
@@ -58,10 +62,12 @@ export function createWriter(
   maintenance: Maintenance,
 ): (commands: readonly Command[]) => Outcome[] {
   const log = createLogWriter(db, maintenance);
+  const record = createRecordWriter(db);
   const headOf = db.prepare(
     'SELECT pk, last_seq AS lastSeq, last_rev AS lastRev, counted FROM conversations WHERE id = ?',
   );
   const advanceReadPosition = db.prepare(`UPDATE members SET read_seq = ?1, role = coalesce(?2, role),
+    read_at = CASE WHEN read_seq < ?1 THEN ?7 ELSE read_at END, unsealed = unsealed OR read_seq < ?1,
     seen = CASE ?1 WHEN ?5 THEN ?6 - sent ELSE seen + (SELECT count(*) FROM messages m
       WHERE m.conversation = ?3 AND m.seq > read_seq AND m.seq <= ?1 AND m.sender <> ?4
         AND m.kind = 'TEXT' AND m.redacted_at IS NULL) END
@@ -83,11 +89,11 @@ export function createWriter(
       case 'write':
         return { changed: log.write(command.write, command.roles) };
       case 'advanceReadPosition': {
-        const { id, reader, seq, role } = command;
+        const { id, reader, seq, role, at } = command;
         const head = headOf.get([id]) as Head | undefined;
         if (!head) return { changed: false };
         log.flushUpTo(head.pk, seq);
-        const values = [seq, role, head.pk, reader, head.lastSeq, head.counted];
+        const values = [seq, role, head.pk, reader, head.lastSeq, head.counted, at];
         const moved = advanceReadPosition.get(values) as { seen: number } | undefined;
         return moved ? { changed: true, read: { seen: moved.seen, changes: changesOf(head) } } : { changed: false };
       }
@@ -98,6 +104,10 @@ export function createWriter(
         const { pk = null } = (headOf.get([command.id]) as Head | undefined) ?? {};
         return { changed: setView.run([...values, pk, command.reader]).changes > 0 };
       }
+      case 'register':
+        return { changed: record.addToRegister(command.batch) };
+      case 'checkpoint':
+        return { changed: record.setCheckpoint(command.checkpoint, command.size) };
       case 'index':
         log.flush();
         return { changed: maintenance.indexer.catchUp(command.pks) };

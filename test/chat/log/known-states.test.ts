@@ -13,7 +13,7 @@ import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../../src/store/store.ts';
-import { ANN, BOB, CAT, writeOf } from '../../store/writes.ts';
+import { ANN, BOB, CAT, FIRST_TEXTS, writeOf } from '../../store/writes.ts';
 
 const replicaSet = inject('replicaSet');
 const KEY = { configId: 'c', members: [ANN, BOB] };
@@ -30,7 +30,7 @@ function instance(store: Store) {
     },
   };
   const states = createKnownStates(counting);
-  const appender = createAppender(counting, states, Date.now, createMetrics(), () => {});
+  const appender = createAppender(counting, states, Date.now, createMetrics(), () => {}, FIRST_TEXTS);
   store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));
   const about = (email: EmailAddress) => ({ conversation: ID, viewer: { email, role: 'BANK' as const } });
   return {
@@ -73,7 +73,16 @@ test('a read position in a part of the log that is not known yet advances no sta
   const { states, send, read } = instance(store);
   await send(ANN);
   await read(BOB);
-  const wakeUp = { kind: 'read', conversation: ID, member: BOB, readSeq: 2, seen: 2, changes: 0, role: null } as const;
+  const wakeUp = {
+    kind: 'read',
+    conversation: ID,
+    member: BOB,
+    readSeq: 2,
+    seen: 2,
+    changes: 0,
+    role: null,
+    readAt: 1,
+  } as const;
   expect(states.wake(wakeUp)).toBeNull();
   expect(states.known(ID)).toBeNull();
   await store.close();

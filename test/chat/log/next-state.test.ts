@@ -6,7 +6,7 @@ import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import { conversationId, countsAsUnread, NO_OPTIONS } from '../../../src/model.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
-import { ANN, BOB, CAT } from '../../store/writes.ts';
+import { ANN, BOB, CAT, FIRST_TEXTS } from '../../store/writes.ts';
 
 const KEY = { configId: 'c', members: [ANN, BOB] };
 
@@ -29,6 +29,7 @@ test('the state predicted for a batch equals the state in the store, and is know
         () => 1000,
         createMetrics(),
         () => {},
+        FIRST_TEXTS,
       );
       const id = conversationId(KEY);
       store.watch((wakeUp) => wakeUp && wakeUp.kind !== 'typing' && states.wake(wakeUp));

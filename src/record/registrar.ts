@@ -1,0 +1,193 @@
+import { randomUUID } from 'node:crypto';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import type { Instant } from '../model.ts';
+import type { RegisterBatch, Store, Unregistered } from '../store/store.ts';
+import { ForkError, sign } from './checkpoints.ts';
+import { entriesAfter } from './entries.ts';
+import { entryText, FORMAT } from './entry.ts';
+import type { RecordKeys } from './keys.ts';
+import { append, leafHash } from './merkle.ts';
+import type { Publisher } from './publisher.ts';
+
+/** Interval at which new changes are registered, and at which the register is sealed and signed, in milliseconds. */
+const [REGISTER_MS, SIGN_MS] = [500, 5000];
+/** Time of the lease, in milliseconds. */
+const LEASE_MS = 10_000;
+/** How long a stop registers what is left, in milliseconds. */
+const STOP_MS = 2000;
+/** Conversations, and entries about, that one step registers. */
+const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
+
+export interface RegistrarOptions {
+  readonly store: Store;
+  readonly keys: RecordKeys;
+  /** Null where checkpoints are not published. */
+  readonly publisher: Publisher | null;
+  /** Wall clock, milliseconds since 1970. */
+  readonly clock: () => Instant;
+  /** Called with the failure of a round; rounds go on. */
+  readonly onError: (error: unknown) => void;
+  /** Called with the reason why nothing is signed, when it begins. */
+  readonly onFork: (error: ForkError) => void;
+}
+
+/** State of the record, as far as this process registers it. */
+export interface RegistrarState {
+  /** How long changes have been waiting to be registered, at most, in seconds. */
+  readonly lagSeconds: number;
+  /** Leaves that no checkpoint covers. */
+  readonly unsigned: number;
+  /** Time since the newest checkpoint was signed by this process, in seconds; 0 while nothing is unsigned. */
+  readonly checkpointAgeSeconds: number;
+  /** Whether signing is refused, as the register does not go on from a published checkpoint. */
+  readonly forked: boolean;
+}
+
+export type Registrar = ReturnType<typeof createRegistrar>;
+
+/**
+ * Registers what has changed, behind the writes; one process at a time by a lease. A change is found by its mark in the
+ * store, whatever process made it and however it ended. Seals read positions and signs at intervals, and when closed.
+ */
+export function createRegistrar({ store, keys, publisher, clock, onError, onFork }: RegistrarOptions) {
+  const holder = randomUUID();
+  const stop = new AbortController();
+  /** The lease is renewed at half of its time; 0 while another process holds it. */
+  let renewAt = 0;
+  let isHolder = false;
+  /** A stop does not wait for a longer backlog: the next process registers the rest. */
+  let stopBy = Number.POSITIVE_INFINITY;
+  /** When the changes that wait now were found, or their predecessors, by `performance.now()`; null while none wait. */
+  let waitingSince: number | null = null;
+  let unsigned = 0;
+  let signedAt = performance.now();
+  let forked = false;
+
+  /** Registers up to `MAX_ENTRIES` entries of a conversation. */
+  async function extend({ state, registeredRev }: Unregistered) {
+    const { id, lastRev } = state;
+    const hashes: Buffer[] = [];
+    for await (const page of entriesAfter(store, state, registeredRev)) {
+      for (const entry of page) hashes.push(leafHash(entryText(state, entry)));
+      // Other work of the event loop goes on between two pages.
+      await setImmediate();
+      if (hashes.length >= MAX_ENTRIES) break;
+    }
+    const rev = Math.min(registeredRev + hashes.length, lastRev);
+    const { root, tiles } = await append((keys) => store.tiles(id, keys), registeredRev, hashes);
+    const leaf = JSON.stringify([FORMAT, 'H', id, rev, root.toString('hex')]);
+    const ofLedger = tiles.map((tile) => ({ ...tile, log: id }));
+    return { entries: hashes.length, leaf: { leaf, conversation: id, rev }, tiles: ofLedger };
+  }
+
+  /** Adds leaves to the register; false when another process has. */
+  async function add(
+    size: number,
+    { leaves, tiles = [], registered = [], sealed = [] }: Pick<RegisterBatch, 'leaves'> & Partial<RegisterBatch>,
+  ): Promise<boolean> {
+    const hashes = leaves.map(({ leaf }) => leafHash(leaf));
+    const grown = await append((keys) => store.tiles(null, keys), size, hashes);
+    const all = [...tiles, ...grown.tiles.map((tile) => ({ ...tile, log: null }))];
+    return store.addToRegister({ size, leaves, tiles: all, registered, sealed });
+  }
+
+  /** Registers what waits. True when nothing is left. */
+  async function register(): Promise<boolean> {
+    for (;;) {
+      // The size is read first: a step of another process in between makes this one fail.
+      const { size } = await store.register();
+      const found = await store.unregistered(MAX_CONVERSATIONS);
+      if (found.length === 0) return true;
+      waitingSince ??= performance.now();
+      const parts: Awaited<ReturnType<typeof extend>>[] = [];
+      let entries = 0;
+      for (const one of found) {
+        if (one.registeredRev === one.state.lastRev) continue;
+        const part = await extend(one);
+        parts.push(part);
+        entries += part.entries;
+        if (entries >= MAX_ENTRIES) break;
+      }
+      const leaves = parts.map(({ leaf }) => leaf);
+      const registered = leaves.map(({ conversation, rev }) => ({ conversation, rev }));
+      if (leaves.length === 0) return true;
+      if (!(await add(size, { leaves, tiles: parts.flatMap(({ tiles }) => tiles), registered }))) return false;
+      if (performance.now() > stopBy) return false;
+    }
+  }
+
+  /** Seals the read positions that have moved. */
+  async function seal(): Promise<void> {
+    for (;;) {
+      const { size } = await store.register();
+      const sealed = await store.unsealed(MAX_CONVERSATIONS);
+      if (sealed.length === 0) return;
+      const leaves = sealed.map(({ conversation, reads }) => {
+        const sorted = [...reads].sort(([a], [b]) => (a < b ? -1 : 1));
+        return { leaf: JSON.stringify([FORMAT, 'R', conversation, clock(), sorted]), conversation, rev: null };
+      });
+      if (!(await add(size, { leaves, sealed }))) return;
+    }
+  }
+
+  async function sealAndSign(): Promise<void> {
+    await seal();
+    if (keys.signers.length === 0) return;
+    const { size } = await store.register();
+    try {
+      unsigned = size - (await sign(store, keys, publisher));
+      signedAt = performance.now();
+      forked = false;
+    } catch (error) {
+      unsigned = size;
+      if (!(error instanceof ForkError)) throw error;
+      if (!forked) onFork(error);
+      forked = true;
+    }
+  }
+
+  let nextSigning = 0;
+  async function round(): Promise<void> {
+    if (!isHolder || performance.now() > renewAt) {
+      isHolder = await store.takeLease(holder, LEASE_MS);
+      renewAt = performance.now() + LEASE_MS / 2;
+    }
+    if (!isHolder) {
+      waitingSince = null;
+      unsigned = 0;
+      return;
+    }
+    if (await register()) waitingSince = null;
+    if (performance.now() < nextSigning) return;
+    await sealAndSign();
+    nextSigning = performance.now() + SIGN_MS;
+  }
+
+  const running = (async () => {
+    while (!stop.signal.aborted) {
+      await round().catch(onError);
+      await setTimeout(REGISTER_MS, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+    }
+  })();
+
+  return {
+    state(): RegistrarState {
+      const since = (time: number | null) => (time === null ? 0 : (performance.now() - time) / 1000);
+      return {
+        lagSeconds: since(waitingSince),
+        unsigned,
+        checkpointAgeSeconds: unsigned > 0 ? since(signedAt) : 0,
+        forked,
+      };
+    },
+    /** Registers, seals and signs what is left, and ends the lease. */
+    async close(): Promise<void> {
+      stopBy = performance.now() + STOP_MS;
+      stop.abort();
+      await running;
+      nextSigning = 0;
+      await round().catch(onError);
+      if (isHolder) await store.endLease(holder).catch(onError);
+    },
+  };
+}

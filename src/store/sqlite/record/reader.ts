@@ -1,0 +1,85 @@
+import type Database from 'libsql';
+import type { EmailAddress, Seq } from '../../../model.ts';
+import type { IndexedLeaf, RecordStore, Register } from '../../store.ts';
+import { CONVERSATION, type ConversationRow, toConversation } from '../conversation-row.ts';
+import { MESSAGE, type MessageRow, toMessage } from '../message-row.ts';
+
+export type RecordReader = Omit<RecordStore, 'addToRegister' | 'setCheckpoint' | 'takeLease' | 'endLease'>;
+
+const PK = '(SELECT pk FROM conversations WHERE id = @id)';
+
+/** Every statement of the reader, for tests that look at their query plans. */
+export const RECORD_SQL = {
+  unregistered: `SELECT json_array(registered_rev, ${CONVERSATION}) AS json FROM conversations c
+    WHERE unregistered = 1 LIMIT @limit`,
+  unsealed: `SELECT c.id, (SELECT json_group_array(json_array(email, read_seq)) FROM members
+      WHERE conversation = c.pk AND unsealed = 1 AND read_seq > 0) AS reads
+    FROM (SELECT DISTINCT conversation FROM members WHERE unsealed = 1 LIMIT @limit) u
+    JOIN conversations c ON c.pk = u.conversation`,
+  register: 'SELECT size, checkpoint, abandoned FROM record',
+  leaves: 'SELECT leaf FROM register WHERE idx >= @from AND idx < @to ORDER BY idx',
+  ledgerLeaf: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev >= @rev AND idx < @size
+    ORDER BY rev LIMIT 1`,
+  readLeaves: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev IS NULL AND idx > @after
+    ORDER BY idx LIMIT @limit`,
+  tile: `SELECT hashes FROM tiles WHERE log = coalesce(${PK}, 0) AND level = @level AND idx = @index`,
+  changedMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM messages m
+    WHERE m.conversation = ${PK} AND m.rev > @afterRev AND m.added_rev IS NOT NULL AND m.seq <= @seq`,
+  systemMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM (SELECT * FROM messages
+    WHERE conversation = ${PK} AND kind = 'SYSTEM' AND coalesce(added_rev, rev) > @afterRev ORDER BY seq) m`,
+} as const;
+
+/** The reads of the record, over one connection. */
+export function createRecordReader(db: Database.Database): RecordReader {
+  const unregistered = db.prepare(RECORD_SQL.unregistered).pluck();
+  const unsealed = db.prepare(RECORD_SQL.unsealed);
+  const register = db.prepare(RECORD_SQL.register);
+  const leaves = db.prepare(RECORD_SQL.leaves).pluck();
+  const ledgerLeaf = db.prepare(RECORD_SQL.ledgerLeaf);
+  const readLeaves = db.prepare(RECORD_SQL.readLeaves);
+  const tile = db.prepare(RECORD_SQL.tile);
+  const changedMessages = db.prepare(RECORD_SQL.changedMessages).pluck();
+  const systemMessages = db.prepare(RECORD_SQL.systemMessages).pluck();
+  const messagesOf = (id: Parameters<typeof toMessage>[0], json: unknown) =>
+    (JSON.parse(json as string) as MessageRow[]).map((row) => toMessage(id, row));
+
+  return {
+    async unregistered(limit) {
+      return (unregistered.all({ limit }) as string[]).map((json) => {
+        const [registeredRev, row] = JSON.parse(json) as [number, ConversationRow];
+        return { state: toConversation(row), registeredRev };
+      });
+    },
+    async unsealed(limit) {
+      const rows = unsealed.all({ limit }) as { id: Parameters<typeof toMessage>[0]; reads: string }[];
+      return rows.map(({ id, reads }) => ({
+        conversation: id,
+        reads: JSON.parse(reads) as [EmailAddress, Seq][],
+      }));
+    },
+    async register() {
+      return register.get([]) as Register;
+    },
+    async leaves(from, to) {
+      return leaves.all({ from, to }) as string[];
+    },
+    async ledgerLeaf(id, rev, size) {
+      return (ledgerLeaf.get({ id, rev, size }) as IndexedLeaf | undefined) ?? null;
+    },
+    async readLeaves(id, after, limit) {
+      return readLeaves.all({ id, after, limit }) as IndexedLeaf[];
+    },
+    async tiles(log, keys) {
+      return keys.map(({ level, index }) => {
+        const row = tile.get({ id: log, level, index }) as { hashes: ArrayBuffer } | undefined;
+        return row ? Buffer.from(row.hashes) : null;
+      });
+    },
+    async changedMessages(id, afterRev, seq) {
+      return messagesOf(id, changedMessages.get({ id, afterRev, seq }));
+    },
+    async systemMessages(id, afterRev) {
+      return messagesOf(id, systemMessages.get({ id, afterRev }));
+    },
+  };
+}
