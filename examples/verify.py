@@ -403,7 +403,7 @@ class Verifier:
             return
         self.checkpoint = self.bytes_of("checkpoint.txt")
         if self.vkeys:
-            keys = [parse_vkey(vkey, "--key") for vkey in self.vkeys]
+            keys = self.vkeys
         else:
             keys = self.check("keys.txt", self.own_keys)
         self.size, self.root = open_checkpoint(self.checkpoint, keys, "checkpoint.txt")
@@ -645,8 +645,8 @@ class Verifier:
 
 
 def verify(folder, keys=()):
-    """("verified" | "incomplete" | "broken", the line to print)"""
-    return Verifier(folder, list(keys)).verify()
+    """("verified" | "incomplete" | "broken", the line to print). Raises Broken for a key that is none."""
+    return Verifier(folder, [parse_vkey(key, "--key") for key in keys]).verify()
 
 
 def main():
@@ -654,7 +654,10 @@ def main():
     parser.add_argument("folder", metavar="DIR")
     parser.add_argument("--key", metavar="VKEY", action="append", default=[], help="verifier key that you trust")
     options = parser.parse_args()
-    result, line = verify(options.folder, options.key)
+    try:
+        result, line = verify(options.folder, options.key)
+    except Broken as error:
+        sys.exit(str(error))
     if not options.key and result != "broken":
         line += " (by the key in the export itself: no proof against its maker)"
     print(line)
