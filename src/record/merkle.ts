@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { Tile, TileKey } from '../store/store.ts';
 
 /** Length of a hash in bytes (SHA-256; C2SP tlog-tiles, "Parameters"). */
 export const HASH_BYTES = 32;
@@ -8,17 +9,6 @@ export const TILE = 256;
 
 /** Heights of the tree between two levels of tiles: 2 ** 8 = 256. */
 const TILE_HEIGHT = 8;
-
-/** Position of a tile in its tree (C2SP tlog-tiles): level 0 holds leaf hashes, level k roots of full tiles below. */
-export interface TileKey {
-  readonly level: number;
-  readonly index: number;
-}
-
-/** A tile with all its hashes so far, 1 to 256 of them joined (C2SP tlog-tiles, "Partial Tiles"). */
-export interface Tile extends TileKey {
-  readonly hashes: Buffer;
-}
 
 /**
  * Reads tiles (C2SP tlog-tiles) in the order of the keys; null for a missing one. A tile may hold more hashes than the
@@ -37,7 +27,7 @@ type Tiles = ReadonlyMap<string, Buffer | null>;
 
 const nameOf = (level: number, index: number) => `${level}/${index}`;
 
-/** A letter for each byte (latin1): with the copy into a Buffer, faster than a Buffer made by `hash` or a hash object. */
+/** A letter for each byte (latin1): even with the copy into a Buffer, faster than one from `hash` or a hash object. */
 const sha256 = (data: Buffer | string) => hash('sha256', data, 'binary');
 
 /** Hash of the empty tree, MTH({}) = SHA-256 of nothing (RFC 6962, section 2.1). */
@@ -62,7 +52,7 @@ export function nodeHash(left: Buffer, right: Buffer): Buffer {
 /** The rows of tiles, for readers that keep tiles: many proofs then hash each of them once. */
 const knownRows = new WeakMap<Buffer, readonly Buffer[]>();
 
-/** The nodes over a tile by height, each row joined: the first one is the tile, those of a full tile end in its root. */
+/** The nodes over a tile by height, each row joined: the first is the tile, and the last of a full tile its root. */
 function rowsOf(tile: Buffer): readonly Buffer[] {
   const known = knownRows.get(tile);
   if (known) return known;
