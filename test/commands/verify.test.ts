@@ -568,7 +568,10 @@ const MISDEEDS: readonly Misdeed[] = [
   [
     'a history written anew',
     '$ rev 3',
-    (_, { register }) => register.unshift({ talk: _, rev: 3, root: '00'.repeat(32) }),
+    (talk, { register }) => {
+      const old = register.find((leaf) => 'rev' in leaf && leaf.talk === talk);
+      Object.assign(old ?? {}, { root: 'ab'.repeat(32) });
+    },
   ],
   [
     'a history written anew, registered above the old one',

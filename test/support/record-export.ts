@@ -20,7 +20,7 @@ export interface Talk {
   changes: Change[];
 }
 
-/** A leaf of the register: the ledger of a conversation at a rev (its true root unless one is given), reads, any text. */
+/** A leaf of the register: a ledger at a rev (with its true root unless one is given), read positions, or any text. */
 export type Leaf =
   | { talk: Talk; rev: number; root?: string }
   | { talk: Talk; reads: [member: string, seq: number][] }

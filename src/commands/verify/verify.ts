@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { createTree } from '../../record/merkle.ts';
-import { openCheckpoint } from './checkpoint.ts';
+import { parseVkey } from '../../record/signed-note.ts';
+import { readCheckpoint } from './checkpoint.ts';
 import { checkConversation, type Export } from './conversation.ts';
 import { checkManifest, itemsOf, noCounts } from './files.ts';
 import { readRegister } from './register.ts';
@@ -32,7 +33,7 @@ export function verdictLine({ result, reason, ...counts }: Verdict, isKeyGiven: 
 /**
  * Checks an export as docs/RECORD.md says. `vkeys` are verifier keys that the caller trusts; null takes those of the
  * export itself, which prove nothing against its maker. `progress` is called with the number of entries done since.
- * @throws Error when there is no such folder
+ * @throws Error when there is no such folder, or a key is none
  */
 export async function verifyExport(
   folder: string,
@@ -40,6 +41,7 @@ export async function verifyExport(
   progress: (entries: number) => void = () => {},
 ): Promise<Verdict> {
   if (!existsSync(folder)) throw new Error(`${folder} does not exist`);
+  vkeys?.forEach(parseVkey);
   const counts = noCounts();
   const verdict = (result: Verdict['result'], reason: string | null): Verdict => {
     const { conversations, entries, disclosures, reads } = counts;
@@ -67,7 +69,7 @@ async function checkAll(
 ): Promise<number> {
   const manifest = checkManifest(folder);
   const files = new Set(manifest.files.map(({ name }) => name));
-  const checkpoint = files.has('checkpoint.txt') ? openCheckpoint(folder, vkeys, files) : null;
+  const checkpoint = files.has('checkpoint.txt') ? readCheckpoint(folder, vkeys, files) : null;
   const register =
     manifest.scope.kind === 'all' ? readRegister(folder, checkpoint ?? { size: 0, root: createTree().root() }) : null;
   const all: Export = {
