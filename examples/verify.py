@@ -227,7 +227,7 @@ class Lines:
 
     def read(self):
         """The next line as text; None at the end."""
-        line = self.file.readline(MAX_LINE + 1)
+        line = self.file.readline(MAX_LINE)
         if line == b"":
             return None
         fail_unless(line.endswith(b"\n"), self.name, "a line is too long, or has no end")

@@ -152,7 +152,7 @@ function knownPlan(seed: number): { plan: Plan; talk: Talk } {
     {
       talk,
       reads: [
-        [ANN, 6],
+        [ANN, 5],
         [BOB, 3],
       ],
     },
@@ -277,6 +277,14 @@ const TAMPERINGS: readonly Tampering[] = [
   ],
   ['an entry removed', '$ rev 3 message 3', (t) => t.entries((all) => all.filter((one) => one[2] !== 2))],
   [
+    'an edit removed',
+    '$ rev 5 message 3',
+    (t) => {
+      t.disclosures((one) => (one.rev === 4 ? undefined : one));
+      t.entries((all) => all.filter((one) => one[2] !== 4));
+    },
+  ],
+  [
     'an edit removed, the rest renumbered',
     '$ rev 6',
     (t) => {
@@ -319,14 +327,14 @@ const TAMPERINGS: readonly Tampering[] = [
       t.disclosures((one) => (one.rev === 8 ? undefined : one));
     },
   ],
+  ['an older proof', '$', (t) => olderProof(t)],
   [
     'the end cut, with an older proof',
     '$',
     (t) => {
       t.entries((all) => all.slice(0, 6));
       t.disclosures((one) => (one.rev > 6 ? undefined : one));
-      const older = t.leaves.findIndex((leaf) => leaf.includes(`"${t.id}",6,"`));
-      writeFileSync(join(t.folder, proof(t)), proofOf(t.leaves, older, checkpointText(t)));
+      olderProof(t);
     },
   ],
   [
@@ -348,6 +356,11 @@ const TAMPERINGS: readonly Tampering[] = [
       t.text('reads.ndjson', (all) => all.replace(`\\"${BOB}\\",3`, `\\"${BOB}\\",6`));
       t.text('register.ndjson', (all) => all.replace(`"${BOB}",3`, `"${BOB}",6`));
     },
+  ],
+  [
+    'a line of read positions twice',
+    '$',
+    (t) => t.lines('reads.ndjson', (all) => all.flatMap((line) => (line.includes(t.id) ? [line, line] : [line]))),
   ],
   [
     'a line of read positions removed',
@@ -382,6 +395,11 @@ const TAMPERINGS: readonly Tampering[] = [
   ],
   ['the size in the checkpoint', 'checkpoint.txt', (t) => t.text('checkpoint.txt', (all) => all.replace('\n', '\n1'))],
   ['a salt', '$ rev 2 message 2', value(2, 'text', (one) => ({ ...one, salt: Buffer.alloc(16).toString('base64') }))],
+  [
+    'a salt in another spelling',
+    '$ rev 2 message 2',
+    value(2, 'text', (one) => ({ ...one, salt: one.salt.replace('==', '') })),
+  ],
   [
     'two salts swapped',
     '$ rev 1 message 1',
@@ -477,6 +495,27 @@ const TAMPERINGS: readonly Tampering[] = [
       }),
   ],
   [
+    'the manifest names another entry that erased',
+    'manifest.json',
+    (t) =>
+      t.manifest((manifest) => {
+        manifest.erased = (manifest.erased as unknown[][]).map(([id, rev, name]) => [id, rev, name, 8]);
+      }),
+    { scope: 'conversation' },
+  ],
+  [
+    'a read position of a conversation that is not there, in front',
+    'reads.ndjson',
+    (t) => t.lines('reads.ndjson', (all) => [strayRead('-'), ...all]),
+    { scope: 'conversation' },
+  ],
+  [
+    'a read position of a conversation that is not there, at the end',
+    'reads.ndjson',
+    (t) => t.lines('reads.ndjson', (all) => [...all, strayRead('z')]),
+    { scope: 'conversation' },
+  ],
+  [
     'the manifest counts too few',
     'manifest.json',
     (t) =>
@@ -556,6 +595,16 @@ const TAMPERINGS: readonly Tampering[] = [
   ],
 ];
 
+/** A line of `reads.ndjson` about a conversation that is before or after all others. */
+const strayRead = (letter: string) => {
+  const leaf = JSON.stringify([1, 'R', `c_${letter.repeat(43)}`, 0, [[ANN, 1]]]);
+  return JSON.stringify({ index: 0, leaf, path: [] });
+};
+/** Puts the proof of the leaf with rev 6 in the place of the newest. */
+function olderProof(t: Target): void {
+  const older = t.leaves.findIndex((leaf) => leaf.includes(`"${t.id}",6,"`));
+  writeFileSync(join(t.folder, proof(t)), proofOf(t.leaves, older, checkpointText(t)));
+}
 const checkpointText = ({ folder }: Target) => readFileSync(join(folder, 'checkpoint.txt'), 'utf8');
 const byIdOf = (talk: Talk, place: string) => place.replace('$', talk.id);
 
@@ -626,10 +675,11 @@ const MISDEEDS: readonly Misdeed[] = [
   ['a second redaction', '$ rev 8 message 3', change(8, { type: 'REDACTED', seq: 3, values: [['reason', 'x']] })],
   ['a redaction without a reason', '$ rev 5 message 3', change(5, { values: [] })],
   ['an import after the begin', '$ rev 8 message 6', change(8, { type: 'IMPORTED' })],
+  ['an unknown change at the begin', '$ rev 1', change(1, { type: 'IMPORTED', seq: 0, at: 0, by: '', values: [] })],
   ['an unknown change after the begin', '$ rev 8', change(8, { type: 'IMPORTED', seq: 0, at: 0, by: '', values: [] })],
   ['no author', '$ rev 8 message 6', change(8, { by: '' })],
   ['no text', '$ rev 8 message 6', change(8, { values: [['client', 'x']] })],
-  ['a position that moves backward', '$', (talk, { register }) => register.push({ talk, reads: [[ANN, 5]] })],
+  ['a position that moves backward', '$', (talk, { register }) => register.push({ talk, reads: [[ANN, 4]] })],
   ['a position beyond the end', '$', (talk, { register }) => register.push({ talk, reads: [[ANN, 7]] })],
   [
     'members in another order',
