@@ -1,5 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { parseStoreUrl, type StoreConfig } from './store-url.ts';
+
+export type { StoreConfig };
 
 /** The configuration: checked and frozen. docs/CONFIGURATION.md lists the variables. */
 export interface Config {
@@ -44,11 +47,6 @@ export interface RecordConfig {
   /** Folder to which checkpoints are published; null for none. */
   readonly publish: string | null;
 }
-
-/** The store: a SQLite file or `:memory:`, or the connection string of a MongoDB replica set. */
-export type StoreConfig =
-  | { readonly kind: 'sqlite'; readonly path: string }
-  | { readonly kind: 'mongodb'; readonly url: string };
 
 /** How a credential is checked. In `dev` the token is the e-mail address of the user. */
 export type AuthConfig =
@@ -214,7 +212,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     port: env.PORT,
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     basePath: env.BASE_PATH,
-    store: storeConfig(env.STORE_URL),
+    store: parseStoreUrl(env.STORE_URL),
     auth,
     allowedOrigins: env.ALLOWED_ORIGINS ?? [],
     loopbackOrigins: auth.mode === 'dev',
@@ -284,24 +282,6 @@ function authConfig(env: z.infer<typeof VARIABLES>): AuthConfig {
     roleClaim: env.JWT_ROLE_CLAIM,
     leewaySeconds: env.JWT_LEEWAY_SECONDS,
   };
-}
-
-function storeConfig(url: string): StoreConfig {
-  if (url.startsWith('mongodb')) return { kind: 'mongodb', url };
-  if (url === 'memory:') return { kind: 'sqlite', path: ':memory:' };
-  const path = url.slice('sqlite:'.length);
-  if (path === ':memory:') return { kind: 'sqlite', path };
-  // Programs interpret sqlite:// and options differently: reject both rather than take them for a file name.
-  const name = path.replace(/^(\/\/+|file:)+/, '').replace(/\?.*$/s, '');
-  if (/^(:memory:?|memory:)$/.test(name)) throw new Error('STORE_URL must be memory: for a store in memory');
-  if (/^[~$%'"\s]|\s$/.test(name))
-    throw new Error('STORE_URL must be a whole path: ~, variables and quotes are not expanded');
-  if (name !== path) {
-    const file = name.replace(/^(\.?\/)+/, '') || 'FILE';
-    const spellings = `sqlite:${file} from the working directory, or sqlite:/${file} from the root`;
-    throw new Error(`STORE_URL must be ${spellings}: without //, file: and ?`);
-  }
-  return { kind: 'sqlite', path };
 }
 
 function isKeySetUrl(text: string): boolean {

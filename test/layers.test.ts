@@ -13,9 +13,11 @@ const LAYERS = [
   /^execution\//,
   /^graphql\//,
   /^chat\//,
-  /^config\.ts$/,
-  /^record\//,
+  /^(config|store-url)\.ts$/,
+  /^record\/(?!(begin|commitment|entry)\.ts)/,
   /^store\/(sqlite|mongo)\//,
+  // How messages of earlier versions enter the record: adapters do that.
+  /^record\//,
   /^store\/[^/]+\.ts$/,
   /^observability\//,
   /^(model|version)\.ts$/,
@@ -44,9 +46,9 @@ test('only the entry and its commands name an adapter or read the environment', 
   const namers = imports.filter(({ from, to }) => adapter(to) && adapter(from) !== adapter(to));
   expect(namers.map(({ from, to }) => `${from} ${to}`).sort()).toEqual([
     'commands/backup.ts store/sqlite/backup.ts',
+    'commands/check.ts store/sqlite/backup.ts',
     'commands/open-store.ts store/mongo/mongo.ts',
     'commands/open-store.ts store/sqlite/sqlite.ts',
-    'main.ts store/sqlite/backup.ts',
   ]);
   const readers = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter(
     (file) => file.endsWith('.ts') && readFileSync(join(SRC, file), 'utf8').includes('process.env'),

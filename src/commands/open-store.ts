@@ -1,12 +1,11 @@
 import type { StoreConfig } from '../config.ts';
 import { openMongo, requireMongoStore } from '../store/mongo/mongo.ts';
-import type { RecordReader } from '../store/sqlite/record/reader.ts';
 import { openSqlite, readSqlite } from '../store/sqlite/sqlite.ts';
-import type { Store } from '../store/store.ts';
+import type { RecordStore, Store } from '../store/store.ts';
 import type { WholeStore } from '../store/walk.ts';
 
 /** The reads of a store and its record. */
-export type StoredRecord = WholeStore & RecordReader;
+export type StoredRecord = WholeStore & Omit<RecordStore, 'addToRegister' | 'setCheckpoint' | 'takeLease' | 'endLease'>;
 
 /**
  * Opens a store; `report` is called when it fails later, `onOpen` with the processes that share a MongoDB store.

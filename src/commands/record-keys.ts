@@ -4,8 +4,8 @@ import type { Config } from '../config.ts';
 import { createKey, ephemeralKeys, loadKeys, type RecordKeys } from '../record/keys.ts';
 
 /**
- * The keys of RECORD_KEY_FILE, which name what is signed by RECORD_ORIGIN. Without it: for a SQLite file, the key beside it, made at the first start; in memory, a
- * new key; for MongoDB none, and nothing is signed.
+ * The keys of RECORD_KEY_FILE, with the name RECORD_ORIGIN. Without it: for a SQLite file, the key beside it, made at
+ * the first start; in memory, a new key; for MongoDB none, and nothing is signed.
  * @throws Error that names the file, when a key cannot be used
  */
 export function recordKeys(

@@ -98,7 +98,7 @@ export function entriesOf(message: Message, conversation: Opened): Entry[] {
     reason: message.redactionReason,
     source: message.origin && canonicalJson(message.origin),
   };
-  const valueOf = (name: ValueName, salt = salts[name], value = values[name]): Value[] =>
+  const sealed = (name: ValueName, salt = salts[name], value = values[name]): Value[] =>
     salt === undefined || value == null
       ? []
       : [{ name, commitment: commitment(Buffer.from(salt, 'hex'), value), disclosed: { salt, value } }];
@@ -108,9 +108,9 @@ export function entriesOf(message: Message, conversation: Opened): Entry[] {
   );
   for (const [index, { rev, salt, text }] of revisions.entries()) {
     const at = revisions[index - 1]?.at ?? sentAt;
-    if (salt !== null) texts.push({ rev, at, values: valueOf('text', salt, text) });
+    if (salt !== null) texts.push({ rev, at, values: sealed('text', salt, text) });
   }
-  if (redactedAt === null) texts.push({ rev, at: editedAt ?? sentAt, values: valueOf('text') });
+  if (redactedAt === null) texts.push({ rev, at: editedAt ?? sentAt, values: sealed('text') });
 
   const isImported = (rev: Rev) => rev <= conversation.importedRev;
   const [first] = texts[0]?.rev === addedRev ? texts.splice(0, 1) : [];
@@ -120,7 +120,7 @@ export function entriesOf(message: Message, conversation: Opened): Entry[] {
       type: isImported(addedRev) || message.origin ? 'IMPORTED' : 'ADDED',
       values: [
         ...(first?.values ?? []),
-        ...(['opening', 'reply', 'client', 'changes', 'source'] as const).flatMap((name) => valueOf(name)),
+        ...(['opening', 'reply', 'client', 'changes', 'source'] as const).flatMap((name) => sealed(name)),
       ],
     },
   ];
@@ -129,7 +129,7 @@ export function entriesOf(message: Message, conversation: Opened): Entry[] {
   if (redactedAt !== null)
     entries.push({
       ...{ rev, type: isImported(rev) ? 'IMPORTED' : 'REDACTED', seq, at: redactedAt, by: redactedBy },
-      values: valueOf('reason'),
+      values: sealed('reason'),
     });
   return entries;
 }

@@ -75,7 +75,7 @@ type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 let now = START;
 const iso = (time: number) => new Date(time).toISOString();
 
-/** A conversation of Ann, Bob and Cat on a server whose clock is `now`. */
+/** A conversation of Ann, Bob and Cat on a server with the clock `now`. */
 async function open() {
   const { ws, url } = await startServer({}, { clock: () => now });
   const lines = new Map<string, GraphqlLine>();

@@ -47,7 +47,7 @@ const namesOf = (disclosures: readonly { readonly name: string }[]) => disclosur
 const discloses = (disclosures: readonly { readonly name: string; readonly value: string }[], name: string) =>
   disclosures.find((one) => one.name === name)?.value;
 
-test('a message has no proof before the record is signed, and then one that verifies, without another change', async () => {
+test('a message has no proof until the record is signed, and then one that verifies, without a change', async () => {
   const { say, run, proofs, proved, sign } = await setUp();
   const id = await say('one');
   await say('two');

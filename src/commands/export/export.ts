@@ -31,8 +31,8 @@ export interface ExportOptions {
  * Writes conversations with their record to a folder, while a server may use the store: each conversation in one of its
  * states, the record as of the newest checkpoint. `progress` is called with the number of messages done since. The
  * manifest is written last.
- * @throws Error when there is no such conversation, the folder is not empty, a log has a hole, or a conversation changes
- * during each of `MAX_READS` reads
+ * @throws Error when there is no such conversation, the folder is not empty, a log has a hole, or a conversation
+ * changes during each of `MAX_READS` reads
  */
 export async function exportStore(
   store: WholeStore & ExportReads & Pick<Store, 'register' | 'leaves'>,

@@ -54,7 +54,7 @@ export async function createRecordFiles(
 
   async function addEntries(state: Conversation): Promise<void> {
     const { id } = state;
-    /** Entries whose text is gone, by message. */
+    /** Entries that lack their text, by message. */
     const gone = new Map<number, Rev[]>();
     for await (const page of entriesAfter(store, state, 0)) {
       for (const entry of page) {

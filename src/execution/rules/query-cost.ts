@@ -39,14 +39,15 @@ export const FREE_COST = 1250;
 /** Largest cost without a slice of the event loop, in values: one conversation, without its messages. */
 export const QUICK_COST = 100;
 
-/** Fields that count as more than one value: a proof takes reads and hashes, the past is derived from what came after. */
+/** Fields that count as more than one value: a proof takes reads and hashes, the past is derived from later changes. */
 const VALUES: Readonly<Record<string, number>> = { 'Message.proof': 100, 'Query.conversationAsOf': 100 };
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * The cost of an operation, in values: each field is one but for `VALUES`, pages (fields with `first` or `last`) and batches count with
- * their requested size, other lists as 10, and nested sizes multiply. A size given by a missing variable counts as 100.
+ * The cost of an operation, in values: each field is one but for `VALUES`, pages (fields with `first` or `last`) and
+ * batches count with their requested size, other lists as 10, and nested sizes multiply. A size given by a missing
+ * variable counts as 100.
  *
  * graphql-armor is not used: its cost rule does not see the variables, so that a page with a size from a variable, or
  * with the default size, counts as one item, and so does a batch. It has no cost in bytes either.

@@ -25,7 +25,8 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at, unsealed)
     VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt, 1)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
-      read_seq = excluded.read_seq, seen = excluded.seen, read_at = NULL, unsealed = 1, muted = 0, pinned = 0, archived = 0`);
+      read_seq = excluded.read_seq, seen = excluded.seen, read_at = NULL, unsealed = 1,
+      muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');
   const addSent = db.prepare('UPDATE members SET sent = sent + ? WHERE conversation = ? AND email = ?');
