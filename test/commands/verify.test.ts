@@ -450,6 +450,15 @@ const TAMPERINGS: readonly Tampering[] = [
       const index = t.leaves.findLastIndex((leaf) => leaf.startsWith('[1,"H"') && !leaf.includes(t.id));
       writeFileSync(join(t.folder, proof(t)), proofOf(t.leaves, index, checkpointText(t)));
     },
+    { scope: 'conversation' },
+  ],
+  [
+    'another format',
+    'manifest.json',
+    (t) =>
+      t.manifest((manifest) => {
+        manifest.format = 'export 2';
+      }),
   ],
   ['a proof removed', '$', (t) => rmSync(join(t.folder, proof(t)))],
   ['a register leaf removed', 'register.ndjson', (t) => t.lines('register.ndjson', ([, ...all]) => all)],
