@@ -244,10 +244,13 @@ const forged = (rev: number, name: string, text: string) => (t: Target) =>
     return { ...one, salt: salt.toString('base64'), value: text };
   })(t);
 
+/** The id of a conversation that is not there, after all others. */
+const STRAY = `c_${'z'.repeat(43)}`;
+
 /** What is changed in the folder; then the manifest's sums are made to fit, unless it says otherwise. */
 type Tampering = readonly [
   what: string,
-  /** Place that is to be named; $ stands for the id of the conversation. */
+  /** Place that is to be named; $ stands for the id of the conversation, # for the second of the three. */
   place: string,
   change: (target: Target) => void,
   options?: { readonly isLeft?: boolean; readonly keys?: null; readonly scope?: 'conversation' },
@@ -447,6 +450,15 @@ const TAMPERINGS: readonly Tampering[] = [
       const index = t.leaves.findLastIndex((leaf) => leaf.startsWith('[1,"H"') && !leaf.includes(t.id));
       writeFileSync(join(t.folder, proof(t)), proofOf(t.leaves, index, checkpointText(t)));
     },
+    { scope: 'conversation' },
+  ],
+  [
+    'another format',
+    'manifest.json',
+    (t) =>
+      t.manifest((manifest) => {
+        manifest.format = 'export 2';
+      }),
   ],
   ['a proof removed', '$', (t) => rmSync(join(t.folder, proof(t)))],
   ['a register leaf removed', 'register.ndjson', (t) => t.lines('register.ndjson', ([, ...all]) => all)],
@@ -502,6 +514,38 @@ const TAMPERINGS: readonly Tampering[] = [
         manifest.erased = (manifest.erased as unknown[][]).map(([id, rev, name]) => [id, rev, name, 8]);
       }),
     { scope: 'conversation' },
+  ],
+  [
+    'the manifest says that more is erased',
+    'manifest.json',
+    (t) =>
+      t.manifest((manifest) => {
+        manifest.erased = [...(manifest.erased as []), [t.id, 9, 'text', 10]];
+      }),
+    { scope: 'conversation' },
+  ],
+  [
+    'conversations in another order',
+    '# rev 1',
+    (t) => {
+      const idIn = (line: string) => /c_[\w-]{43}/.exec(line)?.[0] ?? '';
+      for (const name of ['entries.ndjson', 'disclosures.ndjson'])
+        t.lines(name, (all) => all.sort((a, b) => (idIn(a) === idIn(b) ? 0 : idIn(a) < idIn(b) ? 1 : -1)));
+    },
+  ],
+  [
+    'a disclosure of a conversation that is not there',
+    `${STRAY} rev 1`,
+    (t) =>
+      t.lines('disclosures.ndjson', (all) => [
+        ...all,
+        JSON.stringify({ conversationId: STRAY, rev: 1, name: 'text', salt: '', value: '' }),
+      ]),
+  ],
+  [
+    'a proof of a conversation that is not there',
+    `proofs/${STRAY}.tlog-proof`,
+    (t) => cpSync(join(t.folder, proof(t)), join(t.folder, `proofs/${STRAY}.tlog-proof`)),
   ],
   [
     'a read position of a conversation that is not there, in front',
@@ -606,7 +650,8 @@ function olderProof(t: Target): void {
   writeFileSync(join(t.folder, proof(t)), proofOf(t.leaves, older, checkpointText(t)));
 }
 const checkpointText = ({ folder }: Target) => readFileSync(join(folder, 'checkpoint.txt'), 'utf8');
-const byIdOf = (talk: Talk, place: string) => place.replace('$', talk.id);
+const withIds = (place: string, { id }: Talk, { talks }: Plan) =>
+  place.replace('$', id).replace('#', talks.map((talk) => talk.id).sort()[1] ?? '');
 
 /** What the key's holder signs though it cannot be; written before entries are made. */
 type Misdeed = readonly [what: string, place: string, change: (talk: Talk, plan: Plan) => void];
@@ -646,6 +691,25 @@ const MISDEEDS: readonly Misdeed[] = [
     'an opening of others',
     '$ rev 1 message 1',
     (talk) => change(1, { values: [['text', ''], openingOf({ ...talk, members: [ANN] })] })(talk),
+  ],
+  [
+    'an opening with members in another order',
+    '$ rev 1 message 1',
+    (talk) => {
+      Object.assign(talk, { ...newTalk('known', [BOB, ANN]), changes: talk.changes });
+      change(1, { values: [['text', ''], openingOf(talk)] })(talk);
+    },
+  ],
+  [
+    'an opening in another spelling',
+    '$ rev 1 message 1',
+    (talk) =>
+      change(1, {
+        values: [
+          ['text', ''],
+          ['opening', openingOf(talk)[1].replace('{', '{ ')],
+        ],
+      })(talk),
   ],
   ['no opening', '$ rev 1 message 1', change(1, { values: [['text', '']] })],
   ['a second opening', '$ rev 8 message 6', (talk) => change(8, { values: [['text', ''], openingOf(talk)] })(talk)],
@@ -707,7 +771,13 @@ describe('exports that were changed', () => {
       cpSync(folder, untouched, { recursive: true });
       change(targetOf(folder, talk, leaves));
       if (!isLeft) writeManifest(folder, JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')));
-      return { what, folder, untouched, expected: byIdOf(talk, place), keys: keys === null ? null : [signer.vkey] };
+      return {
+        what,
+        folder,
+        untouched,
+        expected: withIds(place, talk, plan),
+        keys: keys === null ? null : [signer.vkey],
+      };
     });
     const broken = await verdictsOn(cases);
     const sound = await verdictsOn(cases.map(({ untouched, keys }) => ({ folder: untouched, keys })));
@@ -724,7 +794,7 @@ describe('exports that were changed', () => {
       change(talk, plan);
       const folder = freshFolder();
       writeExport(plan, folder, signer);
-      return { what, folder, expected: byIdOf(talk, place), keys: [signer.vkey] };
+      return { what, folder, expected: withIds(place, talk, plan), keys: [signer.vkey] };
     });
     for (const [i, { result, place, verdict }] of (await verdictsOn(cases)).entries()) {
       const { what, expected } = cases[i] ?? {};

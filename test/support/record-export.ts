@@ -64,7 +64,7 @@ export function rootOf(hashes: readonly Buffer[]): Buffer {
 }
 
 /** Path of a leaf by the recursion of RFC 6962. */
-export function pathOf(hashes: readonly Buffer[], index: number): Buffer[] {
+function pathOf(hashes: readonly Buffer[], index: number): Buffer[] {
   if (hashes.length <= 1) return [];
   const k = splitOf(hashes.length);
   return index < k

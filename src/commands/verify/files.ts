@@ -32,8 +32,7 @@ export interface Declared extends Readonly<Counts> {
 }
 
 /** A UTF-8 text that keeps every byte: nothing is replaced or left out. @throws TypeError for other bytes */
-export const utf8 = (bytes: Uint8Array): string =>
-  new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+const utf8 = (bytes: Uint8Array): string => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 
 /** The text of a small file. @throws Error when it cannot be read, or is not UTF-8 */
 export const textOf = (folder: string, name: string): string => utf8(readFileSync(join(folder, name)));

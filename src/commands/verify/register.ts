@@ -5,7 +5,7 @@ import { at, failUnless, leafOf } from './shapes.ts';
 const FILE = 'register.ndjson';
 
 /** An H leaf of a conversation, found in the register. */
-export interface FoundLeaf {
+interface FoundLeaf {
   readonly index: number;
   readonly rev: number;
   readonly root: Buffer;

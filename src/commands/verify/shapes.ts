@@ -105,7 +105,7 @@ export function unbase64(text: unknown, length?: number): Buffer | null {
 }
 
 /** The hashes of a path in base64; null where it is none. */
-export function hashesOf(path: unknown): Buffer[] | null {
+function hashesOf(path: unknown): Buffer[] | null {
   if (!Array.isArray(path)) return null;
   const hashes = path.map((text) => unbase64(text, 32));
   return hashes.every((hash) => hash !== null) ? hashes : null;
