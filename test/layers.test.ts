@@ -14,7 +14,7 @@ const LAYERS = [
   /^graphql\//,
   /^chat\//,
   /^(config|store-url)\.ts$/,
-  /^record\/(?!(begin|commitment|entry)\.ts)/,
+  /^record\/(?!(commitment|entry)\.ts)/,
   /^store\/(sqlite|mongo)\//,
   // How messages of earlier versions enter the record: adapters do that.
   /^record\//,

@@ -6,8 +6,8 @@ import type { Conversation, ConversationId, EmailAddress, Message, Rev, Seq } fr
  */
 export interface RecordStore {
   /**
-   * Conversations with changes that are not registered, in any order, at most `limit`; none with a message that lacks its
-   * `record`. Every write marks its conversation, in the same atomic step.
+   * Conversations with changes that are not registered, in any order, at most `limit`; none with a message that lacks
+   * its `record`. Every write marks its conversation, in the same atomic step.
    */
   unregistered(limit: number): Promise<Unregistered[]>;
 

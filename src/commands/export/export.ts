@@ -99,8 +99,8 @@ export async function exportStore(
   if (checkpoint) {
     await writeFile(join(folder, CHECKPOINT), checkpoint.note);
     names.push(CHECKPOINT);
-    if (scope.kind === 'all') names.push(await writeRegister(store, folder, checkpoint.size));
   }
+  if (scope.kind === 'all') names.push(await writeRegister(store, folder, checkpoint?.size ?? 0));
   await writeFile(join(folder, KEYS), keys.signers.map(({ vkey }) => `${vkey}\n`).join(''));
   await copyFile(RECORD_MD, join(folder, FORMAT));
   const { proofs, ...ofRecord } = record.counts;

@@ -54,6 +54,7 @@ export async function createRecordFiles(
 
   async function addEntries(state: Conversation): Promise<void> {
     const { id } = state;
+    const erased: (typeof counts.erased)[number][] = [];
     /** Entries that lack their text, by message. */
     const gone = new Map<number, Rev[]>();
     for await (const page of entriesAfter(store, state, 0)) {
@@ -69,11 +70,12 @@ export async function createRecordFiles(
           }
         }
         if (type !== 'REDACTED') continue;
-        for (const erased of gone.get(seq) ?? []) counts.erased.push([id, erased, 'text', rev]);
+        for (const without of gone.get(seq) ?? []) erased.push([id, without, 'text', rev]);
         gone.delete(seq);
       }
       counts.entries += page.length;
     }
+    counts.erased.push(...erased.sort(([, a], [, b]) => a - b));
   }
 
   async function addProofs({ id, lastRev }: Conversation): Promise<void> {

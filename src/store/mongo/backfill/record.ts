@@ -1,6 +1,6 @@
 import { type AnyBulkWriteOperation, type ClientSession, ObjectId } from 'mongodb';
 import type { ConversationId } from '../../../model.ts';
-import { begin } from '../../../record/begin.ts';
+import { begin } from '../../../record/entry.ts';
 import { type Collections, type ConversationDocument, type MessageDocument, toMessage } from '../documents.ts';
 import type { Instances } from '../instances.ts';
 import type { InSession, Mover } from '../mover.ts';
