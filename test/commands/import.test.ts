@@ -527,7 +527,9 @@ describe.runIf(inject('replicaSet'))('an import', () => {
     }
     const { counts } = await moved(to);
     expect(counts.complete).toBe(true);
-    expect(await contents(to, ...ids)).toEqual(await contents(peace, ...ids));
+    const unsalted = (all: Contents) =>
+      all.map((one) => one && { ...one, messages: one.messages.map(({ record, ...message }) => message) });
+    expect(unsalted(await contents(to, ...ids))).toEqual(unsalted(await contents(peace, ...ids)));
   });
 
   test('100,000 messages in one document take less than 200 MB of memory', async () => {

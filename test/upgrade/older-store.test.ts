@@ -3,7 +3,7 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BSON, type Document, MongoClient } from 'mongodb';
 import { expect, inject, test } from 'vitest';
-import { type ConversationId, conversationId, type EmailAddress } from '../../src/model.ts';
+import { type ConversationId, conversationId, type EmailAddress, type Message } from '../../src/model.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -49,6 +49,14 @@ async function mongoUrl(): Promise<string> {
   return url;
 }
 
+/** A message with the names of its salts. */
+function withoutSalts({ record, revisions, ...message }: Message) {
+  return {
+    ...{ ...message, record: Object.keys(record?.salts ?? {}).sort() },
+    revisions: revisions.map(({ salt, ...revision }) => ({ ...revision, isSalted: salt !== null })),
+  };
+}
+
 /** Everything that a store holds of the conversations, and what it computes for members. */
 async function contentsOf(store: Store) {
   const conversations = await Promise.all(
@@ -59,7 +67,7 @@ async function contentsOf(store: Store) {
       expect(stored).toEqual(byLog);
       expect(log.map(({ seq }) => seq)).toEqual(Array.from({ length: state.lastSeq }, (_, index) => index + 1));
       const changes = (await store.changes(id, 0, 1000)).map(({ seq, rev }) => [seq, rev]);
-      return { state: withoutLast(state), log, changes };
+      return { state: withoutLast(state), log: log.map(withoutSalts), changes };
     }),
   );
   /** For each member the present and the archived conversations, and what is unread in them. */
@@ -146,6 +154,8 @@ test.runIf(inject('replicaSet'))(
   'a MongoDB database of the older program has the same contents, and is written',
   async () => {
     const [mongo, sqlite] = [await openMongo(await mongoUrl()), await openSqlite(sqliteFile())];
+    // The record begins when the registrar asks for what is not registered; a SQLite file has it from the migration.
+    expect(await mongo.unregistered(10)).toHaveLength(IDS.length);
     expect(await contentsOf(mongo)).toEqual(await contentsOf(sqlite));
     await sqlite.close();
     await use(mongo);
