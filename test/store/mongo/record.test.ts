@@ -38,7 +38,7 @@ async function open<Count extends 1 | 2>(count: Count, url = freshUrl()) {
   return { url, db, ...collections(db), stores: stores as Count extends 1 ? [Store] : [Store, Store] };
 }
 
-/** A process of its own as far as the register goes, whose calls of the driver can be made to fail. */
+/** A process of its own as far as the register goes: its calls of the driver can be made to fail. */
 function registerOf(db: Db) {
   const all = collections(db);
   const session = db.client.startSession({ causalConsistency: true });
