@@ -53,6 +53,9 @@ function timeZone(name: string): string {
   }
 }
 
+/** The values of an option that may be repeated. */
+const repeated = (value: string, before: string[] = []): string[] => [...before, value];
+
 /** Prints the result as JSON, or as text. */
 function print(json: boolean | undefined, result: object, text: string): void {
   process.stdout.write(`${json ? JSON.stringify(result) : text}\n`);
@@ -135,7 +138,8 @@ program
   .option('--from <url>', 'store to export (default: STORE_URL)')
   .option('--json', 'print the manifest as JSON')
   .action(async ({ from, to, json, ...which }, command: Command) => {
-    const scope = scopeOf(which) ?? command.error('error: `export` needs --all, --conversation or --config', { exitCode: 2 });
+    const scope =
+      scopeOf(which) ?? command.error('error: `export` needs --all, --conversation or --config', { exitCode: 2 });
     const config = storedConfig(from);
     const [{ exportStore }, { readStore }, { recordKeys }] = await Promise.all([
       import('./commands/export/export.ts'),
@@ -147,6 +151,19 @@ program
       readStore(config.store, (reads) => exportStore(reads, options, add)),
     );
     print(json, manifest, `${to}: ${manifest.conversations} conversations, ${manifest.messages} messages`);
+  });
+
+program
+  .command('verify')
+  .description('check an export offline: docs/RECORD.md. Exit code 0: verified, 1: broken, 2: verified but incomplete')
+  .argument('<folder>')
+  .option('--key <vkey>', 'verifier key, from where the operator cannot change it; may be repeated', repeated)
+  .option('--json', 'print the result as JSON')
+  .action(async (folder: string, { key, json }: { key?: string[]; json?: boolean }) => {
+    const { verdictLine, verifyExport } = await import('./commands/verify/verify.ts');
+    const verdict = await withProgress('entries', (add) => verifyExport(folder, key ?? null, add));
+    print(json, { ...verdict, keys: key ? 'given' : 'export' }, verdictLine(verdict, key !== undefined));
+    process.exitCode = { verified: 0, broken: 1, incomplete: 2 }[verdict.result];
   });
 
 program
@@ -209,7 +226,11 @@ record
   .description('print the verifier keys of the keys that sign')
   .action(async () => {
     const { verifierKeys } = await import('./commands/record.ts');
-    process.stdout.write(verifierKeys(storedConfig()).map((key) => `${key}\n`).join(''));
+    process.stdout.write(
+      verifierKeys(storedConfig())
+        .map((key) => `${key}\n`)
+        .join(''),
+    );
   });
 
 record

@@ -25,8 +25,13 @@ import { createShim } from './transport/legacy/shim.ts';
 import { createUpgrade } from './transport/upgrade.ts';
 import { createSockets } from './transport/websocket/sockets.ts';
 
-/** How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. */
-const DRAIN_MS = 4000;
+/**
+ * How long `close` waits for pending sends after the last turn, in milliseconds; then they stay unacknowledged. Sockets
+ * have 2 s more to answer their close, then come `REQUEST_MS` and the store (up to 3 s): less than a stop may take.
+ */
+const DRAIN_MS = 2500;
+/** How long `close` then waits for HTTP requests that are not complete, in milliseconds. */
+const REQUEST_MS = 1000;
 
 export interface ServerOptions {
   readonly config: Config;
@@ -112,7 +117,7 @@ export function createServer(options: ServerOptions): Server {
         await sockets.close(config.drainSpreadMs, late);
         await Promise.race([executor.settled(), late]);
         http.closeIdleConnections();
-        await Promise.race([down, setTimeout(2000, undefined, { ref: false })]);
+        await Promise.race([down, setTimeout(REQUEST_MS, undefined, { ref: false })]);
         http.closeAllConnections();
         await down;
         chat.close();

@@ -85,6 +85,23 @@ test.each(['Deployment', 'StatefulSet'])('the pods of the %s have a valid config
     expect(labels).toMatchObject(selector);
 });
 
+test('the restore in containers is into the volume, the file and the image of the deployment', () => {
+  const [, chapter = ''] = /\n## 6\. (.*?)\n## 7/s.exec(read('docs/DEPLOY.md')) ?? [];
+  const pod: Manifest = parse(/<<'END'\n(.*?)\nEND\n/s.exec(chapter)?.[1] ?? '');
+  const { metadata, spec } = manifest('StatefulSet');
+  const [container] = spec.template.spec.containers;
+  const [claim] = spec.volumeClaimTemplates;
+  expect(pod.spec.volumes[0].persistentVolumeClaim.claimName).toBe(`${claim.metadata.name}-${metadata.name}-0`);
+  expect(pod.spec.containers[0].image).toBe(container.image);
+  expect(pod.spec.containers[0].volumeMounts).toEqual(container.volumeMounts);
+  expect(pod.spec.securityContext).toMatchObject({
+    runAsUser: 1000,
+    fsGroup: spec.template.spec.securityContext.fsGroup,
+  });
+  const urls = [...chapter.matchAll(/ restore \/data\S+ --to (\S+)/g)].map(([, url]) => url);
+  expect(urls).toEqual([image.STORE_URL, image.STORE_URL]);
+});
+
 test('systemd starts the package, gives it time to drain, and a folder that it may write to', () => {
   const [, bin] = /^ExecStart=.*\/\.bin\/(\S+) serve$/m.exec(unit) ?? [];
   expect(JSON.parse(read('package.json')).bin).toHaveProperty(bin ?? 'none');

@@ -13,9 +13,11 @@ const LAYERS = [
   /^execution\//,
   /^graphql\//,
   /^chat\//,
+  /^config\.ts$/,
+  /^record\//,
   /^store\/(sqlite|mongo)\//,
   /^store\/[^/]+\.ts$/,
-  /^(config\.ts$|observability\/)/,
+  /^observability\//,
   /^(model|version)\.ts$/,
 ];
 const layer = (file: string) => LAYERS.findIndex((pattern) => pattern.test(file));

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { connect as connectTcp } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Answer, connectGraphql, connectLegacy, type GraphqlLine, legacyOnce, post } from './support/clients.ts';
@@ -197,6 +197,23 @@ test('SIGTERM is not delayed by a refused client that keeps its half of the conn
   expect((await exit)[0]).toBe(0);
   socket.destroy();
 });
+
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  '%s ends a server with 0 that waits for its store, also with workers',
+  async (signal) => {
+    const silent = createTcpServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    for (const args of [[], ['--workers', '2']]) {
+      const child = run({ STORE_URL: `mongodb://127.0.0.1:${port}/x?replicaSet=rs` }, ...args);
+      const exit = once(child, 'exit');
+      await once(silent, 'connection');
+      child.kill(signal);
+      expect(await exit).toEqual([0, null]);
+    }
+    silent.close();
+  },
+);
 
 describe('starting', () => {
   async function fails(environment: Record<string, string>): Promise<string> {

@@ -1,18 +1,20 @@
 import type { ConversationId, Instant, Rev, Seq, Viewer } from '../model.ts';
 import type { Metrics } from '../observability/metrics.ts';
+import type { RecordKeys } from '../record/keys.ts';
 import type { Store } from '../store/store.ts';
+import { createSnapshots } from './as-of.ts';
 import { createCommands } from './commands.ts';
 import { createChatListFeeds } from './live/chat-list-feed.ts';
 import type { Backpressure, EventStream } from './live/event-stream.ts';
 import type { ConversationEvent } from './live/events.ts';
 import { createFeeds } from './live/feeds.ts';
 import { createAppender } from './log/appender.ts';
-import type { FirstTexts } from './log/change-set.ts';
 import { createKnownStates } from './log/known-states.ts';
 import { createMembership } from './membership.ts';
 import type { MessageView } from './message-view.ts';
 import { createQueries } from './queries.ts';
 import { createRateLimits } from './rate-limit.ts';
+import { createRecordQueries } from './record.ts';
 import { checkPosition, requireId } from './rules/validation.ts';
 import { createSearch } from './search.ts';
 import { createTypingTracker } from './typing.ts';
@@ -25,7 +27,7 @@ export interface ChatOptions {
   readonly store: Store;
   /** Wall clock, milliseconds since 1970. */
   readonly clock: () => Instant;
-  readonly keys: FirstTexts;
+  readonly keys: RecordKeys;
   /** Messages a minute for each user; 0 for no limit, on searches and changes of views neither. */
   readonly messagesPerMinute: number;
   readonly messageBurst: number;
@@ -53,6 +55,8 @@ export function createChat(options: ChatOptions) {
   const limits = createRateLimits(messagesPerMinute, messageBurst);
   const visibility = createVisibility(store, knownStates, appender);
 
+  const queries = createQueries(store, visibility, clock);
+
   const unwatch = store.watch((wakeUp) => {
     if (wakeUp?.kind === 'typing') typingTracker.wake(wakeUp);
     else if (wakeUp) {
@@ -72,7 +76,9 @@ export function createChat(options: ChatOptions) {
   slowPoll.unref();
 
   return {
-    ...createQueries(store, visibility, clock),
+    ...queries,
+    ...createSnapshots(store, visibility, queries),
+    ...createRecordQueries(store, visibility, keys),
     ...createCommands(visibility, appender, limits, metrics),
     ...createMembership({ store, clock, knownStates, visibility, typingTracker, limits, onDoubt }),
     searchMessages: createSearch(store, visibility, limits),

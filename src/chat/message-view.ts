@@ -1,4 +1,4 @@
-import type { Conversation, EmailAddress, ListedConversation, Member, Message } from '../model.ts';
+import type { Conversation, EmailAddress, ListedConversation, Member, Message, Rev } from '../model.ts';
 
 /** UTF-16 units that a revision counts beside its text. */
 const REVISION_OVERHEAD = 100;
@@ -15,6 +15,8 @@ export function memberOf(conversation: ConversationView, email: EmailAddress): M
 /** A message, and the state of its conversation that it was read with. */
 export interface MessageView<C extends ConversationView = Conversation> extends Message {
   readonly conversation: C;
+  /** Of a message as it stood: after which change, and the message as it is now. */
+  readonly asOf?: { readonly rev: Rev; readonly present: Message };
 }
 
 /** The source value of a `Message` field. */

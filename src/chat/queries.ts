@@ -19,6 +19,8 @@ import { may } from './rules/access.ts';
 import { type ConversationRef, checkOwnKey, conversationOf } from './rules/validation.ts';
 import type { Visibility } from './visibility.ts';
 
+export type Queries = ReturnType<typeof createQueries>;
+
 /** Reads of conversations, their messages and members, and of chat lists. */
 export function createQueries(store: Store, visibility: Visibility, clock: () => Instant) {
   /** The messages `from` to `to` of a conversation that the viewer may see. */

@@ -1,7 +1,7 @@
 import type { StoreConfig } from '../config.ts';
 import { openMongo, requireMongoStore } from '../store/mongo/mongo.ts';
-import { openSqlite, readSqlite } from '../store/sqlite/sqlite.ts';
 import type { RecordReader } from '../store/sqlite/record/reader.ts';
+import { openSqlite, readSqlite } from '../store/sqlite/sqlite.ts';
 import type { Store } from '../store/store.ts';
 import type { WholeStore } from '../store/walk.ts';
 

@@ -24,7 +24,8 @@ export async function fork({ store: at, record }: Pick<Config, 'store' | 'record
       const register = await store.register();
       const publisher = record.publish === null ? null : createPublisher(record.publish);
       const newest = await newestCheckpoint(register, publisher);
-      const differs = newest !== null && (await requireConsistency(store, register, newest, record.origin).catch(asFork));
+      const differs =
+        newest !== null && (await requireConsistency(store, register, newest, record.origin).catch(asFork));
       if (!differs) throw new Error('the register goes on from the newest checkpoint: there is nothing to give up');
       const { size } = register;
       const leaf = JSON.stringify([FORMAT, 'F', reason]);

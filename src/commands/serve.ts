@@ -13,6 +13,7 @@ import { recordKeys } from './record-keys.ts';
 const STOP_MS = 9000;
 /** Interval at which a process started by npm checks that npm still runs, in milliseconds. */
 const PARENT_MS = 500;
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 const parent = process.ppid;
 
 const drainMs = ({ drainDelayMs, drainSpreadMs }: Config) => drainDelayMs + drainSpreadMs;
@@ -34,13 +35,28 @@ function onStop(stop: (signal: NodeJS.Signals) => void): void {
     if (!stopping) stop(signal);
     stopping = true;
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, once);
+  for (const signal of SIGNALS) process.on(signal, once);
   // npm does not forward SIGHUP, nor SIGKILL: detect its end by the change of the parent process.
   if (process.env.npm_lifecycle_event === undefined || cluster.isWorker) return;
   setInterval(() => process.ppid !== parent && once('SIGHUP'), PARENT_MS).unref();
 }
 
+/**
+ * Ends the process at a signal while its store is opened, until the returned function is called. The first process of a
+ * container has no default action for signals. Any other has, which also interrupts the opening of a SQLite file; that
+ * is synchronous, and a handler would run after it.
+ */
+function endWhileOpening({ store }: Config): () => void {
+  if (store.kind === 'sqlite' && process.pid !== 1) return () => {};
+  const end = () => exit(0);
+  for (const signal of SIGNALS) process.on(signal, end);
+  return () => {
+    for (const signal of SIGNALS) process.off(signal, end);
+  };
+}
+
 async function serveAlone(config: Config): Promise<void> {
+  const opened = endWhileOpening(config);
   const metrics = createMetrics(cluster.isWorker ? exposeWorkers : undefined);
   const output = openOutput(metrics.droppedLogLine);
   const logger = createLogger(config.logLevel, output);
@@ -58,6 +74,7 @@ async function serveAlone(config: Config): Promise<void> {
     await output.close();
     exit(0);
   });
+  opened();
   // An unhandled rejection belongs to one operation: the others continue.
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
   // Written at every log level: tools that start the server wait for this line, and may stop it at once.

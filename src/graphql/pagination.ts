@@ -1,3 +1,4 @@
+import type { Snapshot } from '../chat/as-of.ts';
 import type { Chat } from '../chat/chat.ts';
 import type { AnyMessageView, ConversationView } from '../chat/message-view.ts';
 import { badInput } from '../chat/rules/errors.ts';
@@ -6,6 +7,7 @@ import type { ChatListFilter, ChatListPosition, ChatListPage as Page, SearchPosi
 import { type Context, signedIn } from './context.ts';
 import type {
   ConversationMessagesArgs,
+  ConversationSnapshotMessagesArgs,
   PageInfo,
   QueryChatListArgs,
   QuerySearchMessagesArgs,
@@ -37,27 +39,45 @@ export async function messagePage(
   return { messages, hasNextPage: to < lastSeq, hasPreviousPage: from > 1, cursorOf: messageId };
 }
 
+/** The page for `ConversationSnapshot.messages`. */
+export async function snapshotPage(
+  chat: Chat,
+  snapshot: Snapshot,
+  args: ConversationSnapshotMessagesArgs,
+): Promise<MessagePage> {
+  const [from, to] = rangeFromEnd(snapshot, args);
+  const messages = await chat.messagesAsOf(snapshot, from, to);
+  return { messages, hasNextPage: to < snapshot.lastSeq, hasPreviousPage: from > 1, cursorOf: messageId };
+}
+
 async function range(
   context: Context,
   conversation: ConversationView,
   args: ConversationMessagesArgs,
 ): Promise<[number, number]> {
-  const { first, after, last, before, around } = args;
-  const { lastSeq } = conversation;
-  if (around != null) {
-    refuseBeside({ after, last, before }, 'around');
-    const size = pageSize('first', first ?? 50);
-    const from = (await middle(context, conversation, around)) - Math.floor(size / 2);
-    return [Math.max(1, from), Math.min(lastSeq, from + size - 1)];
-  }
+  const { around, ...ends } = args;
+  if (around == null) return rangeFromEnd(conversation, ends);
+  const { first, ...beside } = ends;
+  refuseBeside(beside, 'around');
+  const size = pageSize('first', first ?? 50);
+  const from = (await middle(context, conversation, around)) - Math.floor(size / 2);
+  return [Math.max(1, from), Math.min(conversation.lastSeq, from + size - 1)];
+}
+
+/** A log, or the beginning of one. */
+type Log = Pick<ConversationView, 'id' | 'lastSeq'>;
+
+/** The numbers of a page that starts or ends at an end of the log, or at a cursor. */
+function rangeFromEnd(log: Log, { first, after, last, before }: ConversationSnapshotMessagesArgs): [number, number] {
+  const { lastSeq } = log;
   if (first != null) {
     refuseBeside({ last, before }, 'first');
-    const from = after == null ? 1 : seqOf('after', after, conversation) + 1;
+    const from = after == null ? 1 : seqOf('after', after, log) + 1;
     return [from, Math.min(lastSeq, from + pageSize('first', first) - 1)];
   }
   refuseBeside({ after }, 'last');
   if (before != null && last == null) throw badInput('`before` requires `last`.');
-  const to = before == null ? lastSeq : seqOf('before', before, conversation) - 1;
+  const to = before == null ? lastSeq : seqOf('before', before, log) - 1;
   return [Math.max(1, to - pageSize('last', last ?? 50) + 1), to];
 }
 
@@ -86,9 +106,9 @@ function pageSize(name: string, size: number): number {
   return size;
 }
 
-function seqOf(name: string, cursor: string, conversation: ConversationView): number {
+function seqOf(name: string, cursor: string, { id, lastSeq }: Log): number {
   const position = parseId(cursor);
-  if (position?.conversationId !== conversation.id || position.seq === null || position.seq > conversation.lastSeq) {
+  if (position?.conversationId !== id || position.seq === null || position.seq > lastSeq) {
     throw badInput(`\`${name}\` must be a cursor of this conversation.`);
   }
   return position.seq;

@@ -13,6 +13,7 @@ import {
   messagePage,
   messagePageInfo,
   searchPage,
+  snapshotPage,
 } from './pagination.ts';
 
 export const resolvers: Resolvers = {
@@ -32,6 +33,10 @@ export const resolvers: Resolvers = {
       return conversation;
     },
     chatList: (_, args, context) => chatListPage(context.chat, signedIn(context), args),
+    recordCheckpoint: (_, _args, { chat }) => chat.recordCheckpoint(),
+    recordKeys: (_, _args, { chat }) => chat.recordKeys(),
+    conversationAsOf: (_, { id, at: { rev, time } }, context) =>
+      context.chat.conversationAsOf(signedIn(context), id, rev == null ? { time: time ?? 0 } : { rev }),
     searchMessages: (_, args, context) => searchPage(context.chat, signedIn(context), args),
   },
 
@@ -101,12 +106,18 @@ export const resolvers: Resolvers = {
     messages: (conversation, args, context) => messagePage(context, conversation, args),
   },
 
+  ConversationSnapshot: {
+    labels: ({ labels }) => [...labels],
+    members: ({ members }) => [...members],
+    messages: (snapshot, args, { chat }) => snapshotPage(chat, snapshot, args),
+  },
+
   Message: {
     id: messageId,
-    async replyTo({ conversation, replyToSeq }, _args, { chat }) {
-      return replyToSeq === null ? null : ((await chat.messages(conversation, replyToSeq, replyToSeq))[0] ?? null);
-    },
-    revisions: ({ revisions }) => [...revisions],
+    replyTo: (message, _args, { chat }) => chat.replyTo(message),
+    revisions: ({ revisions, addedRev }) => revisions.map((one) => ({ ...one, rev: one.rev || addedRev })),
+    proof: (message, _args, context) => context.chat.proof(signedIn(context), message),
+    changes: ({ record }) => [...(record?.changes ?? [])],
     readBy: ({ sender, seq, conversation }, _args, context) =>
       withMembers(conversation, context, (members) => {
         const others = [...members.values()].filter(({ email, readSeq }) => readSeq >= seq && email !== sender);

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { Tile, TileKey } from '../store/store.ts';
 
 /** Length of a hash in bytes (SHA-256; C2SP tlog-tiles, "Parameters"). */
 export const HASH_BYTES = 32;
@@ -9,32 +10,24 @@ export const TILE = 256;
 /** Heights of the tree between two levels of tiles: 2 ** 8 = 256. */
 const TILE_HEIGHT = 8;
 
-/** Position of a tile in its tree (C2SP tlog-tiles): level 0 holds leaf hashes, level k roots of full tiles below. */
-export interface TileKey {
-  readonly level: number;
-  readonly index: number;
-}
-
-/** A tile with all its hashes so far, 1 to 256 of them joined (C2SP tlog-tiles, "Partial Tiles"). */
-export interface Tile extends TileKey {
-  readonly hashes: Buffer;
-}
-
 /**
  * Reads tiles (C2SP tlog-tiles) in the order of the keys; null for a missing one. A tile may hold more hashes than the
- * size in question has: that of an earlier size is its prefix.
+ * size in question has: that of an earlier size is its prefix. A Buffer that was returned never changes.
  */
 export type ReadTiles = (keys: readonly TileKey[]) => Promise<readonly (Buffer | null)[]>;
 
 /** The leaves from `lo` to `hi - 1`: D[lo:hi] of RFC 6962, section 2.1. */
 type Range = readonly [lo: number, hi: number];
 
+/** A full subtree: where its root is, in the row of this height over a tile. */
+type Node = TileKey & { readonly height: number; readonly at: number };
+
 /** The tiles that were read, by `nameOf`. */
 type Tiles = ReadonlyMap<string, Buffer | null>;
 
 const nameOf = (level: number, index: number) => `${level}/${index}`;
 
-/** A letter for each byte (latin1): with the copy into a Buffer, faster than a Buffer made by `hash` or a hash object. */
+/** A letter for each byte (latin1): even with the copy into a Buffer, faster than one from `hash` or a hash object. */
 const sha256 = (data: Buffer | string) => hash('sha256', data, 'binary');
 
 /** Hash of the empty tree, MTH({}) = SHA-256 of nothing (RFC 6962, section 2.1). */
@@ -42,8 +35,7 @@ const EMPTY = Buffer.from(sha256(''), 'latin1');
 
 /** 0x01 and the two hashes below a node. */
 const pair = Buffer.alloc(1 + 2 * HASH_BYTES, 1);
-/** Room to reduce the hashes of a tile. */
-const row = Buffer.alloc(TILE * HASH_BYTES);
+const NO_HASHES = Buffer.alloc(0);
 
 /** Hash of a leaf: SHA-256(0x00 ‖ text in UTF-8) (RFC 6962, section 2.1). */
 export function leafHash(text: string): Buffer {
@@ -57,15 +49,33 @@ export function nodeHash(left: Buffer, right: Buffer): Buffer {
   return Buffer.from(sha256(pair), 'latin1');
 }
 
-/** Root over `count` hashes of a tile, a power of two, from the hash `at` on. */
-function rootWithin(tile: Buffer, at: number, count: number): Buffer {
-  tile.copy(row, 0, at * HASH_BYTES, (at + count) * HASH_BYTES);
-  for (let width = count; width > 1; width /= 2)
-    for (let i = 0; i < width; i += 2) {
-      row.copy(pair, 1, i * HASH_BYTES, (i + 2) * HASH_BYTES);
-      row.write(sha256(pair), (i / 2) * HASH_BYTES, 'latin1');
+/** The rows of tiles, for readers that keep tiles: many proofs then hash each of them once. */
+const knownRows = new WeakMap<Buffer, readonly Buffer[]>();
+
+/** The nodes over a tile by height, each row joined: the first is the tile, and the last of a full tile its root. */
+function rowsOf(tile: Buffer): readonly Buffer[] {
+  const known = knownRows.get(tile);
+  if (known) return known;
+  const rows = [tile];
+  for (let row = tile; row.length >= 2 * HASH_BYTES; ) {
+    const above = Buffer.allocUnsafe(Math.floor(row.length / (2 * HASH_BYTES)) * HASH_BYTES);
+    for (let at = 0; at < above.length; at += HASH_BYTES) {
+      row.copy(pair, 1, 2 * at, 2 * (at + HASH_BYTES));
+      above.write(sha256(pair), at, 'latin1');
     }
-  return Buffer.from(row.subarray(0, HASH_BYTES));
+    rows.push(above);
+    row = above;
+  }
+  knownRows.set(tile, rows);
+  return rows;
+}
+
+/** The hash `at` in the row of this height over a tile. @throws Error when the tile is too short */
+function nodeAt(tiles: Tiles, { level, index, height, at }: Node): Buffer {
+  const row = rowsOf(tiles.get(nameOf(level, index)) ?? NO_HASHES)[height] ?? NO_HASHES;
+  const node = row.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES);
+  if (node.length === HASH_BYTES) return node;
+  throw new Error(`Tile ${nameOf(level, index)} of the tree has fewer than ${(at + 1) * 2 ** height} hashes`);
 }
 
 /** The largest power of two below `n`: k of RFC 6962, section 2.1. */
@@ -75,32 +85,26 @@ function splitOf(n: number): number {
   return k;
 }
 
-/** The full subtrees that a range of RFC 6962 consists of, from right to left: where their hashes are. */
-function subtreesOf([lo, hi]: Range): (TileKey & { readonly at: number; readonly count: number })[] {
-  const subtrees = [];
+/** The full subtrees that a range of RFC 6962 consists of, from right to left. */
+function nodesOf([lo, hi]: Range): Node[] {
+  const nodes: Node[] = [];
   let end = hi;
   for (let height = 0, leaves = 1; end > lo; height++, leaves *= 2) {
     if (end % (leaves * 2) === 0 && end - leaves * 2 >= lo) continue;
-    const level = Math.floor(height / TILE_HEIGHT);
-    const first = (end - leaves) / TILE ** level;
-    const count = 2 ** (height % TILE_HEIGHT);
-    subtrees.push({ level, index: Math.floor(first / TILE), at: first % TILE, count });
     end -= leaves;
+    const inTile = height % TILE_HEIGHT;
+    const row = TILE / 2 ** inTile;
+    const node = end / leaves;
+    const level = (height - inTile) / TILE_HEIGHT;
+    nodes.push({ level, index: Math.floor(node / row), height: inTile, at: node % row });
   }
-  return subtrees;
+  return nodes;
 }
 
 /** MTH(D[lo:hi]) (RFC 6962, section 2.1) from tiles. @throws Error when a hash is missing */
 function hashOf(tiles: Tiles, range: Range): Buffer {
-  let root: Buffer | null = null;
-  for (const { level, index, at, count } of subtreesOf(range)) {
-    const tile = tiles.get(nameOf(level, index));
-    if (!tile || tile.length < (at + count) * HASH_BYTES)
-      throw new Error(`Tile ${nameOf(level, index)} of the tree has fewer than ${at + count} hashes`);
-    const left = rootWithin(tile, at, count);
-    root = root === null ? left : nodeHash(left, root);
-  }
-  return root ?? EMPTY;
+  const [last, ...before] = nodesOf(range).map((node) => nodeAt(tiles, node));
+  return before.reduce((right, left) => nodeHash(left, right), last ?? EMPTY);
 }
 
 /** Reads tiles, each once. */
@@ -113,7 +117,7 @@ async function tilesOf(read: ReadTiles, keys: readonly TileKey[]): Promise<Map<s
 
 /** The hashes of ranges, in one reading. */
 async function hashesAt(read: ReadTiles, ranges: readonly Range[]): Promise<Buffer[]> {
-  const tiles = await tilesOf(read, ranges.flatMap(subtreesOf));
+  const tiles = await tilesOf(read, ranges.flatMap(nodesOf));
   return ranges.map((range) => hashOf(tiles, range));
 }
 
@@ -187,7 +191,7 @@ export async function append(
   let added = leafHashes;
   for (let level = 0; added.length > 0; level++) {
     const { index, count } = edge[level] ?? { index: 0, count: 0 };
-    const before = known.get(nameOf(level, index))?.subarray(0, count * HASH_BYTES) ?? Buffer.alloc(0);
+    const before = known.get(nameOf(level, index))?.subarray(0, count * HASH_BYTES) ?? NO_HASHES;
     if (before.length < count * HASH_BYTES)
       throw new Error(`Tile ${nameOf(level, index)} of the tree has fewer than ${count} hashes`);
     const all = Buffer.concat([before, ...added]);
@@ -196,7 +200,8 @@ export async function append(
       const hashes = all.subarray(i * TILE * HASH_BYTES, (i + 1) * TILE * HASH_BYTES);
       tiles.push({ level, index: index + i, hashes });
       known.set(nameOf(level, index + i), hashes);
-      if (hashes.length === TILE * HASH_BYTES) roots.push(rootWithin(hashes, 0, TILE));
+      if (hashes.length === TILE * HASH_BYTES)
+        roots.push(nodeAt(known, { level, index: index + i, height: TILE_HEIGHT, at: 0 }));
     }
     added = roots;
   }

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { MongoClient } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
-import { exportAll } from '../../src/commands/export/export.ts';
+import { exportStore } from '../../src/commands/export/export.ts';
 import { importExport } from '../../src/commands/export/from-export.ts';
 import type { Conversation, Message } from '../../src/model.ts';
+import { ephemeralKeys } from '../../src/record/keys.ts';
 import { checkLogs } from '../../src/store/check.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
@@ -25,7 +26,13 @@ type Lines = readonly Record<string, unknown>[];
 /** Exports a store into a new folder. */
 async function exportedFrom(store: Store) {
   const folder = freshFolder();
-  const manifest = await exportAll(store, folder, '1.2.3', nothing);
+  const options = {
+    scope: { kind: 'all', value: null },
+    folder,
+    program: '1.2.3',
+    keys: ephemeralKeys('kredichat'),
+  } as const;
+  const manifest = await exportStore(store, options, nothing);
   const lines = (name: string): Lines =>
     readFileSync(join(folder, name), 'utf8')
       .split('\n')
@@ -248,8 +255,8 @@ test('an export holds each conversation in one state, although messages change w
     ...store,
     async messages(...range) {
       const { lastRev } = (await store.conversation(id)) as Conversation;
-      if (reads++ < 2)
-        await store.write(writeOn({ id, lastRev }, { changed: [edited(message(id, 2), lastRev + 1, 'new')] }));
+      const [second = message(id, 2)] = await store.messages(id, 2, 2);
+      if (reads++ < 2) await store.write(writeOn({ id, lastRev }, { changed: [edited(second, lastRev + 1, 'new')] }));
       return store.messages(...range);
     },
   };

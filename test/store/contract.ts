@@ -29,6 +29,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
         expect(await store.write(write)).toBe(true);
         const member = {
           readSeq: 0,
+          readAt: null,
           seen: 0,
           joinedAt: 1001,
           leftAt: null,
@@ -46,7 +47,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
             labels: [],
             assignee: null,
           },
-          ...{ createdAt: 1001, lastActivityAt: 1002, lastSeq: 2, lastRev: 2, counted: 2 },
+          ...{ createdAt: 1001, lastActivityAt: 1002, lastSeq: 2, lastRev: 2, importedRev: 0, counted: 2 },
           lastMessage: write.messages[1],
           members: new Map([
             [ANN, { email: ANN, role: 'BANK', sent: 2, ...member }],
@@ -334,10 +335,10 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
       );
       await store.write(writeOf('c', pair, 0));
       await store.write(writeOf('c', pair, 0));
-      await store.advanceReadPosition(conversation, BOB, 1, null);
+      await store.advanceReadPosition(conversation, BOB, 1, null, undefined, 7);
       const expected = [
         { kind: 'log', conversation, write: 1 },
-        { kind: 'read', conversation, member: BOB, readSeq: 1, seen: 1, changes: 0, role: null },
+        { kind: 'read', conversation, member: BOB, readSeq: 1, readAt: 7, seen: 1, changes: 0, role: null },
       ].map((wakeUp) => JSON.stringify(wakeUp));
       await expect.poll(() => [...told].sort()).toEqual(expected.sort());
       unwatch();

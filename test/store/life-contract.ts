@@ -172,7 +172,7 @@ export function lifeContract(open: () => Promise<Store>): void {
       new Map([[strange, 'BANK']]),
     );
     await write([{ email: BOB, joined: null, leftAt: 1004 }], '$$ROOT');
-    const plain = { role: null, sent: 0, leftAt: null, muted: false, pinned: false, archived: false };
+    const plain = { role: null, sent: 0, readAt: null, leftAt: null, muted: false, pinned: false, archived: false };
     const expected = [
       { ...plain, email: ANN, joinedAt: 1001, readSeq: 0, seen: 0, sent: 4 },
       {

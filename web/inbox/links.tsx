@@ -8,6 +8,7 @@ export function Links() {
       <a href="./docs/PROTOCOL.md">Protocol</a>
       <a href="./docs/CONFIGURATION.md">Configuration</a>
       <a href="./docs/OPERATIONS.md">Operations</a>
+      <a href="./docs/RECORD.md">Record</a>
       <a href="./docs/SECURITY.md">Security</a>
       <a href="./metrics">Metrics</a>
     </nav>

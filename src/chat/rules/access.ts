@@ -20,6 +20,10 @@ export const ACCESS = {
   viewer: [],
   node: [member],
   conversation: [member],
+  conversationAsOf: [member],
+  /** The record is one for all: its checkpoint and keys say nothing of what it holds. */
+  recordCheckpoint: [],
+  recordKeys: [],
   /** Of each listed conversation: the store lists no others. */
   chatList: [member],
   /** A conversation that does not exist may be opened by the members that its key names. */

@@ -21,10 +21,7 @@ export const PROOFS = 'proofs';
 const [PAGE, KEPT_TILES] = [1000, 1000];
 
 /** The reads of an export of the record. */
-export type ExportReads = Pick<
-  Store,
-  'messages' | 'changedMessages' | 'tiles' | 'newestLedgerLeaf' | 'readLeaves'
->;
+export type ExportReads = Pick<Store, 'messages' | 'changedMessages' | 'tiles' | 'newestLedgerLeaf' | 'readLeaves'>;
 
 /** What an export says of its record, for the manifest. */
 export interface RecordCounts {

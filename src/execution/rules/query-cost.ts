@@ -39,22 +39,25 @@ export const FREE_COST = 1250;
 /** Largest cost without a slice of the event loop, in values: one conversation, without its messages. */
 export const QUICK_COST = 100;
 
+/** Fields that count as more than one value: a proof takes reads and hashes, the past is derived from what came after. */
+const VALUES: Readonly<Record<string, number>> = { 'Message.proof': 100, 'Query.conversationAsOf': 100 };
+
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 
 /**
- * The cost of an operation, in values: each field is one, pages (fields with `first` or `last`) and batches count with
+ * The cost of an operation, in values: each field is one but for `VALUES`, pages (fields with `first` or `last`) and batches count with
  * their requested size, other lists as 10, and nested sizes multiply. A size given by a missing variable counts as 100.
  *
  * graphql-armor is not used: its cost rule does not see the variables, so that a page with a size from a variable, or
  * with the default size, counts as one item, and so does a batch. It has no cost in bytes either.
- * @param leafOf the cost of a field without a selection
+ * @param costOfLeaf the cost of a field without a selection, by its name with that of its type
  */
 function costOf(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
   variables?: Variables,
-  leafOf: (field: GraphQLField<unknown, unknown>) => number = () => 1,
+  costOfLeaf: (field: GraphQLField<unknown, unknown>, name: string) => number = valuesOf,
 ): number {
   const root = schema.getRootType(operation.operation);
   if (!root) return 0;
@@ -80,7 +83,9 @@ function costOf(
     const field = isObjectType(type) || isInterfaceType(type) ? type.getFields()[node.name.value] : undefined;
     const inner = field && getNamedType(field.type);
     const below = node.selectionSet && isCompositeType(inner) ? node.selectionSet : null;
-    const each = below ? 1 + count(below, inner, pageSize(field, node, variables)) : field ? leafOf(field) : 1;
+    const name = `${type?.name}.${node.name.value}`;
+    const own = field && !below ? costOfLeaf(field, name) : valuesOf(field, name);
+    const each = below ? own + count(below, inner, pageSize(field, node, variables)) : own;
     return isListType(getNullableType(field?.type)) ? each * (page || USUAL_LIST) : each;
   }
 
@@ -101,12 +106,19 @@ function costOf(
   return count(operation.selectionSet, root, 0);
 }
 
+/** The values that a field counts as. */
+function valuesOf(_: unknown, name: string): number {
+  return VALUES[name] ?? 1;
+}
+
 /**
  * Size of a value of a field without a selection, in bytes, for `costOf`: the longest text; for other types a size that
  * few values exceed.
  */
 function bytesOf({ name, type }: GraphQLField<unknown, unknown>): number {
   if (name === 'text') return 60_000;
+  // A proof holds the text in base64, as JSON.
+  if (name === 'proof') return 90_000;
   return isListType(getNullableType(type)) ? 4000 : 100;
 }
 

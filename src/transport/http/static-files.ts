@@ -16,6 +16,7 @@ const DOCUMENTS = [
   'docs/CONFIGURATION',
   'docs/OPERATIONS',
   'docs/PROTOCOL',
+  'docs/RECORD',
   'docs/SECURITY',
 ].map((name) => `${name}.md`);
 

@@ -55,6 +55,15 @@ const ROWS: Record<Operation, readonly Row[]> = {
       refusal: 'null',
     },
   ],
+  conversationAsOf: [
+    {
+      query: `query ($id: ID!) { conversationAsOf(id: $id, at: { rev: 3 }) { rev at status labels assignee
+        members { email joinedAt } messages { nodes { text proof replyTo { text } readBy } } } }`,
+      refusal: 'null',
+    },
+  ],
+  recordCheckpoint: [{ query: '{ recordCheckpoint }', refusal: 'nothing', tells: false }],
+  recordKeys: [{ query: '{ recordKeys }', refusal: 'nothing', tells: false }],
   chatList: [
     {
       query: `query { chatList { unreadTotal nodes { ${NESTED} } edges { cursor node { id } } } }`,

@@ -41,10 +41,10 @@ export function createRecordReader(db: Database.Database): RecordReader {
   const newestLedgerLeaf = db.prepare(RECORD_SQL.newestLedgerLeaf);
   const readLeaves = db.prepare(RECORD_SQL.readLeaves);
   const tile = db.prepare(RECORD_SQL.tile);
-  const changedMessages = db.prepare(RECORD_SQL.changedMessages).pluck();
-  const systemMessages = db.prepare(RECORD_SQL.systemMessages).pluck();
-  const messagesOf = (id: Parameters<typeof toMessage>[0], json: unknown) =>
-    (JSON.parse(json as string) as MessageRow[]).map((row) => toMessage(id, row));
+  const changedMessages = db.prepare(RECORD_SQL.changedMessages);
+  const systemMessages = db.prepare(RECORD_SQL.systemMessages);
+  const messagesOf = (id: Parameters<typeof toMessage>[0], row: unknown) =>
+    (JSON.parse((row as { json: string }).json) as MessageRow[]).map((row) => toMessage(id, row));
 
   return {
     async unregistered(limit) {
