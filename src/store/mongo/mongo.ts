@@ -1,5 +1,13 @@
 import { LRUCache } from 'lru-cache';
-import { MongoClient, type MongoClientOptions, MongoError, ObjectId, ReadConcern, ReadPreference } from 'mongodb';
+import {
+  MongoClient,
+  type MongoClientOptions,
+  MongoError,
+  MongoNetworkTimeoutError,
+  ObjectId,
+  ReadConcern,
+  ReadPreference,
+} from 'mongodb';
 import { logChanged, type RecordStore, revAfter, type Store, StoreUnavailable, type WakeUp } from '../store.ts';
 import { backfillCounters } from './backfill/counters.ts';
 import { createBeginning } from './backfill/record.ts';
@@ -14,6 +22,9 @@ import { createReader } from './reader.ts';
 import { createRecord } from './record.ts';
 import { createRegister } from './register.ts';
 import { createWriter } from './writer.ts';
+
+/** How long a start waits for the indexes that an earlier version did not have, in milliseconds. */
+const BUILD_MS = 600_000;
 
 /**
  * Durable on a majority before it is acknowledged, and read only once it is. The driver has no other bound that holds
@@ -71,7 +82,7 @@ export async function openMongo(
     const db = databaseOf(client, url);
     const all = collections(db);
     instances = await registerInstance(db, onError);
-    await createIndexes(all);
+    await repeated(() => createIndexes(all));
     await createRegister(all);
     await backfillCounters(all);
     const store = await createStore(client, all, instances, onError);
@@ -81,6 +92,17 @@ export async function openMongo(
     await instances?.close();
     await client.close();
     throw error;
+  }
+}
+
+/** Repeats a call at the start that the server goes on with after the socket's limit: building an index takes longer. */
+async function repeated(call: () => Promise<void>): Promise<void> {
+  for (const deadline = performance.now() + BUILD_MS; ; ) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof MongoNetworkTimeoutError) || performance.now() > deadline) throw error;
+    }
   }
 }
 

@@ -61,7 +61,7 @@ interface LeaseDocument {
 
 /**
  * What a conversation's document holds for the record. Each mark is a new one whenever it is set: it is removed only
- * where it is still the one that was read.
+ * where it is still the one that was read, or nothing was written since.
  */
 export interface ConversationRecord {
   /** The log has moved since it was registered. */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { MongoClient, ObjectId } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test, vi } from 'vitest';
 import { type Message, unreadOf } from '../../../src/model.ts';
@@ -161,6 +162,20 @@ describe.runIf(replicaSet)('on a replica set', () => {
     const search = () => store.search(BOB, { terms: termsOf('票 m2'), conversation: null }, { first: 9, after: null });
     await expect.poll(async () => (await search()).hits.length).toBe(1);
     await Promise.all([store.close(), client.close()]);
+  });
+
+  test('a start waits for an index that takes longer to build than a socket may take to answer', async () => {
+    const set = await startReplicaSet(1);
+    const client = await MongoClient.connect(set.uri('large'));
+    await client.db('large').collection('messages').insertOne({ seq: 1 });
+    await set.admin({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'alwaysOn' });
+    const opening = openMongo(set.uri('large'));
+    await setTimeout(4000);
+    await set.admin({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'off' });
+    const store = await opening;
+    expect(await client.db('large').collection('messages').indexExists(['changed', 'system'])).toBe(true);
+    await Promise.all([store.close(), client.close()]);
+    await set.stop();
   });
 
   test('other instances report a write, and the members that left with it', async () => {

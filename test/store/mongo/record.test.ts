@@ -9,9 +9,11 @@ import { createKnownStates } from '../../../src/chat/log/known-states.ts';
 import type { ConversationId, EmailAddress } from '../../../src/model.ts';
 import { entriesAfter } from '../../../src/record/entries.ts';
 import { entryText } from '../../../src/record/entry.ts';
+import { createBeginning } from '../../../src/store/mongo/backfill/record.ts';
 import { collections } from '../../../src/store/mongo/documents.ts';
 import { openMongo } from '../../../src/store/mongo/mongo.ts';
 import { createReader } from '../../../src/store/mongo/reader.ts';
+import { createRecord } from '../../../src/store/mongo/record.ts';
 import { createRegisterStore, sealedKey } from '../../../src/store/mongo/register.ts';
 import { createWriter } from '../../../src/store/mongo/writer.ts';
 import type { RegisterBatch, Store } from '../../../src/store/store.ts';
@@ -36,7 +38,7 @@ async function open<Count extends 1 | 2>(count: Count, url = freshUrl()) {
   return { url, db, ...collections(db), stores: stores as Count extends 1 ? [Store] : [Store, Store] };
 }
 
-/** A process of its own as far as the register goes, with calls of the driver that can be made to fail. */
+/** A process of its own as far as the register goes: its calls of the driver can be made to fail. */
 function registerOf(db: Db) {
   const all = collections(db);
   const session = db.client.startSession({ causalConsistency: true });
@@ -228,6 +230,23 @@ describe.runIf(replicaSet)('the record on a replica set', () => {
     expect(await conversations.countDocuments({ 'record.unsealed': { $exists: true } })).toBe(1);
   });
 
+  test('a position that moves while a mark without one is removed is found', async () => {
+    const { db, stores, ...all } = await open(1);
+    const [store] = stores;
+    await store.write(writeOf('c', [ANN, BOB], 0, 3));
+    await all.conversations.updateMany({}, { $set: { 'record.unsealed': new ObjectId() } });
+    const session = db.client.startSession({ causalConsistency: true });
+    const none = { pendingOf: Promise.reject, ready: async () => true, beginSome: Promise.reject };
+    const slow = createRecord(all, none, none, session, (work) => db.client.withSession(work));
+    const write = all.conversations.bulkWrite.bind(all.conversations);
+    all.conversations.bulkWrite = async (...args: Parameters<typeof write>) => {
+      await store.advanceReadPosition(id, BOB, 2, null);
+      return write(...args);
+    };
+    expect(await slow.unsealed(9)).toEqual([]);
+    expect(await store.unsealed(9)).toEqual([{ conversation: id, reads: [[BOB, 2]] }]);
+  });
+
   test('the lease is held by one process, renewed, ended, and over in time', async () => {
     const [one, two] = (await open(2)).stores;
     expect(await one.takeLease('$one', 60_000)).toBe(true);
@@ -359,6 +378,71 @@ describe.runIf(replicaSet)('conversations of a version without the record', () =
     expect(salted.record?.salts.text).toMatch(/^[0-9a-f]{32}$/);
     expect(await writer.write(writeOn({ id, lastRev: 2 }, { changed: [redacted(salted, 3)] }))).toBe(true);
     await writer.moved();
+  });
+
+  test('get their salts once, although a slow process gives them some later', async () => {
+    const { url, db, stores, ...all } = await open(1);
+    const [store] = stores;
+    await store.write(writeOf('c', [ANN, BOB], 0, 2));
+    await expect.poll(() => all.messages.countDocuments()).toBe(2);
+    await makeOlder({ db, ...all });
+    const next = await openMongo(url);
+    onTestFinished(() => next.close());
+    const session = db.client.startSession({ causalConsistency: true });
+    const instances = { allKnow: async () => true };
+    const mover = { move: async () => {} };
+    const slow = createBeginning(all, instances, mover, session, (work) => db.client.withSession(work));
+    let known: string[] = [];
+    const write = all.messages.bulkWrite.bind(all.messages);
+    all.messages.bulkWrite = async (...args: Parameters<typeof write>) => {
+      await begun(next);
+      known = await entriesOf(next, id);
+      return write(...args);
+    };
+    await slow.beginSome(9);
+    expect(known).toHaveLength(2);
+    expect(await entriesOf(next, id)).toEqual(known);
+  });
+
+  test('begin with messages that are pending, and no process brings them back without their salts', async () => {
+    const { url, db, stores, ...all } = await open(1);
+    const [store] = stores;
+    await store.write(writeOf('c', [ANN, BOB], 0, 3));
+    await expect.poll(() => all.messages.countDocuments()).toBe(3);
+    const [first] = await all.messages.find({ seq: 1 }).toArray();
+    const [message] = await store.messages(id, 1, 1);
+    if (!first || !message) throw new Error('it was written');
+    await store.write(writeOn({ id, lastRev: 3 }, { changed: [edited(message, 4, 'other')] }));
+    await expect.poll(() => all.messages.findOne({ seq: 1 })).toMatchObject({ rev: 4 });
+    await makeOlder({ db, ...all });
+    const tail = await all.messages.find({ seq: 3 }).toArray();
+    const changed = await all.messages.find({ seq: 1 }).toArray();
+    const { record, ...older } = first;
+    await all.messages.deleteOne({ seq: 3 });
+    await all.messages.replaceOne({ seq: 1 }, { ...older, changing: true } as typeof first);
+    await all.conversations.updateMany({}, { $set: { tail, changed } });
+    const next = await openMongo(url);
+    onTestFinished(() => next.close());
+    expect((await next.changedMessages(id, 1, 3)).map(({ seq, rev }) => [seq, rev])).toEqual([[1, 4]]);
+    await begun(next);
+    const known = await entriesOf(next, id);
+    expect(known.map((text) => JSON.parse(text)[7].map(([name]: [string]) => name))).toEqual([
+      ['text', 'opening'],
+      ['text'],
+      ['text'],
+      ['text'],
+    ]);
+    expect((await next.changes(id, 0, 9)).filter(({ record }) => !record)).toEqual([]);
+    expect((await next.conversation(id))?.lastMessage?.record).not.toBeNull();
+    // A process that knows the pending messages as they were writes them again with its next write.
+    await all.conversations.updateMany({}, { $set: { tail, changed } });
+    await all.messages.updateMany({}, { $set: { changing: true } });
+    expect(await entriesOf(next, id)).toEqual(known);
+    await next.write(writeOf('c', [ANN, BOB], 4, 1, { seq: 4 }));
+    await expect.poll(() => all.messages.countDocuments()).toBe(4);
+    expect((await entriesOf(next, id)).slice(0, 4)).toEqual(known);
+    const stored = await all.messages.find().toArray();
+    expect(stored.filter(({ record }) => !record)).toEqual([]);
   });
 
   test('begin as IMPORTED, their first and present texts included, and no hash of a deleted text stays', async () => {
