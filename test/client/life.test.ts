@@ -1,11 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { verifyMessageProof } from '../../src/record/tlog-proof.ts';
 import {
   type ConversationView,
   type MessageFieldsFragment as Message,
   ViewerDocument,
 } from '../../web/client/index.ts';
+import { post } from '../support/clients.ts';
 import { clientOf, sent, when } from '../support/kredichat.ts';
 import { wire } from '../support/proxy.ts';
 import { startServer } from '../support/server.ts';
@@ -103,6 +105,25 @@ describe('a conversation', () => {
     const { messages } = await when(bob, (state) => state.messages[0]?.redactedAt);
     expect(messages[0]?.text).toBe('');
     expect(await bob.revisions(message(bob, 1))).toEqual([]);
+  });
+
+  test('proves a message, and tells a message without a proof from one that is not there', async () => {
+    const { url, id, ann, bob, bank } = await begun();
+    await expect.poll(() => bob.proof(1), { timeout: 30_000 }).not.toBeNull();
+    const keys = (await post(url, BOB, '{ recordKeys }')).data.recordKeys;
+    for (const view of [ann, bob, bank]) {
+      const { entry, disclosures } = verifyMessageProof((await view.proof(1)) ?? '', keys);
+      expect(entry.slice(0, 5)).toEqual([1, id, 1, 'ADDED', 1]);
+      expect(disclosures[0]).toMatchObject({ name: 'text', value: 'first' });
+    }
+    for (const seq of [0, 2, -1]) await expect(bob.proof(seq)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await bank.update({ removeMembers: [BOB] });
+    await expect(bob.proof(1)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    const cy = clientOf(url, CY);
+    await expect(cy.conversation({ id }).proof(1)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(cy.conversation({ key: { configId: 'new', members: [CY, ANN] } }).proof(1)).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
   });
 
   test('never shows a text that was redacted at once', async () => {

@@ -4,6 +4,7 @@ import {
   type ConversationFieldsFragment as Conversation,
   EditMessageDocument,
   type MessageFieldsFragment as Message,
+  ProofDocument,
   RedactMessageDocument,
   RevisionsDocument,
   UpdateConversationDocument,
@@ -37,6 +38,11 @@ export interface ConversationActions {
   view(switches: Omit<UpdateViewInput, 'conversationId'>): Promise<void>;
   /** The earlier texts of a message, oldest first; empty once redacted. */
   revisions(message: Pick<Message, 'id'>): Promise<readonly Revision[]>;
+  /**
+   * The proof of the newest change of a message (C2SP `tlog-proof`); null for some seconds after the change, and where
+   * the server signs nothing. `NOT_FOUND` without such a message, or for a viewer who is no member.
+   */
+  proof(seq: number): Promise<string | null>;
 }
 
 /** Creates the actions of a conversation. Their results go to `onMessage` and `onConversation`. */
@@ -73,6 +79,14 @@ export function createActions(
     async revisions(message) {
       const { node } = await connection.run(RevisionsDocument, { id: message.id });
       return node && 'revisions' in node ? (node.revisions as readonly Revision[]) : [];
+    },
+    async proof(seq) {
+      const { conversation: found } = await connection.run(ProofDocument, { id: id(), seq });
+      const [message] = found?.messages.nodes ?? [];
+      // Of a position beyond the log, the server gives the nearest message.
+      if (message?.seq !== seq)
+        throw new KredichatError('NOT_FOUND', 'There is no such message, or you are not a member of its conversation.');
+      return message.proof;
     },
   };
 }
