@@ -39,7 +39,7 @@ export interface Config {
 }
 
 /** How the record is signed and published: see docs/RECORD.md. */
-export interface RecordConfig {
+interface RecordConfig {
   /** Name of the register, and of the keys that sign it. */
   readonly origin: string;
   /** Files with private keys, at most two: the first signs, and during a rotation the other one beside it. */

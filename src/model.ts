@@ -136,7 +136,7 @@ interface Revision {
 }
 
 /** A text that a redaction deleted: what the record keeps of it. */
-export interface ErasedText {
+interface ErasedText {
   /** The `rev` at which it began to stand. */
   readonly rev: Rev;
   /** When it began to stand. */

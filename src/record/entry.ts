@@ -14,7 +14,7 @@ import { commitment, newSalt } from './commitment.ts';
 /** The version of the format of entries and leaves. */
 export const FORMAT = 1;
 
-export type EntryType = 'ADDED' | 'EDITED' | 'REDACTED' | 'IMPORTED';
+type EntryType = 'ADDED' | 'EDITED' | 'REDACTED' | 'IMPORTED';
 
 /** What the record says about one `rev` of a conversation; it never changes. */
 export interface Entry {
@@ -30,7 +30,7 @@ export interface Entry {
 }
 
 /** A value that an entry commits to. */
-export interface Value {
+interface Value {
   readonly name: ValueName;
   readonly commitment: string;
   /** The salt in lower-case hex, and the value; null once erased. */
@@ -80,7 +80,7 @@ export function begin(message: Message): Pick<Message, 'record' | 'revisions' | 
 }
 
 /** JSON in its canonical spelling (RFC 8785), of texts, whole numbers, nulls, lists and objects. */
-export function canonicalJson(value: unknown): string {
+function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_, one) =>
     one !== null && typeof one === 'object' && !Array.isArray(one)
       ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1)))

@@ -43,8 +43,6 @@ export interface RegistrarState {
   readonly forked: boolean;
 }
 
-export type Registrar = ReturnType<typeof createRegistrar>;
-
 /**
  * Registers what has changed, behind the writes; one process at a time by a lease. A change is found by its mark in the
  * store, whatever process made it and however it ended. Seals read positions and signs at intervals, and when closed.

@@ -4,6 +4,7 @@ import type { ConversationId, EmailAddress } from '../../src/model.ts';
 import type { ChatListFilter, ChatListPage, ChatListPosition, Store, WakeUp } from '../../src/store/store.ts';
 import { listedOf } from './brute-force.ts';
 import { lifeContract } from './life-contract.ts';
+import { recordContract } from './record-contract.ts';
 import { ANN, BOB, CAT, EVERYTHING, email, unreadIn, writeOf } from './writes.ts';
 
 /** The laws of the store port, for every adapter alike. `open` gives a fresh, empty store. */
@@ -321,6 +322,7 @@ export function storeContract(name: string, open: () => Promise<Store>): void {
     });
 
     lifeContract(open);
+    describe('the record', () => recordContract(() => store));
 
     test('watch reports each change at least once, until it ends', async () => {
       const told = new Set<string>();

@@ -52,7 +52,7 @@ export const FIRST_TEXTS: FirstTexts = {
 };
 
 /** The `record` of a message. */
-export function recordOf({ record }: Message): MessageRecord {
+function recordOf({ record }: Message): MessageRecord {
   if (!record) throw new Error('the message is not in the record');
   return record;
 }

@@ -15,7 +15,7 @@ export const DISCLOSURES = 'disclosures.ndjson';
 /** The R leaves of the conversations, with their paths to the checkpoint. */
 export const READS = 'reads.ndjson';
 /** The folder of proofs: one of the newest ledger of each conversation. */
-export const PROOFS = 'proofs';
+const PROOFS = 'proofs';
 
 /** Leaves read at once, and tiles of the register that are kept. */
 const [PAGE, KEPT_TILES] = [1000, 1000];

@@ -95,7 +95,7 @@ export async function openMongo(
   }
 }
 
-/** Repeats a call at the start that the server goes on with after the socket's limit: building an index takes longer. */
+/** Repeats a call that the server goes on with after the time limit of the socket: building an index takes longer. */
 async function repeated(call: () => Promise<void>): Promise<void> {
   for (const deadline = performance.now() + BUILD_MS; ; ) {
     try {

@@ -40,7 +40,7 @@ export interface ConversationActions {
   revisions(message: Pick<Message, 'id'>): Promise<readonly Revision[]>;
   /**
    * The proof of the newest change of a message (C2SP `tlog-proof`); null for some seconds after the change, and where
-   * the server signs nothing. `NOT_FOUND` without such a message, or for a viewer who is no member.
+   * the server signs nothing. `NOT_FOUND` without such a message, or for a viewer that is no member.
    */
   proof(seq: number): Promise<string | null>;
 }

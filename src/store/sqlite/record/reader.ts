@@ -25,13 +25,13 @@ export const RECORD_SQL = {
   readLeaves: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev IS NULL AND idx > @after
     ORDER BY idx LIMIT @limit`,
   tile: `SELECT hashes FROM tiles WHERE log = coalesce(${PK}, 0) AND level = @level AND idx = @index`,
-  changedMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM messages m
+  changedMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM messages m INDEXED BY messages_changed
     WHERE m.conversation = ${PK} AND m.rev > @afterRev AND m.added_rev IS NOT NULL AND m.seq <= @seq`,
-  systemMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM (SELECT * FROM messages
+  systemMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM (SELECT * FROM messages INDEXED BY messages_system
     WHERE conversation = ${PK} AND kind = 'SYSTEM' AND coalesce(added_rev, rev) > @afterRev ORDER BY seq) m`,
 } as const;
 
-/** The reads of the record, over one connection. */
+/** The reads of the record, over one connection. Rows come by `all`: `get` adds a property to them. */
 export function createRecordReader(db: Database.Database): RecordReader {
   const unregistered = db.prepare(RECORD_SQL.unregistered).pluck();
   const unsealed = db.prepare(RECORD_SQL.unsealed);
@@ -61,16 +61,19 @@ export function createRecordReader(db: Database.Database): RecordReader {
       }));
     },
     async register() {
-      return register.get([]) as Register;
+      const [found] = register.all([]) as [Register];
+      return found;
     },
     async leaves(from, to) {
       return leaves.all({ from, to }) as string[];
     },
     async ledgerLeaf(id, rev, size) {
-      return (ledgerLeaf.get({ id, rev, size }) as IndexedLeaf | undefined) ?? null;
+      const [found = null] = ledgerLeaf.all({ id, rev, size }) as IndexedLeaf[];
+      return found;
     },
     async newestLedgerLeaf(id, size) {
-      return (newestLedgerLeaf.get({ id, size }) as IndexedLeaf | undefined) ?? null;
+      const [found = null] = newestLedgerLeaf.all({ id, size }) as IndexedLeaf[];
+      return found;
     },
     async readLeaves(id, after, limit) {
       return readLeaves.all({ id, after, limit }) as IndexedLeaf[];
