@@ -10,7 +10,7 @@ import { openStore } from './open-store.ts';
 import { recordKeys } from './record-keys.ts';
 
 /** Time limit of a stop beside the drain's delay and spread, in milliseconds; then the process exits with 1. */
-const STOP_MS = 9000;
+const STOP_MS = 11_000;
 /** Interval at which a process started by npm checks that npm still runs, in milliseconds. */
 const PARENT_MS = 500;
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;

@@ -13,8 +13,8 @@ import type { Publisher } from './publisher.ts';
 const [REGISTER_MS, SIGN_MS] = [500, 5000];
 /** Time of the lease, in milliseconds. */
 const LEASE_MS = 10_000;
-/** How long a stop registers what is left, in milliseconds. */
-const STOP_MS = 2000;
+/** How long a stop registers what is left, and how long it takes at most, in milliseconds. */
+const [STOP_MS, STOPPED_MS] = [1000, 2000];
 /** Conversations, and entries about, that one step registers. */
 const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
 
@@ -178,14 +178,17 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
         forked,
       };
     },
-    /** Registers, seals and signs what is left, and ends the lease. */
+    /** Registers, seals and signs what is left, and ends the lease; not later than after `STOPPED_MS`. */
     async close(): Promise<void> {
       stopBy = performance.now() + STOP_MS;
       stop.abort();
-      await running;
-      nextSigning = 0;
-      await round().catch(onError);
-      if (isHolder) await store.endLease(holder).catch(onError);
+      const end = async () => {
+        await running;
+        nextSigning = 0;
+        await round().catch(onError);
+        if (isHolder) await store.endLease(holder).catch(onError);
+      };
+      await Promise.race([end(), setTimeout(STOPPED_MS, undefined, { ref: false })]);
     },
   };
 }
