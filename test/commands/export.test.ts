@@ -6,12 +6,16 @@ import { MongoClient } from 'mongodb';
 import { describe, expect, inject, onTestFinished, test } from 'vitest';
 import { exportStore } from '../../src/commands/export/export.ts';
 import { importExport } from '../../src/commands/export/from-export.ts';
+import { verifyExport } from '../../src/commands/verify/verify.ts';
 import type { Conversation, Message } from '../../src/model.ts';
+import { checkRecord } from '../../src/record/check.ts';
 import { ephemeralKeys } from '../../src/record/keys.ts';
+import { createRegistrar } from '../../src/record/registrar.ts';
 import { checkLogs } from '../../src/store/check.ts';
 import { openMongo } from '../../src/store/mongo/mongo.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store, Write } from '../../src/store/store.ts';
+import { allConversations } from '../../src/store/walk.ts';
 import { ANN, BOB, CAT, edited, message, redacted, writeOf, writeOn } from '../store/writes.ts';
 import { processes } from '../support/process.ts';
 
@@ -20,6 +24,8 @@ const replicaSet = inject('replicaSet');
 const freshMongo = () => String(replicaSet).replace(/\/(?=\?|$)/, `/export-${randomUUID()}`);
 const freshFolder = () => join(directory, randomUUID());
 const nothing = () => {};
+
+const KEYS = ephemeralKeys('kredichat');
 
 type Lines = readonly Record<string, unknown>[];
 
@@ -30,7 +36,7 @@ async function exportedFrom(store: Store) {
     scope: { kind: 'all', value: null },
     folder,
     program: '1.2.3',
-    keys: ephemeralKeys('kredichat'),
+    keys: KEYS,
   } as const;
   const manifest = await exportStore(store, options, nothing);
   const lines = (name: string): Lines =>
@@ -38,7 +44,25 @@ async function exportedFrom(store: Store) {
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line));
-  return { folder, manifest, conversations: lines('conversations.ndjson'), messages: lines('messages.ndjson') };
+  const [conversations, messages] = [lines('conversations.ndjson'), lines('messages.ndjson')];
+  return { folder, manifest, conversations, messages, entries: lines('entries.ndjson') };
+}
+
+/** Registers and signs all that a store holds. */
+async function register(store: Store): Promise<void> {
+  const fail = (error: unknown) => expect.unreachable(String(error));
+  const registrar = createRegistrar({
+    ...{ store, keys: KEYS, publisher: null, clock: Date.now, onError: fail, onFork: fail },
+  });
+  await registrar.close();
+}
+
+/** The verdict on an export, and the faults of the record that it was made from. */
+async function verdictOn(folder: string, store: Store) {
+  const vkeys = KEYS.signers.map(({ vkey }) => vkey);
+  const faults: string[] = [];
+  for await (const fault of checkRecord(store, allConversations(store), KEYS, null)) faults.push(fault);
+  return { ...(await verifyExport(folder, vkeys)), faults };
 }
 
 async function opened(open: () => Promise<Store>): Promise<Store> {
@@ -109,10 +133,14 @@ async function live(store: Store, configId: string, steps: readonly Step[]): Pro
     } else if (one.do === 'member') {
       const { who: email } = one;
       const joins = members.get(email)?.leftAt !== null;
-      const news = said({ kind: 'SYSTEM', sender: email, clientId: `${lastRev}` });
+      const plain = said({ kind: 'SYSTEM', sender: email, clientId: `${lastRev}` });
+      const changes = [{ field: 'members', from: joins ? null : email, to: joins ? email : null }] as const;
+      const salts = { ...plain.record?.salts, changes: '0'.repeat(32) };
+      const news = { ...plain, record: { salts, changes } };
       const counted = (await store.messages(id, 1, lastSeq)).filter((it) => it.kind === 'TEXT' && !it.redactedAt);
       const seen = counted.filter(({ sender }) => sender !== email).length;
-      const joined = joins ? { at: news.sentAt, readSeq: news.seq, seen } : null;
+      // A member that comes back keeps its place.
+      const joined = joins ? { at: members.get(email)?.joinedAt ?? news.sentAt, readSeq: news.seq, seen } : null;
       const text = said({ sender: ANN }, 1);
       await write({
         messages: one.at < 0.5 ? [news] : [news, text],
@@ -138,7 +166,9 @@ describe.runIf(replicaSet)('an export', () => {
       fc.asyncProperty(histories, fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 3 }), async (all, cuts) => {
         const source = await openSqlite(':memory:');
         for (const [index, steps] of all.entries()) await live(source, `c${index}`, steps);
+        await register(source);
         const first = await exportedFrom(source);
+        expect(await verdictOn(first.folder, source)).toMatchObject({ result: 'verified', reason: null, faults: [] });
         expect(first.manifest).toMatchObject({ conversations: all.length, messages: first.messages.length });
         const [mongo, sqlite] = [await openMongo(freshMongo()), await openSqlite(':memory:')];
         let from = first;
@@ -155,7 +185,11 @@ describe.runIf(replicaSet)('an export', () => {
             imported: 0,
             present: first.messages.length,
           });
+          await register(target);
           const copy = await exportedFrom(target);
+          // The entries are the same, the register is another.
+          expect(copy.entries).toEqual(first.entries);
+          expect(await verdictOn(copy.folder, target)).toMatchObject({ result: 'verified', reason: null, faults: [] });
           expect(copy.conversations).toEqual(first.conversations);
           expect(copy.messages).toEqual(first.messages);
           expect((await checkLogs(target, nothing)).faults).toEqual([]);
