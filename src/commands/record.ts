@@ -1,9 +1,9 @@
 import type { Config } from '../config.ts';
-import { ForkError, newestCheckpoint, requireConsistency } from '../record/checkpoints.ts';
+import { findFork } from '../record/checkpoints.ts';
 import { FORMAT } from '../record/entry.ts';
 import { append, leafHash } from '../record/merkle.ts';
 import { createPublisher } from '../record/publisher.ts';
-import { openStore } from './open-store.ts';
+import { openStore, readStore } from './open-store.ts';
 import { recordKeys } from './record-keys.ts';
 
 /** The verifier keys of the keys that sign (C2SP signed-note). */
@@ -18,30 +18,25 @@ export function verifierKeys(config: Pick<Config, 'store' | 'record'>): string[]
  * @throws Error when the register goes on from the newest checkpoint
  */
 export async function fork({ store: at, record }: Pick<Config, 'store' | 'record'>, reason: string): Promise<number> {
+  // Refuses where there is no store: opening would make one.
+  await readStore(at, async () => {});
   const store = await openStore(at);
   try {
     for (;;) {
       const register = await store.register();
       const publisher = record.publish === null ? null : createPublisher(record.publish);
-      const newest = await newestCheckpoint(register, publisher);
-      const differs =
-        newest !== null && (await requireConsistency(store, register, newest, record.origin).catch(asFork));
-      if (!differs) throw new Error('the register goes on from the newest checkpoint: there is nothing to give up');
+      const found = await findFork(store, register, publisher, record.origin);
+      if (!found) throw new Error('the register goes on from the newest checkpoint: there is nothing to give up');
       const { size } = register;
       const leaf = JSON.stringify([FORMAT, 'F', reason]);
       const grown = await append((keys) => store.tiles(null, keys), size, [leafHash(leaf)]);
       const tiles = grown.tiles.map((tile) => ({ ...tile, log: null }));
       const leaves = [{ leaf, conversation: null, rev: null }];
       // False: a server has registered something meanwhile.
-      const batch = { size, leaves, tiles, registered: [], sealed: [], abandons: newest };
+      const batch = { size, leaves, tiles, registered: [], sealed: [], abandons: found.checkpoint };
       if (await store.addToRegister(batch)) return size;
     }
   } finally {
     await store.close();
   }
-}
-
-function asFork(error: unknown): true {
-  if (error instanceof ForkError) return true;
-  throw error;
 }

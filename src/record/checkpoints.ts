@@ -14,20 +14,40 @@ export function noteText(checkpoint: string): string {
   return checkpoint.slice(0, checkpoint.indexOf('\n\n') + 1);
 }
 
+/** The checkpoints that the register must go on from: the newest published one, and the stored one. */
+async function knownCheckpoints(register: Register, publisher: Publisher | null): Promise<Set<string>> {
+  const published = await publisher?.newest(register.checkpoint !== null);
+  // A fork gave this one up.
+  const given = published === register.abandoned ? null : published;
+  return new Set([given, register.checkpoint].filter((checkpoint) => checkpoint != null));
+}
+
 /**
- * The checkpoint that the register must go on from: the newest published one, else the newest stored one, unless a fork
- * gave it up. Null for none.
+ * The first known checkpoint that the register does not go on from, with the reason; null where there is none.
+ * @throws Error when the folder of published checkpoints cannot be read
  */
-export async function newestCheckpoint(register: Register, publisher: Publisher | null): Promise<string | null> {
-  const newest = (await publisher?.newest()) ?? register.checkpoint;
-  return newest === null || newest === register.abandoned ? register.checkpoint : newest;
+export async function findFork(
+  store: Reads,
+  register: Register,
+  publisher: Publisher | null,
+  origin: string,
+): Promise<{ readonly checkpoint: string; readonly error: ForkError } | null> {
+  for (const checkpoint of await knownCheckpoints(register, publisher)) {
+    try {
+      await requireConsistency(store, register, checkpoint, origin);
+    } catch (error) {
+      if (error instanceof ForkError) return { checkpoint, error };
+      throw error;
+    }
+  }
+  return null;
 }
 
 /**
  * Checks that the register goes on from a checkpoint.
  * @throws ForkError when it does not; Error when the checkpoint is none
  */
-export async function requireConsistency(
+async function requireConsistency(
   store: Reads,
   { size }: Register,
   checkpoint: string,
@@ -44,9 +64,9 @@ export async function requireConsistency(
 }
 
 /**
- * Signs, publishes and stores a checkpoint of the whole register, if it has grown.
+ * Signs, publishes and stores a checkpoint of the whole register, unless the stored one is that already.
  * @returns the size that is signed
- * @throws ForkError when the register does not go on from the newest checkpoint: it is never signed
+ * @throws ForkError when the register does not go on from a known checkpoint: it is never signed
  */
 export async function sign(
   store: Reads & Pick<Store, 'setCheckpoint'>,
@@ -54,17 +74,16 @@ export async function sign(
   publisher: Publisher | null,
 ): Promise<number> {
   const register = await store.register();
-  const newest = await newestCheckpoint(register, publisher);
-  if (newest !== null) {
-    await requireConsistency(store, register, newest, keys.origin);
-    // The register is behind what is published where a process was killed between the two.
-    if (parseCheckpoint(noteText(newest)).size === register.size && newest === register.checkpoint)
-      return register.size;
+  const { size, checkpoint } = register;
+  const fork = await findFork(store, register, publisher, keys.origin);
+  if (fork) throw fork.error;
+  if (size === 0) return 0;
+  const root = await rootAt((keys) => store.tiles(null, keys), size);
+  // Ed25519 makes the same signature each time (RFC 8032, section 5.1.6).
+  const signed = signNote(formatCheckpoint(keys.origin, size, root), keys.signers);
+  if (signed !== checkpoint || (publisher && (await publisher.newest(true)) !== signed)) {
+    await publisher?.publish(signed, size);
+    await store.setCheckpoint(signed, size);
   }
-  if (register.size === 0) return 0;
-  const root = await rootAt((keys) => store.tiles(null, keys), register.size);
-  const checkpoint = signNote(formatCheckpoint(keys.origin, register.size, root), keys.signers);
-  await publisher?.publish(checkpoint, register.size);
-  await store.setCheckpoint(checkpoint, register.size);
-  return register.size;
+  return size;
 }

@@ -62,7 +62,7 @@ export function newSalts(
 }
 
 /**
- * What a message becomes that was stored before the record began: it commits to what is known, its first text and its
+ * A message as it enters the record that was stored before the record began: it commits to what is known, its first text and its
  * present one included. The hash of a deleted text goes, as it was made without a key.
  */
 export function begin(message: Message): Pick<Message, 'record' | 'revisions' | 'firstTextHash'> {

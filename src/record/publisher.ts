@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** The newest checkpoint in a folder of published ones; the others are in folders of their days (UTC), by size. */
@@ -6,47 +7,64 @@ const NEWEST = 'checkpoint.txt';
 
 /** Where checkpoints are published. */
 export interface Publisher {
-  /** The newest one; null for none. */
-  newest(): Promise<string | null>;
-  /** Durable when it resolves. */
+  /** The newest one; null for none. @throws Error when the folder is missing, unless nothing was `published` before */
+  newest(published: boolean): Promise<string | null>;
+  /** Durable when it resolves. Another checkpoint of the same size and day stays beside it. */
   publish(checkpoint: string, size: number): Promise<void>;
 }
 
 /**
- * Publishes to a folder, which is created where it is missing: `DAY/SIZE.txt` and `checkpoint.txt`. Use one that is not
- * where the database is.
+ * Publishes to a folder: `DAY/SIZE.txt` and `checkpoint.txt`. It is made for the first checkpoint of a register alone:
+ * later, a folder that is missing is one that is not mounted, with checkpoints that must be known.
  */
 export function createPublisher(folder: string): Publisher {
-  async function write(path: string, text: string): Promise<void> {
-    const file = await open(`${path}.new`, 'w', 0o644);
+  /** Writes a new file, on the disk when it resolves, and gives it to `place`. */
+  async function write(text: string, place: (file: string) => Promise<unknown>): Promise<void> {
+    const path = join(folder, `.${randomUUID()}`);
     try {
-      await file.writeFile(text);
-      await file.sync();
+      const file = await open(path, 'wx', 0o644);
+      try {
+        await file.writeFile(text);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await place(path);
     } finally {
-      await file.close();
+      await rm(path, { force: true });
     }
-    await rename(`${path}.new`, path);
   }
   async function sync(path: string): Promise<void> {
     const directory = await open(path);
     await directory.sync().finally(() => directory.close());
   }
+  /** The file, or null for none. */
+  async function read(path: string): Promise<string | null> {
+    try {
+      return await readFile(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw error;
+    }
+  }
 
   return {
-    async newest() {
-      try {
-        return await readFile(join(folder, NEWEST), 'utf8');
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-        throw error;
-      }
+    async newest(published) {
+      if (published) await sync(folder);
+      return read(join(folder, NEWEST));
     },
     async publish(checkpoint, size) {
       const day = join(folder, new Date().toISOString().slice(0, 10));
       await mkdir(day, { recursive: true });
-      await write(join(day, `${size}.txt`), checkpoint);
+      for (let copy = 1; ; copy++) {
+        const path = join(day, copy === 1 ? `${size}.txt` : `${size}-${copy}.txt`);
+        const known = await read(path);
+        if (known === null) await write(checkpoint, (file) => link(file, path));
+        else if (known !== checkpoint) continue;
+        break;
+      }
       await sync(day);
-      await write(join(folder, NEWEST), checkpoint);
+      await write(checkpoint, (file) => rename(file, join(folder, NEWEST)));
       await sync(folder);
     },
   };

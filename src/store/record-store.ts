@@ -23,7 +23,7 @@ export interface RecordStore {
    */
   addToRegister(batch: RegisterBatch): Promise<boolean>;
 
-  /** Stores a signed checkpoint of this size, unless one that is at least as large is stored. Durable. */
+  /** Stores a signed checkpoint of this size, unless a larger one is stored. Durable. */
   setCheckpoint(checkpoint: string, size: number): Promise<void>;
 
   /** Leaves of the register, `from` to `to - 1`, in order; fewer at its end. */

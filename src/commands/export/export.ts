@@ -43,30 +43,36 @@ export async function exportStore(
   const { checkpoint: note } = await store.register();
   const checkpoint = note === null ? null : { note, size: parseCheckpoint(noteText(note)).size };
   const counts = { conversations: 0, messages: 0 };
-  const conversations = await createLines(join(folder, CONVERSATIONS));
-  const messages = await createLines(join(folder, MESSAGES));
+  // What an import reads holds the views of members, which are not for the parties of a dispute.
+  const ofStore = scope.kind === 'all' ? [CONVERSATIONS, MESSAGES] : [];
+  const [conversations, messages] = await Promise.all(ofStore.map((name) => createLines(join(folder, name))));
   const transcript = await createLines(join(folder, TRANSCRIPT));
   const record = await createRecordFiles(store, folder, checkpoint);
 
-  /** Writes the messages of a conversation; false, and nothing written, when some changed after its state was read. */
-  async function writeMessages(state: Conversation): Promise<boolean> {
-    const begins = [await messages.flush(), await transcript.flush()] as const;
+  /** Writes a conversation; false, and nothing written, when messages changed after its state was read. */
+  async function writeConversation(state: Conversation): Promise<boolean> {
+    const begins = [await messages?.flush(), await transcript.flush()] as const;
+    const undo = async () => {
+      await messages?.cut(begins[0] ?? 0);
+      await transcript.cut(begins[1]);
+      return false;
+    };
     await transcript.addLine(conversationHead(state));
     let seq = 0;
     for await (const page of pagesOf(store, state)) {
       for (const message of page) {
         if (message.seq !== ++seq) throw new Error(`${state.id} has no message ${seq}: see \`kredichat check\``);
-        if (message.rev > state.lastRev) {
-          await messages.cut(begins[0]);
-          await transcript.cut(begins[1]);
-          return false;
-        }
-        await messages.add(message);
+        if (message.rev > state.lastRev) return undo();
+        await messages?.add(message);
         await transcript.addLine(messageRow(message, state));
       }
       progress(page.length);
     }
     await transcript.addLine(CONVERSATION_END);
+    if (!(await record.add(state))) return undo();
+    await conversations?.add(exported(state));
+    counts.conversations++;
+    counts.messages += state.lastSeq;
     return true;
   }
 
@@ -75,25 +81,19 @@ export async function exportStore(
       const state = await store.conversation(id);
       if (!state) throw new Error(`${id} cannot be read`);
       if (scope.kind === 'config' && state.configId !== scope.value) return;
-      if (await writeMessages(state)) {
-        await conversations.add(exported(state));
-        await record.add(state);
-        counts.conversations++;
-        counts.messages += state.lastSeq;
-        return;
-      }
+      if (await writeConversation(state)) return;
       if (reads === MAX_READS) throw new Error(`${id} changed during each of ${MAX_READS} reads`);
     }
   }
 
-  const names = [CONVERSATIONS, MESSAGES, TRANSCRIPT, ENTRIES, DISCLOSURES, READS, KEYS, FORMAT];
+  const names = [...ofStore, TRANSCRIPT, ENTRIES, DISCLOSURES, READS, KEYS, FORMAT];
   try {
     await transcript.addLine(transcriptHead(program, note));
     if (scope.kind === 'conversation') await write(scope.value as ConversationId);
     else for await (const id of allConversations(store)) await write(id);
     await transcript.addLine(TRANSCRIPT_END);
   } finally {
-    for (const file of [conversations, messages, transcript, record]) await file.close();
+    for (const file of [conversations, messages, transcript, record]) await file?.close();
   }
   if (counts.conversations === 0 && scope.kind === 'config') throw new Error(`no conversation is about ${scope.value}`);
   if (checkpoint) {

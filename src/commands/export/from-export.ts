@@ -28,6 +28,7 @@ export async function importExport(
   progress: (messages: number) => void,
 ): Promise<FromExport> {
   const manifest = await readManifest<ExportManifest>(folder, 'export 1');
+  if (manifest.scope.kind !== 'all') throw new Error(`${folder} is not an export of everything (--all)`);
   const store = await open();
   try {
     await refuseOthers(store, folder);

@@ -52,30 +52,41 @@ export async function createRecordFiles(
   const counts: RecordCounts = { entries: 0, disclosures: 0, reads: 0, unsigned: 0, erased: [], proofs: [] };
   const tiles = keepTiles((keys) => store.tiles(null, keys));
 
-  async function addEntries(state: Conversation): Promise<void> {
+  /** Writes the entries; false, and nothing written, when a text was erased after the state was read. */
+  async function addEntries(state: Conversation): Promise<boolean> {
     const { id } = state;
+    const begins = [await entries.flush(), await disclosures.flush()] as const;
+    let disclosed = 0;
     const erased: (typeof counts.erased)[number][] = [];
     /** Entries that lack their text, by message. */
     const gone = new Map<number, Rev[]>();
     for await (const page of entriesAfter(store, state, 0)) {
       for (const entry of page) {
-        const { rev, seq, type, values } = entry;
+        const { rev, seq, values } = entry;
         await entries.addLine(entryText(state, entry));
-        for (const { name, disclosed } of values) {
-          if (!disclosed) gone.set(seq, [...(gone.get(seq) ?? []), rev]);
+        for (const { name, disclosed: shown } of values) {
+          if (!shown) gone.set(seq, [...(gone.get(seq) ?? []), rev]);
           else {
-            const salt = Buffer.from(disclosed.salt, 'hex').toString('base64');
-            await disclosures.add({ conversationId: id, rev, name, salt, value: disclosed.value });
-            counts.disclosures++;
+            const salt = Buffer.from(shown.salt, 'hex').toString('base64');
+            await disclosures.add({ conversationId: id, rev, name, salt, value: shown.value });
+            disclosed++;
           }
         }
-        if (type !== 'REDACTED') continue;
+        // Its redaction, also where it was before the record began.
+        if (!values.some(({ name }) => name === 'reason')) continue;
         for (const without of gone.get(seq) ?? []) erased.push([id, without, 'text', rev]);
         gone.delete(seq);
       }
-      counts.entries += page.length;
     }
+    if (gone.size > 0) {
+      await entries.cut(begins[0]);
+      await disclosures.cut(begins[1]);
+      return false;
+    }
+    counts.entries += state.lastRev;
+    counts.disclosures += disclosed;
     counts.erased.push(...erased.sort(([, a], [, b]) => a - b));
+    return true;
   }
 
   async function addProofs({ id, lastRev }: Conversation): Promise<void> {
@@ -107,9 +118,11 @@ export async function createRecordFiles(
 
   return {
     counts,
-    async add(state: Conversation): Promise<void> {
-      await addEntries(state);
+    /** False, and nothing written, when a text was erased after the state was read. */
+    async add(state: Conversation): Promise<boolean> {
+      if (!(await addEntries(state))) return false;
       await addProofs(state);
+      return true;
     },
     async close(): Promise<void> {
       await entries.close();

@@ -53,7 +53,7 @@ export async function replay(
     if (first !== undefined && first !== (known?.lastSeq ?? 0) + 1) throw other();
     const { configId, subject, party, importedRev, status, labels, assignee, members } = exported;
     const write: Write = {
-      ...{ conversation: id, afterRev: known?.lastRev ?? 0 },
+      ...{ conversation: id, afterRev: known?.lastRev ?? 0, isPartial: !isLast },
       opening: known ? null : { configId, subject, party, importedRev, members: members.map(({ email }) => email) },
       messages: added.map((message) => asOf(rev, message)),
       changed: changed.filter(({ addedRev }) => addedRev <= (known?.lastRev ?? 0)),

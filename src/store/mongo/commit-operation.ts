@@ -41,14 +41,15 @@ export function commitOperation({
     changed: [...carried.changed, ...changed],
   };
   if (opening) {
+    const marked = write.isPartial ? {} : { unregistered: mark };
     const record = begun
-      ? { importedRev: opening.importedRev ?? 0, record: { unregistered: mark } }
-      : { record: { unregistered: mark, unbegun: true as const } };
+      ? { importedRev: opening.importedRev ?? 0, record: marked }
+      : { record: { ...marked, unbegun: true as const } };
     return { insertOne: { document: { ...opened(write, opening), ...record, ...log } } };
   }
   const set = {
     ...log,
-    'record.unregistered': mark,
+    ...(!write.isPartial && { 'record.unregistered': mark }),
     ...(members.some(({ joined }) => joined) && { 'record.unsealed': mark }),
     ...(newest && { lastSeq: newest.seq, lastActivityAt: newest.sentAt }),
     ...(state && { ...state, labels: [...state.labels] }),

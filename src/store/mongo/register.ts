@@ -213,7 +213,7 @@ export function createRegisterStore(
     },
 
     async setCheckpoint(checkpoint, size) {
-      const older = { _id: REGISTER, checkpointSize: { $lt: size } } as const;
+      const older = { _id: REGISTER, checkpointSize: { $lte: size } } as const;
       const set = { $set: { checkpoint, checkpointSize: size } };
       await inSession((session) => register.updateOne(older, set, { session }));
     },

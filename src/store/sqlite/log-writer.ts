@@ -8,13 +8,15 @@ import { CHANGE_MESSAGE, changedRow, INSERT_MESSAGES, insertedRow } from './mess
 /** Writes to the logs of conversations, in the transaction under way; new messages are inserted together at its end. */
 export function createLogWriter(db: Database.Database, { index, indexer, scrubber }: Maintenance) {
   const open = db.prepare(`INSERT INTO conversations
-    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted, imported_rev)
-    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted, @importedRev)
+    (id, config_id, subject, party, created_at, last_activity_at, last_seq, last_rev, counted, imported_rev,
+      unregistered)
+    VALUES (@id, @configId, @subject, @party, @createdAt, @lastActivityAt, @lastSeq, @lastRev, @counted, @importedRev,
+      @unregistered)
     ON CONFLICT (id) DO NOTHING`);
   const enroll = db.prepare(`INSERT INTO members (conversation, email, joined_at)
     SELECT (SELECT pk FROM conversations WHERE id = ?1), value, ?3 FROM json_each(?2)`);
   const advance = db.prepare(`UPDATE conversations SET last_seq = coalesce(?, last_seq), last_rev = ?,
-    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?, unregistered = 1
+    last_activity_at = coalesce(?, last_activity_at), counted = counted + ?, unregistered = ?
     WHERE id = ? AND last_rev = ? RETURNING pk`);
   const pkOf = db.prepare('SELECT pk FROM conversations WHERE id = ?');
   // All messages of a transaction in one statement: a call for each would cost more than writing it does.
@@ -64,23 +66,24 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   }
 
   function write(
-    { conversation, afterRev, opening, messages, changed, state, members }: Omit<Write, 'roles'>,
+    { conversation, afterRev, opening, messages, changed, state, members, isPartial }: Omit<Write, 'roles'>,
     roles: Iterable<[EmailAddress, Role]>,
   ): boolean {
     const newest = messages.at(-1);
     const lastRev = revAfter({ messages, changed });
     const { counted, sent, redacted } = countsOf({ messages, changed });
+    const unregistered = isPartial ? 0 : 1;
     let pk: number;
     if (opening) {
       const { configId, subject, party, importedRev = 0 } = opening;
       const at = messages[0]?.sentAt;
       const position = { lastActivityAt: newest?.sentAt, lastSeq: newest?.seq, lastRev, counted };
-      const row = { id: conversation, configId, subject, party, createdAt: at, importedRev, ...position };
+      const row = { id: conversation, configId, subject, party, createdAt: at, importedRev, unregistered, ...position };
       if (open.run(row).changes === 0) return false;
       enroll.run([conversation, JSON.stringify(opening.members), at]);
       pk = (pkOf.get([conversation]) as { pk: number }).pk;
     } else {
-      const heads = [newest?.seq ?? null, lastRev, newest?.sentAt ?? null, counted];
+      const heads = [newest?.seq ?? null, lastRev, newest?.sentAt ?? null, counted, unregistered];
       const row = advance.get([...heads, conversation, afterRev]) as { pk: number } | undefined;
       if (!row) return false;
       pk = row.pk;

@@ -24,7 +24,7 @@ export function createRecordWriter(db: Database.Database) {
   const seal = db.prepare(`UPDATE members SET unsealed = 0 WHERE email = @member AND read_seq = @readSeq
     AND conversation = (SELECT pk FROM conversations WHERE id = @conversation)`);
   const setCheckpoint = db.prepare(
-    'UPDATE record SET checkpoint = @checkpoint, checkpoint_size = @size WHERE checkpoint_size < @size',
+    'UPDATE record SET checkpoint = @checkpoint, checkpoint_size = @size WHERE checkpoint_size <= @size',
   );
 
   return {
