@@ -32,7 +32,8 @@ export async function* entriesAfter(store: Reads, state: Conversation, afterRev:
   }
 
   let seq = await firstAddedAfter(store, state, afterRev);
-  if (seq > 1 && afterRev < lastRev)
+  // Where there are as many messages as changes, none is of an earlier message.
+  if (seq > 1 && lastSeq - seq + 1 < lastRev - afterRev)
     for (const message of await store.changedMessages(id, afterRev, seq - 1)) add(message);
   for (; seq <= lastSeq; seq += PAGE) {
     const messages = await store.messages(id, seq, Math.min(seq + PAGE - 1, lastSeq));

@@ -52,14 +52,19 @@ export function nodeHash(left: Buffer, right: Buffer): Buffer {
 /** The rows of tiles, for readers that keep tiles: many proofs then hash each of them once. */
 const knownRows = new WeakMap<Buffer, readonly Buffer[]>();
 
-/** The nodes over a tile by height, each row joined: the first is the tile, and the last of a full tile its root. */
-function rowsOf(tile: Buffer): readonly Buffer[] {
+/**
+ * The nodes over a tile by height, each row joined: the first is the tile, and the last of a full tile its root.
+ * @param before a tile with the first hashes of this one: the nodes over it are copied
+ */
+function rowsOf(tile: Buffer, before?: Buffer): readonly Buffer[] {
   const known = knownRows.get(tile);
   if (known) return known;
+  const rowsBefore = (before && knownRows.get(before)) ?? [];
   const rows = [tile];
   for (let row = tile; row.length >= 2 * HASH_BYTES; ) {
     const above = Buffer.allocUnsafe(Math.floor(row.length / (2 * HASH_BYTES)) * HASH_BYTES);
-    for (let at = 0; at < above.length; at += HASH_BYTES) {
+    const copied = rowsBefore[rows.length]?.copy(above) ?? 0;
+    for (let at = copied; at < above.length; at += HASH_BYTES) {
       row.copy(pair, 1, 2 * at, 2 * (at + HASH_BYTES));
       above.write(sha256(pair), at, 'latin1');
     }
@@ -191,13 +196,15 @@ export async function append(
   let added = leafHashes;
   for (let level = 0; added.length > 0; level++) {
     const { index, count } = edge[level] ?? { index: 0, count: 0 };
-    const before = known.get(nameOf(level, index))?.subarray(0, count * HASH_BYTES) ?? NO_HASHES;
+    const stored = known.get(nameOf(level, index)) ?? NO_HASHES;
+    const before = stored.subarray(0, count * HASH_BYTES);
     if (before.length < count * HASH_BYTES)
       throw new Error(`Tile ${nameOf(level, index)} of the tree has fewer than ${count} hashes`);
     const all = Buffer.concat([before, ...added]);
     const roots: Buffer[] = [];
     for (let i = 0; i * TILE * HASH_BYTES < all.length; i++) {
       const hashes = all.subarray(i * TILE * HASH_BYTES, (i + 1) * TILE * HASH_BYTES);
+      if (i === 0 && stored.length === before.length) rowsOf(hashes, stored);
       tiles.push({ level, index: index + i, hashes });
       known.set(nameOf(level, index + i), hashes);
       if (hashes.length === TILE * HASH_BYTES)

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { Instant } from '../model.ts';
-import type { RegisterBatch, Store, Unregistered } from '../store/store.ts';
+import type { Log, RegisterBatch, Store, Tile, Unregistered } from '../store/store.ts';
 import { ForkError, sign } from './checkpoints.ts';
 import { entriesAfter } from './entries.ts';
 import { entryText, FORMAT } from './entry.ts';
@@ -17,6 +18,14 @@ const LEASE_MS = 10_000;
 const [STOP_MS, STOPPED_MS] = [1000, 2000];
 /** Conversations, and entries about, that one step registers. */
 const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
+/** Trees whose newest tiles are kept, with the nodes over them: at most 16 kB each. */
+const KEPT_EDGES = 500;
+
+/** The newest tiles of a tree of `size` leaves, by level. */
+interface Edge {
+  readonly size: number;
+  readonly tiles: ReadonlyMap<number, Buffer>;
+}
 
 export interface RegistrarOptions {
   readonly store: Store;
@@ -61,6 +70,29 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
   let signedAt = performance.now();
   let forked = false;
 
+  /** Of the trees that this process has grown last, as they are stored. */
+  const edges = new LRUCache<string, Edge>({ max: KEPT_EDGES });
+
+  /** Adds leaves to a tree of `size` leaves; its edge is to be kept once the tiles are stored. */
+  async function grow(log: Log, size: number, hashes: readonly Buffer[]) {
+    const kept = edges.get(log ?? '');
+    const edge = new Map(kept?.size === size ? kept.tiles : []);
+    const grown = await append(
+      async (keys) => {
+        const missing = keys.filter(({ level }) => !edge.has(level));
+        if (missing.length > 0)
+          for (const [index, tile] of (await store.tiles(log, missing)).entries())
+            if (tile) edge.set(missing[index]?.level ?? 0, tile);
+        return keys.map(({ level }) => edge.get(level) ?? null);
+      },
+      size,
+      hashes,
+    );
+    for (const { level, hashes } of grown.tiles) edge.set(level, hashes);
+    const tiles: (Tile & { log: Log })[] = grown.tiles.map((tile) => ({ ...tile, log }));
+    return { root: grown.root, tiles, keep: () => edges.set(log ?? '', { size: grown.size, tiles: edge }) };
+  }
+
   /** Registers up to `MAX_ENTRIES` entries of a conversation. */
   async function extend({ state, registeredRev }: Unregistered) {
     const { id, lastRev } = state;
@@ -72,10 +104,9 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
       if (hashes.length >= MAX_ENTRIES) break;
     }
     const rev = Math.min(registeredRev + hashes.length, lastRev);
-    const { root, tiles } = await append((keys) => store.tiles(id, keys), registeredRev, hashes);
-    const leaf = JSON.stringify([FORMAT, 'H', id, rev, root.toString('hex')]);
-    const ofLedger = tiles.map((tile) => ({ ...tile, log: id }));
-    return { entries: hashes.length, leaf: { leaf, conversation: id, rev }, tiles: ofLedger };
+    const ledger = await grow(id, registeredRev, hashes);
+    const leaf = JSON.stringify([FORMAT, 'H', id, rev, ledger.root.toString('hex')]);
+    return { entries: hashes.length, leaf: { leaf, conversation: id, rev }, ledger };
   }
 
   /** Adds leaves to the register; false when another process has. */
@@ -84,9 +115,10 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     { leaves, tiles = [], registered = [], sealed = [] }: Pick<RegisterBatch, 'leaves'> & Partial<RegisterBatch>,
   ): Promise<boolean> {
     const hashes = leaves.map(({ leaf }) => leafHash(leaf));
-    const grown = await append((keys) => store.tiles(null, keys), size, hashes);
-    const all = [...tiles, ...grown.tiles.map((tile) => ({ ...tile, log: null }))];
-    return store.addToRegister({ size, leaves, tiles: all, registered, sealed });
+    const grown = await grow(null, size, hashes);
+    const added = await store.addToRegister({ size, leaves, tiles: [...tiles, ...grown.tiles], registered, sealed });
+    if (added) grown.keep();
+    return added;
   }
 
   /** Registers what waits. True when nothing is left. */
@@ -109,7 +141,9 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
       const leaves = parts.map(({ leaf }) => leaf);
       const registered = leaves.map(({ conversation, rev }) => ({ conversation, rev }));
       if (leaves.length === 0) return true;
-      if (!(await add(size, { leaves, tiles: parts.flatMap(({ tiles }) => tiles), registered }))) return false;
+      const tiles = parts.flatMap(({ ledger }) => ledger.tiles);
+      if (!(await add(size, { leaves, tiles, registered }))) return false;
+      for (const { ledger } of parts) ledger.keep();
       if (performance.now() > stopBy) return false;
     }
   }
