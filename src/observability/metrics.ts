@@ -32,8 +32,9 @@ export interface Metrics {
 interface RecordGauges {
   readonly lagSeconds: number;
   readonly unsigned: number;
-  readonly checkpointAgeSeconds: number;
+  readonly unsignedSeconds: number;
   readonly forked: boolean;
+  readonly faulty: number;
 }
 
 /** Metrics of the process: their observers cannot be removed, so all servers of a process share them. */
@@ -113,26 +114,15 @@ export function createMetrics(exposing = (registry: Registry) => () => registry.
     countSearchLag: (count) =>
       createGauge('kredichat_search_lag_messages', 'Messages written that are not in the search index yet.', count),
     countRecord(state) {
-      createGauge(
-        'kredichat_register_lag_seconds',
-        'How long changes have been waiting to be registered.',
-        () => state().lagSeconds,
-      );
-      createGauge(
-        'kredichat_register_unsigned_leaves',
-        'Leaves of the register that no checkpoint covers.',
-        () => state().unsigned,
-      );
-      createGauge(
-        'kredichat_checkpoint_age_seconds',
-        'Age of the newest checkpoint while leaves are unsigned.',
-        () => state().checkpointAgeSeconds,
-      );
-      createGauge(
-        'kredichat_record_forked',
-        '1 while signing is refused: the register is not what was published.',
-        () => Number(state().forked),
-      );
+      const gauges: Readonly<Record<keyof RecordGauges, readonly [name: string, help: string]>> = {
+        lagSeconds: ['register_lag_seconds', 'How long changes have been waiting to be registered.'],
+        unsigned: ['register_unsigned_leaves', 'Leaves of the register that no checkpoint covers.'],
+        unsignedSeconds: ['register_unsigned_seconds', 'How long leaves have been waiting to be signed.'],
+        forked: ['record_forked', '1 while signing is refused: the register is not what was published.'],
+        faulty: ['record_faulty_conversations', 'Conversations that cannot be registered.'],
+      };
+      for (const [key, [name, help]] of Object.entries(gauges))
+        createGauge(`kredichat_${name}`, help, () => Number(state()[key as keyof RecordGauges]));
     },
     async scrape() {
       return { contentType: registry.contentType, body: await expose() };

@@ -1,6 +1,6 @@
 import type { Conversation, ConversationId, EmailAddress, Rev, Seq } from '../model.ts';
 import type { Store } from '../store/store.ts';
-import { newestCheckpoint, requireConsistency } from './checkpoints.ts';
+import { findFork } from './checkpoints.ts';
 import { entriesAfter } from './entries.ts';
 import { entryText } from './entry.ts';
 import type { RecordKeys } from './keys.ts';
@@ -92,14 +92,8 @@ async function* checkRegister(
       yield `the checkpoint: ${(error as Error).message}`;
     }
   }
-  for (const known of new Set([checkpoint, await newestCheckpoint(register, publisher)])) {
-    if (known === null) continue;
-    try {
-      await requireConsistency(store, register, known, keys.origin);
-    } catch (error) {
-      yield `the register: ${(error as Error).message}`;
-    }
-  }
+  const fork = await findFork(store, register, publisher, keys.origin);
+  if (fork) yield `the register: ${fork.error.message}`;
 }
 
 async function* checkConversation(

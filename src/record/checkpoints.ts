@@ -47,12 +47,7 @@ export async function findFork(
  * Checks that the register goes on from a checkpoint.
  * @throws ForkError when it does not; Error when the checkpoint is none
  */
-async function requireConsistency(
-  store: Reads,
-  { size }: Register,
-  checkpoint: string,
-  origin: string,
-): Promise<void> {
+async function requireConsistency(store: Reads, { size }: Register, checkpoint: string, origin: string): Promise<void> {
   const known = parseCheckpoint(noteText(checkpoint));
   if (known.origin !== origin)
     throw new ForkError(`the newest checkpoint is of the origin ${known.origin}, and RECORD_ORIGIN is ${origin}`);

@@ -62,8 +62,8 @@ export function newSalts(
 }
 
 /**
- * A message as it enters the record that was stored before the record began: it commits to what is known, its first text and its
- * present one included. The hash of a deleted text goes, as it was made without a key.
+ * A message of an earlier version as it enters the record: it commits to what is known, its first text and its present
+ * one included. The hash of a deleted text goes, as it was made without a key.
  */
 export function begin(message: Message): Pick<Message, 'record' | 'revisions' | 'firstTextHash'> {
   const { text, ...others } = newSalts(message, undefined);

@@ -1,8 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import type { Instant } from '../model.ts';
-import type { Log, RegisterBatch, Store, Tile, Unregistered } from '../store/store.ts';
+import type { ConversationId, Instant } from '../model.ts';
+import {
+  type Log,
+  type RegisterBatch,
+  type Store,
+  StoreUnavailable,
+  type Tile,
+  type Unregistered,
+} from '../store/store.ts';
 import { ForkError, sign } from './checkpoints.ts';
 import { entriesAfter } from './entries.ts';
 import { entryText, FORMAT } from './entry.ts';
@@ -12,13 +19,15 @@ import type { Publisher } from './publisher.ts';
 
 /** Interval at which new changes are registered, and at which the register is sealed and signed, in milliseconds. */
 const [REGISTER_MS, SIGN_MS] = [500, 5000];
+/** How long one turn registers before the rest of the work, in milliseconds. */
+const TURN_MS = 1000;
 /** Time of the lease, in milliseconds. */
 const LEASE_MS = 10_000;
 /** How long a stop registers what is left, and how long it takes at most, in milliseconds. */
 const [STOP_MS, STOPPED_MS] = [1000, 2000];
 /** Conversations, and entries about, that one step registers. */
 const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
-/** Trees whose newest tiles are kept, with the nodes over them: at most 16 kB each. */
+/** Trees that have their newest tiles kept, with the nodes over them: at most 16 kB each. */
 const KEPT_EDGES = 500;
 
 /** The newest tiles of a tree of `size` leaves, by level. */
@@ -34,7 +43,7 @@ export interface RegistrarOptions {
   readonly publisher: Publisher | null;
   /** Wall clock, milliseconds since 1970. */
   readonly clock: () => Instant;
-  /** Called with the failure of a round; rounds go on. */
+  /** Called with a failure when it begins; the work goes on. */
   readonly onError: (error: unknown) => void;
   /** Called with the reason why nothing is signed, when it begins. */
   readonly onFork: (error: ForkError) => void;
@@ -46,10 +55,12 @@ export interface RegistrarState {
   readonly lagSeconds: number;
   /** Leaves that no checkpoint covers. */
   readonly unsigned: number;
-  /** Time since the newest checkpoint was signed by this process, in seconds; 0 while nothing is unsigned. */
-  readonly checkpointAgeSeconds: number;
+  /** How long leaves have been waiting to be signed, in seconds. */
+  readonly unsignedSeconds: number;
   /** Whether signing is refused, as the register does not go on from a published checkpoint. */
   readonly forked: boolean;
+  /** Conversations with a faulty log, which cannot be registered. */
+  readonly faulty: number;
 }
 
 /**
@@ -66,8 +77,13 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
   let stopBy = Number.POSITIVE_INFINITY;
   /** When the changes that wait now were found, or their predecessors, by `performance.now()`; null while none wait. */
   let waitingSince: number | null = null;
-  let unsigned = 0;
-  let signedAt = performance.now();
+  /** Conversations that are left out. */
+  const faulty = new Set<ConversationId>();
+  /** Whether the last round left changes for the next. */
+  let hasMore = false;
+  /** The register, as this process knows it, and the part that is signed. */
+  let [size, signedSize] = [0, 0];
+  let unsignedSince: number | null = null;
   let forked = false;
 
   /** Of the trees that this process has grown last, as they are stored. */
@@ -121,95 +137,119 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     return added;
   }
 
-  /** Registers what waits. True when nothing is left. */
+  /** Registers what waits, for about `TURN_MS`. True when nothing is left. */
   async function register(): Promise<boolean> {
-    for (;;) {
+    for (const until = performance.now() + TURN_MS; performance.now() < Math.min(until, stopBy); ) {
       // The size is read first: a step of another process in between makes this one fail.
-      const { size } = await store.register();
-      const found = await store.unregistered(MAX_CONVERSATIONS);
-      if (found.length === 0) return true;
-      waitingSince ??= performance.now();
+      ({ size } = await store.register());
+      const found = await store.unregistered(MAX_CONVERSATIONS + faulty.size);
       const parts: Awaited<ReturnType<typeof extend>>[] = [];
       let entries = 0;
       for (const one of found) {
-        if (one.registeredRev === one.state.lastRev) continue;
-        const part = await extend(one);
+        if (one.registeredRev === one.state.lastRev || faulty.has(one.state.id)) continue;
+        const part = await extend(one).catch((error: unknown) => leaveOut(one.state.id, error));
+        if (!part) continue;
         parts.push(part);
         entries += part.entries;
         if (entries >= MAX_ENTRIES) break;
       }
+      if (parts.length === 0) return true;
+      waitingSince ??= performance.now();
       const leaves = parts.map(({ leaf }) => leaf);
       const registered = leaves.map(({ conversation, rev }) => ({ conversation, rev }));
-      if (leaves.length === 0) return true;
-      const tiles = parts.flatMap(({ ledger }) => ledger.tiles);
-      if (!(await add(size, { leaves, tiles, registered }))) return false;
+      if (!(await add(size, { leaves, tiles: parts.flatMap(({ ledger }) => ledger.tiles), registered }))) return false;
       for (const { ledger } of parts) ledger.keep();
-      if (performance.now() > stopBy) return false;
     }
+    return false;
+  }
+
+  /** Goes on without a conversation with a log that is faulty: its entries cannot be derived. */
+  function leaveOut(id: ConversationId, error: unknown): null {
+    if (error instanceof StoreUnavailable) throw error;
+    faulty.add(id);
+    onError(new Error(`${id} cannot be registered: see \`kredichat check\``, { cause: error }));
+    return null;
   }
 
   /** Seals the read positions that have moved. */
   async function seal(): Promise<void> {
-    for (;;) {
-      const { size } = await store.register();
-      const sealed = await store.unsealed(MAX_CONVERSATIONS);
+    while (performance.now() < stopBy) {
+      ({ size } = await store.register());
+      const sealed = (await store.unsealed(MAX_CONVERSATIONS)).filter(({ reads }) => reads.length > 0);
       if (sealed.length === 0) return;
       const leaves = sealed.map(({ conversation, reads }) => {
         const sorted = [...reads].sort(([a], [b]) => (a < b ? -1 : 1));
         return { leaf: JSON.stringify([FORMAT, 'R', conversation, clock(), sorted]), conversation, rev: null };
       });
       if (!(await add(size, { leaves, sealed }))) return;
+      await setImmediate();
     }
   }
 
-  async function sealAndSign(): Promise<void> {
-    await seal();
-    if (keys.signers.length === 0) return;
-    const { size } = await store.register();
+  async function signAll(): Promise<void> {
     try {
-      unsigned = size - (await sign(store, keys, publisher));
-      signedAt = performance.now();
+      signedSize = await sign(store, keys, publisher);
+      unsignedSince = size > signedSize ? performance.now() : null;
       forked = false;
     } catch (error) {
-      unsigned = size;
+      unsignedSince ??= performance.now();
       if (!(error instanceof ForkError)) throw error;
       if (!forked) onFork(error);
       forked = true;
     }
   }
 
+  /** Runs work that is repeated: a failure that goes on is reported once. The store reports its outages. */
+  function createReporter() {
+    let failure = '';
+    return async (work: () => Promise<void>): Promise<void> => {
+      try {
+        await work();
+        failure = '';
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (message !== failure && !(error instanceof StoreUnavailable)) onError(error);
+        failure = message;
+      }
+    };
+  }
+  const [inRounds, inSigning] = [createReporter(), createReporter()];
+
   let nextSigning = 0;
+  let signing: Promise<void> | null = null;
   async function round(): Promise<void> {
-    if (!isHolder || performance.now() > renewAt) {
+    if (performance.now() > renewAt) {
       isHolder = await store.takeLease(holder, LEASE_MS);
-      renewAt = performance.now() + LEASE_MS / 2;
+      renewAt = performance.now() + (isHolder ? LEASE_MS / 2 : LEASE_MS / 4);
     }
-    if (!isHolder) {
-      waitingSince = null;
-      unsigned = 0;
-      return;
-    }
-    if (await register()) waitingSince = null;
-    if (performance.now() < nextSigning) return;
-    await sealAndSign();
+    if (!isHolder) return;
+    hasMore = !(await register());
+    if (!hasMore) waitingSince = null;
+    if (performance.now() < nextSigning || signing) return;
     nextSigning = performance.now() + SIGN_MS;
+    await seal();
+    if (size > signedSize) unsignedSince ??= performance.now();
+    // A folder of published checkpoints that does not answer holds up nothing else.
+    if (keys.signers.length > 0) signing = inSigning(signAll).finally(() => (signing = null));
   }
 
   const running = (async () => {
     while (!stop.signal.aborted) {
-      await round().catch(onError);
-      await setTimeout(REGISTER_MS, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+      await inRounds(round);
+      const pause = hasMore ? 0 : REGISTER_MS;
+      await setTimeout(pause, undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   })();
 
   return {
     state(): RegistrarState {
-      const since = (time: number | null) => (time === null ? 0 : (performance.now() - time) / 1000);
+      const since = (time: number | null) => (isHolder && time !== null ? (performance.now() - time) / 1000 : 0);
       return {
         lagSeconds: since(waitingSince),
-        unsigned,
-        checkpointAgeSeconds: unsigned > 0 ? since(signedAt) : 0,
-        forked,
+        unsigned: isHolder && keys.signers.length > 0 ? size - signedSize : 0,
+        unsignedSeconds: since(unsignedSince),
+        forked: isHolder && forked,
+        faulty: isHolder ? faulty.size : 0,
       };
     },
     /** Registers, seals and signs what is left, and ends the lease; not later than after `STOPPED_MS`. */
@@ -218,8 +258,10 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
       stop.abort();
       const end = async () => {
         await running;
+        await signing;
         nextSigning = 0;
-        await round().catch(onError);
+        await inRounds(round);
+        await signing;
         if (isHolder) await store.endLease(holder).catch(onError);
       };
       await Promise.race([end(), setTimeout(STOPPED_MS, undefined, { ref: false })]);

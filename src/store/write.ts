@@ -21,7 +21,7 @@ export interface Write {
   readonly state: ConversationState | null;
   /** Members that join or leave, each once. */
   readonly members: readonly MemberChange[];
-  /** True while more writes of a conversation that is moved in follow: it is not to be registered yet. Default: false. */
+  /** True while more writes follow of a conversation that is moved in: it is not registered yet. Default: false. */
   readonly isPartial?: boolean;
   /** Roles that became known with this write, of members. */
   readonly roles: ReadonlyMap<EmailAddress, Role>;
