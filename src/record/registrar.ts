@@ -17,8 +17,10 @@ const LEASE_MS = 10_000;
 /** How long a stop registers what is left, in milliseconds. */
 const STOP_MS = 2000;
 /** Conversations, and entries about, that one step registers. */
-const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
-/** Trees whose newest tiles are kept, with the nodes over them: at most 16 kB each. */
+const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 1000];
+/** Share of the time that registering takes; what each second that changes wait adds; and the upper bound. */
+const [SHARE, MORE_SHARE, MAX_SHARE] = [1 / 20, 1 / 200, 1 / 2];
+/** Trees of which the newest tiles are kept, with the nodes over them: about 16 kB for each. */
 const KEPT_EDGES = 500;
 
 /** The newest tiles of a tree of `size` leaves, by level. */
@@ -64,9 +66,7 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
   /** The lease is renewed at half of its time; 0 while another process holds it. */
   let renewAt = 0;
   let isHolder = false;
-  /** A stop does not wait for a longer backlog: the next process registers the rest. */
-  let stopBy = Number.POSITIVE_INFINITY;
-  /** When the changes that wait now were found, or their predecessors, by `performance.now()`; null while none wait. */
+  /** When more was found than one step registers, by `performance.now()`, and has been since; null while it was not. */
   let waitingSince: number | null = null;
   let unsigned = 0;
   let signedAt = performance.now();
@@ -123,31 +123,31 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     return added;
   }
 
-  /** Registers what waits. True when nothing is left. */
+  /** Registers some of what waits. True when more waits, and this process can go on. */
   async function register(): Promise<boolean> {
-    for (;;) {
-      // The size is read first: a step of another process in between makes this one fail.
-      const { size } = await store.register();
-      const found = await store.unregistered(MAX_CONVERSATIONS);
-      if (found.length === 0) return true;
-      waitingSince ??= performance.now();
-      const parts: Awaited<ReturnType<typeof extend>>[] = [];
-      let entries = 0;
-      for (const one of found) {
-        if (one.registeredRev === one.state.lastRev) continue;
-        const part = await extend(one);
-        parts.push(part);
-        entries += part.entries;
-        if (entries >= MAX_ENTRIES) break;
-      }
+    // The size is read first: a step of another process in between makes this one fail.
+    const { size } = await store.register();
+    const found = await store.unregistered(MAX_CONVERSATIONS);
+    if (found.length > 0) waitingSince ??= performance.now();
+    const parts: Awaited<ReturnType<typeof extend>>[] = [];
+    let entries = 0;
+    for (const one of found) {
+      if (one.registeredRev === one.state.lastRev) continue;
+      const part = await extend(one);
+      parts.push(part);
+      entries += part.entries;
+      if (entries >= MAX_ENTRIES) break;
+    }
+    if (parts.length > 0) {
       const leaves = parts.map(({ leaf }) => leaf);
       const registered = leaves.map(({ conversation, rev }) => ({ conversation, rev }));
-      if (leaves.length === 0) return true;
       const tiles = parts.flatMap(({ ledger }) => ledger.tiles);
       if (!(await add(size, { leaves, tiles, registered }))) return false;
       for (const { ledger } of parts) ledger.keep();
-      if (performance.now() > stopBy) return false;
     }
+    const more = parts.length > 0 && (found.length === MAX_CONVERSATIONS || entries >= MAX_ENTRIES);
+    if (!more) waitingSince = null;
+    return more;
   }
 
   /** Seals the read positions that have moved. */
@@ -181,7 +181,8 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
   }
 
   let nextSigning = 0;
-  async function round(): Promise<void> {
+  /** True when more waits to be registered, and this process can go on. */
+  async function round(): Promise<boolean> {
     if (!isHolder || performance.now() > renewAt) {
       isHolder = await store.takeLease(holder, LEASE_MS);
       renewAt = performance.now() + LEASE_MS / 2;
@@ -189,36 +190,47 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     if (!isHolder) {
       waitingSince = null;
       unsigned = 0;
-      return;
+      return false;
     }
-    if (await register()) waitingSince = null;
-    if (performance.now() < nextSigning) return;
+    const more = await register();
+    if (performance.now() < nextSigning) return more;
     await sealAndSign();
     nextSigning = performance.now() + SIGN_MS;
+    return more;
   }
+
+  /** Milliseconds since; 0 for null. */
+  const since = (time: number | null) => (time === null ? 0 : performance.now() - time);
 
   const running = (async () => {
     while (!stop.signal.aborted) {
-      await round().catch(onError);
-      await setTimeout(REGISTER_MS, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+      const began = performance.now();
+      const more = await round().catch(onError);
+      // Sends come first: a backlog is registered in a share of the time that grows while it waits.
+      const share = Math.min(MAX_SHARE, SHARE + (since(waitingSince) / 1000) * MORE_SHARE);
+      const rest = since(began) * (1 / share - 1);
+      const pause = more ? rest : Math.min(Math.max(rest, REGISTER_MS), SIGN_MS);
+      await setTimeout(pause, undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   })();
 
   return {
     state(): RegistrarState {
-      const since = (time: number | null) => (time === null ? 0 : (performance.now() - time) / 1000);
       return {
-        lagSeconds: since(waitingSince),
+        lagSeconds: since(waitingSince) / 1000,
         unsigned,
-        checkpointAgeSeconds: unsigned > 0 ? since(signedAt) : 0,
+        checkpointAgeSeconds: unsigned > 0 ? since(signedAt) / 1000 : 0,
         forked,
       };
     },
     /** Registers, seals and signs what is left, and ends the lease. */
     async close(): Promise<void> {
-      stopBy = performance.now() + STOP_MS;
       stop.abort();
       await running;
+      // A longer backlog is left to the next process.
+      const stopBy = performance.now() + STOP_MS;
+      nextSigning = Number.POSITIVE_INFINITY;
+      while ((await round().catch(onError)) && performance.now() < stopBy);
       nextSigning = 0;
       await round().catch(onError);
       if (isHolder) await store.endLease(holder).catch(onError);
