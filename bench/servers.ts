@@ -10,8 +10,18 @@ import type { Mongo } from './mongo.ts';
 /** Which protocol a server speaks; see dialects.ts. */
 export type DialectName = 'bareWs' | 'textbook' | 'kredichat';
 
-/** What can be measured; `another build` is Kredichat, too, of another folder, to be compared with. */
-export type ServerName = 'bare ws' | 'joined ws' | 'textbook' | 'another build' | 'Kredichat' | 'two instances';
+/**
+ * What can be measured; `another build` is Kredichat, too, of another folder, to be compared with; `without the record`
+ * is this build.
+ */
+export type ServerName =
+  | 'bare ws'
+  | 'joined ws'
+  | 'textbook'
+  | 'another build'
+  | 'without the record'
+  | 'Kredichat'
+  | 'two instances';
 
 interface ServerKind {
   readonly dialect: DialectName;
@@ -45,8 +55,9 @@ function kindOf(name: ServerName, anotherBuild: string | undefined): ServerKind 
     default: {
       const main = join(name === 'another build' ? resolve(anotherBuild ?? '') : PROJECT, 'dist/main.js');
       if (!existsSync(main)) throw new Error(`${main} is missing: \`npm run build\` makes it`);
+      const command = name === 'without the record' ? reference('without-record.ts') : [main];
       return {
-        ...{ dialect: 'kredichat', command: [main], instances: name === 'two instances' ? 2 : 1 },
+        ...{ dialect: 'kredichat', command, instances: name === 'two instances' ? 2 : 1 },
         env: (storeUrl) => ({
           ...{ PORT: '0', HOST: '127.0.0.1', LOG_LEVEL: 'error', STORE_URL: storeUrl },
           ...{ RATE_LIMIT_MESSAGES: '0', MAX_SUBSCRIPTIONS: '10000' },

@@ -2,8 +2,8 @@ import type { Conversation, Message, Rev, Seq } from '../model.ts';
 import type { Store } from '../store/store.ts';
 import { type Entry, entriesOf, unknownEntry } from './entry.ts';
 
-/** Messages read at once. */
-const PAGE = 500;
+/** Messages read at once: few enough that the event loop is not held up for more than a few milliseconds. */
+const PAGE = 100;
 
 type Reads = Pick<Store, 'messages' | 'changedMessages'>;
 

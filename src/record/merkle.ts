@@ -52,18 +52,14 @@ export function nodeHash(left: Buffer, right: Buffer): Buffer {
 /** The rows of tiles, for readers that keep tiles: many proofs then hash each of them once. */
 const knownRows = new WeakMap<Buffer, readonly Buffer[]>();
 
-/**
- * The nodes over a tile by height, each row joined: the first is the tile, and the last of a full tile its root.
- * @param before a tile with the first hashes of this one: the nodes over it are copied
- */
+/** The nodes over a tile by height, in joined rows: first the tile, last its root, if full; those of `before` first. */
 function rowsOf(tile: Buffer, before?: Buffer): readonly Buffer[] {
   const known = knownRows.get(tile);
   if (known) return known;
-  const rowsBefore = (before && knownRows.get(before)) ?? [];
   const rows = [tile];
   for (let row = tile; row.length >= 2 * HASH_BYTES; ) {
     const above = Buffer.allocUnsafe(Math.floor(row.length / (2 * HASH_BYTES)) * HASH_BYTES);
-    const copied = rowsBefore[rows.length]?.copy(above) ?? 0;
+    const copied = (before && knownRows.get(before))?.[rows.length]?.copy(above) ?? 0;
     for (let at = copied; at < above.length; at += HASH_BYTES) {
       row.copy(pair, 1, 2 * at, 2 * (at + HASH_BYTES));
       above.write(sha256(pair), at, 'latin1');
@@ -131,8 +127,7 @@ const isSize = (n: number) => Number.isSafeInteger(n) && n >= 0;
 /** Root of a tree when it had `size` leaves: MTH (RFC 6962, section 2.1). @throws Error when a tile is missing */
 export async function rootAt(read: ReadTiles, size: number): Promise<Buffer> {
   if (!isSize(size)) throw new RangeError(`A tree has no size of ${size}`);
-  const [root = EMPTY] = await hashesAt(read, [[0, size]]);
-  return root;
+  return (await hashesAt(read, [[0, size]]))[0] ?? EMPTY;
 }
 
 /**
@@ -187,24 +182,22 @@ export async function append(
   const edge: (TileKey & { count: number })[] = [];
   for (let level = 0, count = size; count > 0; level++, count = Math.floor(count / TILE))
     edge.push({ level, index: Math.floor(count / TILE), count: count % TILE });
-  const known = await tilesOf(
-    read,
-    edge.filter(({ count }) => count > 0),
-  );
+  const partial = edge.filter(({ count }) => count > 0);
+  const known = await tilesOf(read, partial);
 
   const tiles: Tile[] = [];
   let added = leafHashes;
   for (let level = 0; added.length > 0; level++) {
     const { index, count } = edge[level] ?? { index: 0, count: 0 };
     const stored = known.get(nameOf(level, index)) ?? NO_HASHES;
-    const before = stored.subarray(0, count * HASH_BYTES);
-    if (before.length < count * HASH_BYTES)
+    const length = count * HASH_BYTES;
+    if (stored.length < length)
       throw new Error(`Tile ${nameOf(level, index)} of the tree has fewer than ${count} hashes`);
-    const all = Buffer.concat([before, ...added]);
+    const all = Buffer.concat([stored.subarray(0, length), ...added]);
     const roots: Buffer[] = [];
     for (let i = 0; i * TILE * HASH_BYTES < all.length; i++) {
       const hashes = all.subarray(i * TILE * HASH_BYTES, (i + 1) * TILE * HASH_BYTES);
-      if (i === 0 && stored.length === before.length) rowsOf(hashes, stored);
+      if (i === 0 && stored.length === length) rowsOf(hashes, stored);
       tiles.push({ level, index: index + i, hashes });
       known.set(nameOf(level, index + i), hashes);
       if (hashes.length === TILE * HASH_BYTES)
@@ -216,30 +209,23 @@ export async function append(
   return { size: newSize, root: hashOf(known, [0, newSize]), tiles };
 }
 
-/** A tree that is made leaf by leaf and keeps the roots of its full subtrees alone: O(log n) memory. */
-export interface GrowingTree {
-  /** Number of leaves. */
-  readonly size: number;
-  /** Adds the hash of the next leaf. */
-  add(leafHash: Buffer): void;
-  /** Root over the leaves so far: MTH (RFC 6962, section 2.1). */
-  root(): Buffer;
-}
-
-/** An empty tree, for what reads all leaves in order (RFC 6962, section 2.1). */
-export function createTree(): GrowingTree {
+/** An empty tree that is made leaf by leaf, and keeps the roots of its full subtrees alone: O(log n) memory. */
+export function createTree() {
   const subtrees: Buffer[] = [];
   let size = 0;
   return {
+    /** Number of leaves. */
     get size() {
       return size;
     },
-    add(leafHash) {
+    /** Adds the hash of the next leaf. */
+    add(leafHash: Buffer): void {
       let right = leafHash;
       for (let n = size; n % 2 === 1; n = Math.floor(n / 2)) right = nodeHash(subtrees.pop() ?? EMPTY, right);
       subtrees.push(right);
       size++;
     },
+    /** Root over the leaves so far: MTH (RFC 6962, section 2.1). */
     root: () => (size === 0 ? EMPTY : subtrees.reduceRight((right, left) => nodeHash(left, right))),
   };
 }

@@ -19,15 +19,15 @@ import type { Publisher } from './publisher.ts';
 
 /** Interval at which new changes are registered, and at which the register is sealed and signed, in milliseconds. */
 const [REGISTER_MS, SIGN_MS] = [500, 5000];
-/** How long one turn registers before the rest of the work, in milliseconds. */
-const TURN_MS = 1000;
 /** Time of the lease, in milliseconds. */
 const LEASE_MS = 10_000;
-/** How long a stop registers what is left, and how long it takes at most, in milliseconds. */
+/** How long one sealing, and the registering at a stop, may take, and how long a stop does at most, in milliseconds. */
 const [STOP_MS, STOPPED_MS] = [1000, 2000];
 /** Conversations, and entries about, that one step registers. */
-const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 2000];
-/** Trees that have their newest tiles kept, with the nodes over them: at most 16 kB each. */
+const [MAX_CONVERSATIONS, MAX_ENTRIES] = [100, 1000];
+/** Share of the time that registering takes; what each second that changes wait adds; and the upper bound. */
+const [SHARE, MORE_SHARE, MAX_SHARE] = [1 / 20, 1 / 200, 1 / 2];
+/** Trees of which the newest tiles are kept, with the nodes over them: about 16 kB for each. */
 const KEPT_EDGES = 500;
 
 /** The newest tiles of a tree of `size` leaves, by level. */
@@ -73,14 +73,10 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
   /** The lease is renewed at half of its time; 0 while another process holds it. */
   let renewAt = 0;
   let isHolder = false;
-  /** A stop does not wait for a longer backlog: the next process registers the rest. */
-  let stopBy = Number.POSITIVE_INFINITY;
-  /** When the changes that wait now were found, or their predecessors, by `performance.now()`; null while none wait. */
+  /** When more was found than one step registers, by `performance.now()`, and has been since; null while it was not. */
   let waitingSince: number | null = null;
   /** Conversations that are left out. */
   const faulty = new Set<ConversationId>();
-  /** Whether the last round left changes for the next. */
-  let hasMore = false;
   /** The register, as this process knows it, and the part that is signed. */
   let [size, signedSize] = [0, 0];
   let unsignedSince: number | null = null;
@@ -137,30 +133,33 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     return added;
   }
 
-  /** Registers what waits, for about `TURN_MS`. True when nothing is left. */
+  /** Registers some of what waits. True when more waits, and this process can go on. */
   async function register(): Promise<boolean> {
-    for (const until = performance.now() + TURN_MS; performance.now() < Math.min(until, stopBy); ) {
-      // The size is read first: a step of another process in between makes this one fail.
-      ({ size } = await store.register());
-      const found = await store.unregistered(MAX_CONVERSATIONS + faulty.size);
-      const parts: Awaited<ReturnType<typeof extend>>[] = [];
-      let entries = 0;
-      for (const one of found) {
-        if (one.registeredRev === one.state.lastRev || faulty.has(one.state.id)) continue;
-        const part = await extend(one).catch((error: unknown) => leaveOut(one.state.id, error));
-        if (!part) continue;
-        parts.push(part);
-        entries += part.entries;
-        if (entries >= MAX_ENTRIES) break;
-      }
-      if (parts.length === 0) return true;
+    // The size is read first: a step of another process in between makes this one fail.
+    ({ size } = await store.register());
+    const limit = MAX_CONVERSATIONS + faulty.size;
+    const found = await store.unregistered(limit);
+    const parts: Awaited<ReturnType<typeof extend>>[] = [];
+    let entries = 0;
+    for (const one of found) {
+      if (one.registeredRev === one.state.lastRev || faulty.has(one.state.id)) continue;
       waitingSince ??= performance.now();
+      const part = await extend(one).catch((error: unknown) => leaveOut(one.state.id, error));
+      if (!part) continue;
+      parts.push(part);
+      entries += part.entries;
+      if (entries >= MAX_ENTRIES) break;
+    }
+    if (parts.length > 0) {
       const leaves = parts.map(({ leaf }) => leaf);
       const registered = leaves.map(({ conversation, rev }) => ({ conversation, rev }));
-      if (!(await add(size, { leaves, tiles: parts.flatMap(({ ledger }) => ledger.tiles), registered }))) return false;
+      const tiles = parts.flatMap(({ ledger }) => ledger.tiles);
+      if (!(await add(size, { leaves, tiles, registered }))) return false;
       for (const { ledger } of parts) ledger.keep();
     }
-    return false;
+    const more = parts.length > 0 && (found.length === limit || entries >= MAX_ENTRIES);
+    if (!more) waitingSince = null;
+    return more;
   }
 
   /** Goes on without a conversation with a log that is faulty: its entries cannot be derived. */
@@ -171,9 +170,9 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     return null;
   }
 
-  /** Seals the read positions that have moved. */
+  /** Seals read positions that have moved. */
   async function seal(): Promise<void> {
-    while (performance.now() < stopBy) {
+    for (const until = performance.now() + STOP_MS; performance.now() < until; ) {
       ({ size } = await store.register());
       const sealed = (await store.unsealed(MAX_CONVERSATIONS)).filter(({ reads }) => reads.length > 0);
       if (sealed.length === 0) return;
@@ -217,14 +216,16 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
 
   let nextSigning = 0;
   let signing: Promise<void> | null = null;
+  /** Whether the last round left changes that this process can go on with. */
+  let hasMore = false;
   async function round(): Promise<void> {
+    hasMore = false;
     if (performance.now() > renewAt) {
       isHolder = await store.takeLease(holder, LEASE_MS);
       renewAt = performance.now() + (isHolder ? LEASE_MS / 2 : LEASE_MS / 4);
     }
     if (!isHolder) return;
-    hasMore = !(await register());
-    if (!hasMore) waitingSince = null;
+    hasMore = await register();
     if (performance.now() < nextSigning || signing) return;
     nextSigning = performance.now() + SIGN_MS;
     await seal();
@@ -233,32 +234,43 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
     if (keys.signers.length > 0) signing = inSigning(signAll).finally(() => (signing = null));
   }
 
+  /** Milliseconds since; 0 for null. */
+  const since = (time: number | null) => (time === null ? 0 : performance.now() - time);
+
   const running = (async () => {
     while (!stop.signal.aborted) {
+      const began = performance.now();
       await inRounds(round);
-      const pause = hasMore ? 0 : REGISTER_MS;
+      // Sends come first: a backlog is registered in a share of the time that grows while it waits.
+      const share = Math.min(MAX_SHARE, SHARE + (since(waitingSince) / 1000) * MORE_SHARE);
+      const rest = since(began) * (1 / share - 1);
+      const pause = hasMore ? rest : Math.min(Math.max(rest, REGISTER_MS), SIGN_MS);
       await setTimeout(pause, undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   })();
 
   return {
     state(): RegistrarState {
-      const since = (time: number | null) => (isHolder && time !== null ? (performance.now() - time) / 1000 : 0);
+      const seconds = (time: number | null) => (isHolder ? since(time) / 1000 : 0);
       return {
-        lagSeconds: since(waitingSince),
+        lagSeconds: seconds(waitingSince),
         unsigned: isHolder && keys.signers.length > 0 ? size - signedSize : 0,
-        unsignedSeconds: since(unsignedSince),
+        unsignedSeconds: seconds(unsignedSince),
         forked: isHolder && forked,
         faulty: isHolder ? faulty.size : 0,
       };
     },
     /** Registers, seals and signs what is left, and ends the lease; not later than after `STOPPED_MS`. */
     async close(): Promise<void> {
-      stopBy = performance.now() + STOP_MS;
       stop.abort();
       const end = async () => {
         await running;
         await signing;
+        // A longer backlog is left to the next process.
+        const stopBy = performance.now() + STOP_MS;
+        nextSigning = Number.POSITIVE_INFINITY;
+        do await inRounds(round);
+        while (hasMore && performance.now() < stopBy);
         nextSigning = 0;
         await inRounds(round);
         await signing;

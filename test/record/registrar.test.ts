@@ -2,11 +2,12 @@ import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { findFork } from '../../src/record/checkpoints.ts';
+import { findFork, noteText } from '../../src/record/checkpoints.ts';
 import { createKey, ephemeralKeys, loadKeys, type RecordKeys } from '../../src/record/keys.ts';
+import { rootAt } from '../../src/record/merkle.ts';
 import { createPublisher } from '../../src/record/publisher.ts';
 import { createRegistrar } from '../../src/record/registrar.ts';
-import { openNote } from '../../src/record/signed-note.ts';
+import { openNote, parseCheckpoint } from '../../src/record/signed-note.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
 import { ANN, BOB, message, writeOf, writeOn } from '../store/writes.ts';
@@ -122,3 +123,42 @@ test('a conversation that is moved in is registered once it is complete', async 
   await store.write(writeOn({ id, lastRev: 2 }, { messages: [message(id, 3)] }));
   expect(await store.unregistered(9)).toMatchObject([{ state: { lastRev: 3 }, registeredRev: 0 }]);
 });
+test('while changes never end, conversations are registered in turn and checkpoints signed', async () => {
+  const memory = await openSqlite(':memory:');
+  const configs = Array.from({ length: 250 }, (_, index) => `config ${index}`);
+  let lastRev = 0;
+  /** Adds a message to each conversation. */
+  async function change(): Promise<void> {
+    await Promise.all(configs.map((config) => memory.write(writeOf(config, [ANN], lastRev))));
+    lastRev++;
+  }
+  const failures: unknown[] = [];
+  const registered = new Set<string>();
+  let steps = 0;
+  const store: Store = {
+    ...memory,
+    async unregistered(limit) {
+      if (++steps <= 4) await change();
+      return memory.unregistered(limit);
+    },
+    async addToRegister(batch) {
+      if (steps <= 4) for (const { conversation } of batch.registered) registered.add(conversation);
+      return memory.addToRegister(batch);
+    },
+  };
+  const registrar = createRegistrar({
+    ...{ store, keys: ephemeralKeys('example.com/log'), publisher: null, clock: () => 1 },
+    ...{ onError: (error) => failures.push(error), onFork: (error) => failures.push(error) },
+  });
+  await expect.poll(() => steps, { timeout: 30_000 }).toBeGreaterThanOrEqual(4);
+  expect((await memory.register()).checkpoint).not.toBeNull();
+  await expect.poll(() => registered.size, { timeout: 30_000 }).toBe(configs.length);
+  await registrar.close();
+  expect(await memory.unregistered(9)).toEqual([]);
+  const { size, checkpoint } = await memory.register();
+  const signed = parseCheckpoint(noteText(checkpoint ?? ''));
+  expect(signed.size).toBe(size);
+  expect(signed.root).toEqual(await rootAt((keys) => memory.tiles(null, keys), size));
+  expect(failures).toEqual([]);
+  await memory.close();
+}, 70_000);

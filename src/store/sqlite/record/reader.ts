@@ -10,8 +10,8 @@ const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 
 /** Every statement of the reader, for tests that look at their query plans. */
 export const RECORD_SQL = {
-  unregistered: `SELECT json_array(registered_rev, ${CONVERSATION}) AS json FROM conversations c
-    WHERE unregistered = 1 LIMIT @limit`,
+  unregistered: `SELECT json_array(registered_rev, ${CONVERSATION}, pk) AS json FROM conversations c
+    WHERE unregistered = 1 AND pk > @after ORDER BY pk LIMIT @limit`,
   unsealed: `SELECT c.id, (SELECT json_group_array(json_array(email, read_seq)) FROM members
       WHERE conversation = c.pk AND unsealed = 1 AND read_seq > 0) AS reads
     FROM (SELECT DISTINCT conversation FROM members WHERE unsealed = 1 LIMIT @limit) u
@@ -43,15 +43,22 @@ export function createRecordReader(db: Database.Database): RecordReader {
   const tile = db.prepare(RECORD_SQL.tile);
   const changedMessages = db.prepare(RECORD_SQL.changedMessages);
   const systemMessages = db.prepare(RECORD_SQL.systemMessages);
+  /** The marked conversations are given out in turn, so that those which are always marked do not hold up others. */
+  let after = 0;
   const messagesOf = (id: Parameters<typeof toMessage>[0], row: unknown) =>
     (JSON.parse((row as { json: string }).json) as MessageRow[]).map((row) => toMessage(id, row));
 
   return {
     async unregistered(limit) {
-      return (unregistered.all({ limit }) as string[]).map((json) => {
-        const [registeredRev, row] = JSON.parse(json) as [number, ConversationRow];
-        return { state: toConversation(row), registeredRev };
-      });
+      const read = (limit: number, after: number) =>
+        (unregistered.all({ limit, after }) as string[]).map((json): [number, ConversationRow, number] =>
+          JSON.parse(json),
+        );
+      const rows = read(limit, after);
+      if (rows.length < limit && after > 0)
+        rows.push(...read(limit - rows.length, 0).filter(([, , pk]) => pk <= after));
+      after = rows.at(-1)?.[2] ?? 0;
+      return rows.map(([registeredRev, row]) => ({ state: toConversation(row), registeredRev }));
     },
     async unsealed(limit) {
       const rows = unsealed.all({ limit }) as { id: Parameters<typeof toMessage>[0]; reads: string }[];
