@@ -16,9 +16,9 @@ async function begun() {
   return { url, id, ann };
 }
 
-/** Chooses from the menu of the newest message that has one. */
-async function choose(page: Page, item: string): Promise<void> {
-  const button = page.getByRole('button', { name: 'Message menu' }).last();
+/** Chooses from the menu of the newest message, or of the newest among some. */
+async function choose(page: Page, item: string, among = '.messages li'): Promise<void> {
+  const button = page.locator(among).getByRole('button', { name: 'Message menu' }).last();
   await button.focus();
   await page.keyboard.press('Enter');
   await page.getByRole('menuitem', { name: item }).press('Enter');
@@ -45,10 +45,18 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await ann.page.getByText('bob is typing…').waitFor({ state: 'detached' });
     await eventually(() => texts(ann.page)).toEqual(['Hello from Ann', 'My password is 1234']);
 
-    // Members can edit only their own messages: Ann has one menu, the bank has both.
+    // Members can change only their own messages, the bank all; details have all.
+    const items = async ({ page }: { page: Page }, nth: number) => {
+      const button = page.getByRole('button', { name: 'Message menu' }).nth(nth);
+      await button.press('Enter');
+      const labels = await page.getByRole('menuitem').allTextContents();
+      await page.keyboard.press('Escape');
+      return labels;
+    };
     await eventually(() => bank.page.getByRole('button', { name: 'Message menu' }).count()).toBe(2);
-    expect(await ann.page.getByRole('button', { name: 'Message menu' }).count()).toBe(1);
-    await choose(ann.page, 'Edit');
+    expect([await items(ann, 0), await items(ann, 1)]).toEqual([['Edit', 'Details', 'Redact …'], ['Details']]);
+    for (const nth of [0, 1]) expect(await items(bank, nth)).toEqual(['Details', 'Redact …']);
+    await choose(ann.page, 'Edit', '.mine');
     const field = ann.page.getByRole('textbox', { name: 'Edited message' });
     expect(await field.inputValue()).toBe('Hello from Ann');
     await field.fill('Good morning from Ann');
@@ -59,7 +67,7 @@ describeInBrowser('A conversation in the inbox page', (open) => {
     await bob.page.getByRole('list', { name: 'Earlier texts' }).getByText('Hello from Ann').waitFor();
 
     // An edit in another session is shown before it is replaced.
-    await choose(ann.page, 'Edit');
+    await choose(ann.page, 'Edit', '.mine');
     const elsewhere = clientOf(url, ANN).conversation({ key: KEY });
     const [message] = (await when(elsewhere, ({ messages }) => messages.length === 2)).messages;
     await elsewhere.edit(message ?? { seq: 0, rev: 0 }, 'From my phone');
@@ -248,7 +256,13 @@ describeInBrowser('A conversation in the inbox page', (open) => {
       expect(await barriers(page)).toEqual([]);
       await page.keyboard.press('ArrowDown');
       await page.keyboard.press('Enter');
-      await page.getByRole('dialog').waitFor();
+      await page.getByRole('dialog', { name: 'About this message' }).waitFor();
+      expect(await barriers(page)).toEqual([]);
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Message menu' }).first().press('Enter');
+      await page.keyboard.press('End');
+      await page.keyboard.press('Enter');
+      await page.getByRole('dialog', { name: /^Redact/ }).waitFor();
       expect(await barriers(page)).toEqual([]);
       await page.keyboard.press('Escape');
       await page.getByRole('button', { name: 'Message menu' }).first().press('Enter');

@@ -2,6 +2,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import type { Client, ConversationView, MessageFieldsFragment, Viewer } from '../../client/index.ts';
 import { queueKeyOf } from '../../client/index.ts';
 import { Details } from '../details/details.tsx';
+import { MessageDetails } from '../details/message-details.tsx';
 import { mayEdit } from '../details/rights.ts';
 import { type Route, replaceWith } from '../route.ts';
 import { draftKey } from '../session.ts';
@@ -40,6 +41,7 @@ function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & {
   const [editing, setEditing] = useState<number | null>(null);
   const [redacting, setRedacting] = useState<MessageFieldsFragment | null>(null);
   const [details, setDetails] = useState(false);
+  const [described, setDescribed] = useState<number | null>(null);
   const { phase, conversation, messages } = state;
   const id = conversation?.id;
   const me = viewer.email;
@@ -66,7 +68,9 @@ function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & {
   }, [hasPointer]);
 
   const edit = useCallback((message: MessageFieldsFragment) => setEditing(message.seq), []);
+  const describe = useCallback((message: MessageFieldsFragment) => setDescribed(message.seq), []);
   const edited = messages.find((message) => message.seq === editing);
+  const shown = messages.find((message) => message.seq === described);
   const stopEditing = () => setEditing(null);
 
   // A viewer that is added again returns to the conversation, not to a dialog over it.
@@ -75,6 +79,7 @@ function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & {
     setDetails(false);
     setEditing(null);
     setRedacting(null);
+    setDescribed(null);
   }, [phase]);
 
   function editLast() {
@@ -101,7 +106,12 @@ function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & {
         onDetails={() => setDetails(true)}
         onSearch={(name) => onSearch(id === undefined ? null : { id, name })}
       />
-      <MessageList {...{ client, view, state, viewer, target, sends }} onEdit={edit} onRedact={setRedacting} />
+      <MessageList
+        {...{ client, view, state, viewer, target, sends }}
+        onEdit={edit}
+        onDetails={describe}
+        onRedact={setRedacting}
+      />
       <TypingLine typists={view.typists} />
       {conversation?.status === 'CLOSED' ? (
         <ClosedNote view={view} conversation={conversation} viewer={viewer} />
@@ -122,8 +132,9 @@ function Pane({ client, view, route, viewer, onOpened, onSearch }: PaneProps & {
       )}
       {redacting && <RedactDialog view={view} message={redacting} me={me} onClose={() => setRedacting(null)} />}
       {details && conversation && (
-        <Details view={view} conversation={conversation} viewer={viewer} onClose={() => setDetails(false)} />
+        <Details {...{ client, view, conversation, viewer }} onClose={() => setDetails(false)} />
       )}
+      {shown && <MessageDetails key={shown.seq} view={view} message={shown} onClose={() => setDescribed(null)} />}
     </NamesProvider>
   );
 }

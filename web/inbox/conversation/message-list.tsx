@@ -25,6 +25,7 @@ interface MessageListProps {
   /** Number of messages sent here; the list moves to its end each time. */
   readonly sends: number;
   onEdit(message: MessageFieldsFragment): void;
+  onDetails(message: MessageFieldsFragment): void;
   onRedact(message: MessageFieldsFragment): void;
 }
 
@@ -33,7 +34,7 @@ const GROUP_MS = 5 * 60_000;
 
 /** The part of the log around the viewport. Scrolling loads more. */
 export function MessageList(props: MessageListProps) {
-  const { client, view, state, viewer, target, sends, onEdit, onRedact } = props;
+  const { client, view, state, viewer, target, sends, onEdit, onDetails, onRedact } = props;
   useClock();
   const me = viewer.email;
   const { messages, outgoing, conversation, firstUnread, phase, error } = state;
@@ -89,6 +90,7 @@ export function MessageList(props: MessageListProps) {
                 mayEdit={conversation !== null && mayEdit(viewer, conversation, message)}
                 mayRedact={mayRedact(viewer, message)}
                 onEdit={onEdit}
+                onDetails={onDetails}
                 onRedact={onRedact}
               />
             );

@@ -25,6 +25,7 @@ interface MessageProps {
   readonly mayEdit: boolean;
   readonly mayRedact: boolean;
   onEdit(message: MessageFieldsFragment): void;
+  onDetails(message: MessageFieldsFragment): void;
   onRedact(message: MessageFieldsFragment): void;
 }
 
@@ -53,14 +54,15 @@ export const Message = memo((props: MessageProps) => {
 });
 
 /** The bubble of a member's message. */
-function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, onRedact }: MessageProps) {
+function Bubble({ message, view, readers, follows, mayEdit, mayRedact, ...on }: MessageProps) {
   const [earlier, setEarlier] = useState(false);
   const { sender, sentAt, editedAt, redactedAt } = message;
   const mine = readers !== null;
   const edited = editedAt !== null && redactedAt === null;
   const items = [
-    ...(mayEdit ? [{ label: 'Edit', act: () => onEdit(message) }] : []),
-    ...(mayRedact ? [{ label: 'Redact …', danger: true, act: () => onRedact(message) }] : []),
+    ...(mayEdit ? [{ label: 'Edit', act: () => on.onEdit(message) }] : []),
+    { label: 'Details', act: () => on.onDetails(message) },
+    ...(mayRedact ? [{ label: 'Redact …', danger: true, act: () => on.onRedact(message) }] : []),
   ];
   return (
     <div className={redactedAt === null ? 'bubble' : 'bubble redacted'}>
@@ -92,7 +94,7 @@ function Bubble({ message, view, readers, follows, mayEdit, mayRedact, onEdit, o
           {clockTime(sentAt)}
         </time>
         {mine && <Delivery readers={readers} />}
-        {items.length > 0 && <Menu label="Message menu" className="more" items={items} />}
+        <Menu label="Message menu" className="more" items={items} />
       </span>
       {edited && earlier && <EarlierTexts view={view} message={message} />}
     </div>

@@ -1,5 +1,11 @@
 import { useEffect, useRef } from 'react';
-import type { ConversationFieldsFragment, ConversationStatus, ConversationView, Viewer } from '../../client/index.ts';
+import type {
+  Client,
+  ConversationFieldsFragment,
+  ConversationStatus,
+  ConversationView,
+  Viewer,
+} from '../../client/index.ts';
 import { IsolatedList } from '../shared/bidi.tsx';
 import { statusName } from '../shared/format.ts';
 import { CloseIcon } from '../shared/icons.tsx';
@@ -8,18 +14,20 @@ import { useAction } from '../shared/use-action.ts';
 import { Labels } from './labels.tsx';
 import { Members } from './members.tsx';
 import { mayClose } from './rights.ts';
+import { Transcript } from './transcript-section.tsx';
 
 const STATUSES: readonly ConversationStatus[] = ['OPEN', 'PENDING', 'RESOLVED', 'CLOSED'];
 
 interface DetailsProps {
+  readonly client: Client;
   readonly view: ConversationView;
   readonly conversation: ConversationFieldsFragment;
   readonly viewer: Viewer;
   onClose(): void;
 }
 
-/** Shows status, assignee, labels and members of a conversation, and changes them for all members. */
-export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
+/** Shows status, assignee, labels and members of a conversation, changes them for all members, and offers its transcript. */
+export function Details({ client, view, conversation, viewer, onClose }: DetailsProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const action = useAction();
   const nameOf = useNames();
@@ -86,6 +94,7 @@ export function Details({ view, conversation, viewer, onClose }: DetailsProps) {
       )}
       <Labels labels={conversation.labels} readOnly={closed} change={change} />
       <Members conversation={conversation} viewer={viewer} readOnly={closed} change={change} />
+      <Transcript client={client} conversation={conversation} />
     </dialog>
   );
 }
