@@ -64,6 +64,8 @@ tr { break-inside: avoid }
 <main>
 `;
 
+const COLUMNS = ['No.', 'Time', 'Author', 'Text', 'Hash'].map((name) => `<th scope="col">${name}</th>`).join('');
+
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
 
 /** Text as HTML. */
@@ -83,7 +85,7 @@ export function conversationStart({ id, configId, subject, members }: Transcribe
   return `<h2>${isolated(configId)}${subject === null ? '' : `: ${isolated(subject)}`}</h2>
 <p>${escaped(id)}<br>Members: ${emails.join(', ')}</p>
 <table>
-<thead><tr>${['No.', 'Time', 'Author', 'Text', 'Hash'].map((name) => `<th scope="col">${name}</th>`).join('')}</tr></thead>
+<thead><tr>${COLUMNS}</tr></thead>
 <tbody>
 `;
 }

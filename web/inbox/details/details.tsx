@@ -26,7 +26,7 @@ interface DetailsProps {
   onClose(): void;
 }
 
-/** Shows status, assignee, labels and members of a conversation, changes them for all members, and offers its transcript. */
+/** Shows status, assignee, labels and members of a conversation, which it changes for all, and its transcript. */
 export function Details({ client, view, conversation, viewer, onClose }: DetailsProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const action = useAction();

@@ -49,7 +49,7 @@ export function Transcript({ client, conversation }: TranscriptProps) {
         <a href="./docs/RECORD.md">record</a>.
       </p>
       <div className="make">
-        {/* One button for both, so that it keeps the focus; the second click of a double click is not a cancellation. */}
+        {/* One button for both, so that it keeps the focus; a double click cancels nothing. */}
         <button type="button" onClick={({ detail }) => detail < 2 && (done === null ? void make() : cancel())}>
           {done === null ? 'Download transcript' : 'Cancel'}
         </button>

@@ -37,7 +37,7 @@ export async function makeTranscript(
   const members = conversation.members.map(({ email, leftAt }) => ({ email, hasLeft: leftAt !== null }));
   const { id, configId, subject } = conversation;
   const start = transcriptStart([
-    `What one member may see of the conversation, made in the browser at ${new Date().toISOString()}. Times are in UTC.`,
+    `What one member may see of the conversation, at ${new Date().toISOString()}. Times are in UTC.`,
     'The hash is the beginning of the leaf hash of the newest entry of the message. The proof of that entry can be ' +
       'checked without the server, against a verifier key that was obtained earlier or elsewhere.',
   ]);
