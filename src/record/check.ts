@@ -1,5 +1,5 @@
 import type { Conversation, ConversationId, EmailAddress, Rev, Seq } from '../model.ts';
-import type { Store } from '../store/store.ts';
+import { type Store, StoreUnavailable } from '../store/store.ts';
 import { findFork } from './checkpoints.ts';
 import { entriesAfter } from './entries.ts';
 import { entryText } from './entry.ts';
@@ -23,7 +23,8 @@ export type RecordReads = Pick<
   | 'leaves'
   | 'readLeaves'
   | 'tiles'
-  | 'unsealed'
+  | 'newestLedgerLeaf'
+  | 'marks'
 >;
 
 /** The newest H leaf of a conversation. */
@@ -105,33 +106,57 @@ async function* checkConversation(
   if (!state) return yield 'the conversation cannot be read';
   const { rev: end, root } = newest ?? { rev: 0, root: '' };
   if (state.lastRev < end) yield `the log ends at change ${state.lastRev}, and ${end} are registered`;
+  if (state.lastRev > end) yield* checkMark(store, state);
   const tree = createTree();
-  const hashes = createHashReader(store, id);
   try {
-    for await (const page of entriesAfter(store, state, 0)) {
-      for (const entry of page) {
-        if (entry.rev > end) break;
-        const hash = leafHash(entryText(state, entry));
-        if (!hash.equals(await hashes(entry.rev - 1)))
-          yield `change ${entry.rev}, of message ${entry.seq}, is not as it was registered`;
-        tree.add(hash);
-      }
-    }
+    yield* checkLedger(store, state, end, tree);
   } catch (error) {
+    if (error instanceof StoreUnavailable) throw error;
     yield (error as Error).message;
   }
   if (tree.size === end && end > 0 && tree.root().toString('hex') !== root)
     yield `the ledger of ${end} changes differs from the register`;
   yield* checkMembers(store, state);
-  yield* checkReads(store, state);
+  yield* checkReads(store, id);
+}
+
+/** Changes that are not registered must be marked as such, else they were not made by a write. */
+async function* checkMark(store: RecordReads, { id, lastRev }: Conversation): AsyncGenerator<string> {
+  // In this order: the mark goes when the leaf comes.
+  if ((await store.marks(id)).unregistered) return;
+  const newest = await store.newestLedgerLeaf(id, Number.MAX_SAFE_INTEGER);
+  const [, , , rev] = newest ? (JSON.parse(newest.leaf) as [number, string, string, Rev]) : [0, 0, 0, 0];
+  if (rev < lastRev) yield `the changes ${rev + 1} to ${lastRev} are neither registered nor marked for it`;
+}
+
+/** Compares the entries up to `end` with the ledger, and adds them to `tree`. */
+async function* checkLedger(
+  store: RecordReads,
+  state: Conversation,
+  end: Rev,
+  tree: ReturnType<typeof createTree>,
+): AsyncGenerator<string> {
+  if (end === 0) return;
+  const hashes = createHashReader(store, state.id);
+  for await (const page of entriesAfter(store, state, 0)) {
+    for (const entry of page) {
+      if (entry.rev > end) return;
+      const hash = leafHash(entryText(state, entry));
+      if (!hash.equals(await hashes(entry.rev - 1)))
+        yield `change ${entry.rev}, of message ${entry.seq}, is not as it was registered`;
+      tree.add(hash);
+    }
+  }
 }
 
 /** The members must be those of the opening and of the changes since. Changes from before the record are not known. */
 async function* checkMembers(store: RecordReads, state: Conversation): AsyncGenerator<string> {
-  const { id, members, createdAt, importedRev } = state;
+  const { id, members, createdAt, importedRev, lastRev } = state;
   if (importedRev > 0) return;
   const expected = new Set([...members.values()].filter((one) => one.joinedAt === createdAt).map(({ email }) => email));
-  for (const { record } of await store.systemMessages(id, 0)) {
+  for (const { addedRev, record } of await store.systemMessages(id, 0)) {
+    // Those added since are not in the state.
+    if (addedRev > lastRev) break;
     for (const { field, from, to } of record?.changes ?? []) {
       if (field !== 'members') continue;
       if (from !== null) expected.delete(from as EmailAddress);
@@ -145,23 +170,24 @@ async function* checkMembers(store: RecordReads, state: Conversation): AsyncGene
   for (const email of expected) yield `${email} is no member, and no change says so`;
 }
 
-async function* checkReads(store: RecordReads, { id, members }: Conversation): AsyncGenerator<string> {
-  const sealed = await sealedReads(store, id);
-  const differing = [...members.values()].filter(({ email, readSeq }) => readSeq !== (sealed.get(email) ?? 0));
-  if (differing.length === 0) return;
-  // A position that moved meanwhile is marked, or sealed by now.
-  const marked = new Map(
-    (await store.unsealed(Number.MAX_SAFE_INTEGER)).flatMap(({ conversation, reads }) =>
-      conversation === id ? reads : [],
-    ),
-  );
-  const now = await sealedReads(store, id);
+/** A read position is at least the one that was sealed before it was read, and is marked, or sealed afterwards. */
+async function* checkReads(store: RecordReads, id: ConversationId): AsyncGenerator<string> {
+  const before = await sealedReads(store, id);
+  const members = (await store.conversation(id))?.members;
+  const differing = [...(members?.values() ?? [])].filter(({ email, readSeq }) => readSeq !== (before.get(email) ?? 0));
   for (const { email, readSeq } of differing) {
-    const known = Math.max(now.get(email) ?? 0, sealed.get(email) ?? 0);
+    const known = before.get(email) ?? 0;
     if (readSeq < known) yield `${email} had read up to ${known}, and the read position is ${readSeq}`;
-    else if (readSeq > known && (marked.get(email) ?? 0) < readSeq)
-      yield `the read position ${readSeq} of ${email} is not registered`;
   }
+  for (const email of before.keys())
+    if (members?.has(email) === false) yield `${email} had read, and is not among the members`;
+  const moved = differing.filter(({ email, readSeq }) => readSeq > (before.get(email) ?? 0));
+  if (moved.length === 0) return;
+  const marked = new Map((await store.marks(id)).reads);
+  const after = await sealedReads(store, id);
+  for (const { email, readSeq } of moved)
+    if (readSeq > Math.max(marked.get(email) ?? 0, after.get(email) ?? 0))
+      yield `the read position ${readSeq} of ${email} is not registered`;
 }
 
 /** The positions of the newest R leaves. */

@@ -14,6 +14,9 @@ export interface RecordStore {
   /** Read positions that have moved since they were sealed last, at most `limit` conversations, with all of each. */
   unsealed(limit: number): Promise<Reads[]>;
 
+  /** What one conversation waits for: for a check, which reads each conversation. */
+  marks(id: ConversationId): Promise<Marks>;
+
   /** The register and its newest checkpoint. */
   register(): Promise<Register>;
 
@@ -82,6 +85,14 @@ export interface Unregistered {
 export interface Reads {
   readonly conversation: ConversationId;
   readonly reads: readonly (readonly [EmailAddress, Seq])[];
+}
+
+/** What is not in the register yet, as the marks of a conversation say. */
+export interface Marks {
+  /** Whether its log has moved since it was registered. */
+  readonly unregistered: boolean;
+  /** The positions that have moved since they were sealed. */
+  readonly reads: Reads['reads'];
 }
 
 export interface Register {

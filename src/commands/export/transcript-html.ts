@@ -1,7 +1,7 @@
 // The look of a transcript. It imports nothing: exports and the page share it.
 
 /** Letters of a hash that a transcript shows. */
-export const SHORT_HASH = 12;
+const SHORT_HASH = 12;
 
 /** What stands in the head of a conversation. */
 export interface TranscribedConversation {

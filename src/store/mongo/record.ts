@@ -89,6 +89,21 @@ export function createRecord(
       }
     },
 
+    async marks(id) {
+      await settled();
+      const projection = { 'members.email': 1, 'members.readSeq': 1, record: 1, importedRev: 1 };
+      const found = await conversations.findOne<ReadDocument>({ _id: id }, { session, projection });
+      if (!found) return { unregistered: false, reads: [] };
+      const { record, importedRev } = found;
+      // The record may not have begun for it.
+      const isBegun = importedRev !== undefined && record !== undefined;
+      const { reads } = movedIn(found);
+      return {
+        unregistered: !isBegun || record.unregistered !== undefined,
+        reads: !isBegun || record.unsealed !== undefined ? reads : [],
+      };
+    },
+
     changedMessages(id, afterRev, seq) {
       const filter = { rev: { $gt: afterRev }, seq: { $lte: seq }, addedRev: { $exists: true } };
       return newest(id, filter, 'changed', (document) => {
@@ -105,7 +120,7 @@ export function createRecord(
 }
 
 /** A conversation's document as `unsealed` projects it. */
-interface ReadDocument extends Pick<ConversationDocument, '_id'> {
+interface ReadDocument extends Pick<ConversationDocument, '_id' | 'importedRev'> {
   readonly members: readonly Pick<ConversationDocument['members'][number], 'email' | 'readSeq'>[];
   readonly record?: ConversationRecord;
 }

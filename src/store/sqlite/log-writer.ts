@@ -25,9 +25,9 @@ export function createLogWriter(db: Database.Database, { index, indexer, scrubbe
   const change = db.prepare(CHANGE_MESSAGE);
   const setState = db.prepare('UPDATE conversations SET status = ?, labels = ?, assignee = ? WHERE pk = ?');
   const join = db.prepare(`INSERT INTO members (conversation, email, joined_at, read_seq, seen, left_at, unsealed)
-    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt, 1)
+    VALUES (@pk, @email, @at, @readSeq, @seen, @leftAt, @readSeq > 0)
     ON CONFLICT (conversation, email) DO UPDATE SET joined_at = excluded.joined_at, left_at = excluded.left_at,
-      read_seq = excluded.read_seq, seen = excluded.seen, read_at = NULL, unsealed = 1,
+      read_seq = excluded.read_seq, seen = excluded.seen, read_at = NULL, unsealed = excluded.unsealed,
       muted = 0, pinned = 0, archived = 0`);
   const leave = db.prepare('UPDATE members SET left_at = ? WHERE conversation = ? AND email = ?');
   const setRole = db.prepare('UPDATE members SET role = ? WHERE conversation = ? AND email = ?');

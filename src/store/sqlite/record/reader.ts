@@ -6,16 +6,18 @@ import { MESSAGE, type MessageRow, toMessage } from '../message-row.ts';
 
 export type RecordReader = Omit<RecordStore, 'addToRegister' | 'setCheckpoint' | 'takeLease' | 'endLease'>;
 
+const UNSEALED = `(SELECT json_group_array(json_array(email, read_seq)) FROM members
+      WHERE conversation = c.pk AND unsealed = 1)`;
 const PK = '(SELECT pk FROM conversations WHERE id = @id)';
 
 /** Every statement of the reader, for tests that look at their query plans. */
 export const RECORD_SQL = {
   unregistered: `SELECT json_array(registered_rev, ${CONVERSATION}, pk) AS json FROM conversations c
     WHERE unregistered = 1 AND pk > @after ORDER BY pk LIMIT @limit`,
-  unsealed: `SELECT c.id, (SELECT json_group_array(json_array(email, read_seq)) FROM members
-      WHERE conversation = c.pk AND unsealed = 1 AND read_seq > 0) AS reads
+  unsealed: `SELECT c.id, ${UNSEALED} AS reads
     FROM (SELECT DISTINCT conversation FROM members WHERE unsealed = 1 LIMIT @limit) u
     JOIN conversations c ON c.pk = u.conversation`,
+  marks: `SELECT unregistered, ${UNSEALED} AS reads FROM conversations c WHERE id = @id`,
   register: 'SELECT size, checkpoint, abandoned FROM record',
   leaves: 'SELECT leaf FROM register WHERE idx >= @from AND idx < @to ORDER BY idx',
   ledgerLeaf: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev >= @rev AND idx < @size
@@ -35,6 +37,7 @@ export const RECORD_SQL = {
 export function createRecordReader(db: Database.Database): RecordReader {
   const unregistered = db.prepare(RECORD_SQL.unregistered).pluck();
   const unsealed = db.prepare(RECORD_SQL.unsealed);
+  const marks = db.prepare(RECORD_SQL.marks);
   const register = db.prepare(RECORD_SQL.register);
   const leaves = db.prepare(RECORD_SQL.leaves).pluck();
   const ledgerLeaf = db.prepare(RECORD_SQL.ledgerLeaf);
@@ -66,6 +69,10 @@ export function createRecordReader(db: Database.Database): RecordReader {
         conversation: id,
         reads: JSON.parse(reads) as [EmailAddress, Seq][],
       }));
+    },
+    async marks(id) {
+      const row = marks.get({ id }) as { unregistered: number; reads: string } | undefined;
+      return { unregistered: row?.unregistered === 1, reads: JSON.parse(row?.reads ?? '[]') };
     },
     async register() {
       const [found] = register.all([]) as [Register];
