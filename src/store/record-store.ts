@@ -88,7 +88,7 @@ export interface Reads {
 }
 
 /** What is not in the register yet, as the marks of a conversation say. */
-export interface Marks {
+interface Marks {
   /** Whether its log has moved since it was registered. */
   readonly unregistered: boolean;
   /** The positions that have moved since they were sealed. */

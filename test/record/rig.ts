@@ -22,7 +22,7 @@ export type Raw = Record<string, unknown> & { seq: number; rev: number; addedRev
 /** A member as it is stored. */
 export type RawMember = Record<string, unknown> & { email: string; readSeq: number };
 
-/** What stands in the store about a conversation, as somebody with the database sees it. */
+/** The stored rows or documents of a conversation, open to changes. */
 export interface Stored {
   head: Record<string, unknown> & { lastSeq: number; lastRev: number };
   messages: Raw[];
@@ -223,7 +223,7 @@ export async function serve(rig: Rig, given: { store?: Store; logger?: Logger; i
 }
 
 /** What clients do, by `configId`; everything must succeed. */
-export function chatOn(url: string) {
+function chatOn(url: string) {
   const ids = new Map<string, string>();
   async function run(user: string, field: string, type: string, input: object, selection = '__typename') {
     const query = `mutation ($input: ${type}!) { ${field}(input: $input) { ${selection} } }`;
@@ -274,7 +274,3 @@ export function vkeyOf(rig: Rig): string {
   const { record } = configOf(rig);
   return loadKeys(record.keyFiles, record.origin).signers[0]?.vkey ?? '';
 }
-
-/** The newest published checkpoint. */
-export const publishedOf = ({ environment }: Rig) =>
-  readFileSync(join(String(environment.RECORD_PUBLISH), 'checkpoint.txt'), 'utf8');
