@@ -1,7 +1,7 @@
 import type { Conversation, ConversationId, EmailAddress, Rev, Seq } from '../model.ts';
 import type { Store } from '../store/store.ts';
 import { findFork } from './checkpoints.ts';
-import { entriesAfter } from './entries.ts';
+import { entriesAfter, systemAfter } from './entries.ts';
 import { entryText } from './entry.ts';
 import type { RecordKeys } from './keys.ts';
 import { createTree, HASH_BYTES, leafHash, rootAt, TILE } from './merkle.ts';
@@ -131,7 +131,7 @@ async function* checkMembers(store: RecordReads, state: Conversation): AsyncGene
   const { id, members, createdAt, importedRev } = state;
   if (importedRev > 0) return;
   const expected = new Set([...members.values()].filter((one) => one.joinedAt === createdAt).map(({ email }) => email));
-  for (const { record } of await store.systemMessages(id, 0)) {
+  for await (const { record } of systemAfter(store, id, 0)) {
     for (const { field, from, to } of record?.changes ?? []) {
       if (field !== 'members') continue;
       if (from !== null) expected.delete(from as EmailAddress);
