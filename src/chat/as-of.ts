@@ -1,6 +1,6 @@
 import type { Conversation, Instant, Member, Message, Rev, Seq, Viewer } from '../model.ts';
-import { firstAddedAfter } from '../record/entries.ts';
-import { changesOf, messageAsOf, stateAsOf } from '../record/past.ts';
+import { changedAfter, firstAddedAfter, systemAfter } from '../record/entries.ts';
+import { changesOf, messageAsOf, stateAsOf, type Told } from '../record/past.ts';
 import type { Store } from '../store/store.ts';
 import { type AnyMessageView, type MessageView, viewIn } from './message-view.ts';
 import type { Queries } from './queries.ts';
@@ -22,6 +22,12 @@ export interface Snapshot extends Pick<Conversation, 'id' | 'status' | 'labels' 
   readonly present: Conversation;
 }
 
+/** A change, and when it was made. */
+interface Position {
+  readonly rev: Rev;
+  readonly at: Instant;
+}
+
 /** Reads of conversations as they stood. Everything is derived from the present log. */
 export function createSnapshots(
   store: Store,
@@ -32,38 +38,41 @@ export function createSnapshots(
     return (await store.messages(conversation.id, seq, seq))[0];
   }
 
-  /** The changes of the messages up to `lastSeq`, in any order, from the addition of this message on. */
-  async function changesSince(conversation: Conversation, lastSeq: Seq): Promise<{ rev: Rev; at: Instant }[]> {
-    const last = await firstOf(conversation, lastSeq);
-    if (!last) throw new Error(`${conversation.id} has no message ${lastSeq}`);
-    const changed = await store.changedMessages(conversation.id, last.addedRev, lastSeq);
-    const later = changed.flatMap(changesOf).filter(({ rev }) => rev > last.addedRev);
-    return [{ rev: last.addedRev, at: last.sentAt }, ...later];
+  /**
+   * The newest change of the messages up to `lastSeq` that is not after `end` and `time`; the addition of that message is
+   * none that comes later. Times ascend with `rev`, so it is known once the next change is.
+   */
+  async function newestOf(conversation: Conversation, last: Message, end: Rev, time: Instant): Promise<Position> {
+    let found: Position = { rev: last.addedRev, at: last.sentAt };
+    let next = end + 1;
+    const isKnown = () => found.rev >= next - 1;
+    if (isKnown()) return found;
+    // Each change that is known is of a message whose last change is the same or a later one.
+    const from = time === Number.POSITIVE_INFINITY && end > conversation.importedRev ? end - 1 : last.addedRev;
+    for await (const page of changedAfter(store, conversation.id, from, last.seq)) {
+      for (const one of page.flatMap(changesOf)) {
+        if (one.rev <= found.rev || one.rev >= next) continue;
+        if (one.at <= time) found = one;
+        else next = one.rev;
+      }
+      if (isKnown()) break;
+    }
+    return found;
   }
 
-  /** The position of the newest change among some. */
-  const newest = (changes: readonly { rev: Rev; at: Instant }[]) =>
-    changes.reduce((found, one) => (one.rev > found.rev ? one : found), { rev: 0, at: 0 });
-
-  async function positionOf(conversation: Conversation, at: AsOf): Promise<{ rev: Rev; at: Instant; lastSeq: Seq }> {
-    if ('rev' in at) {
-      const { rev } = at;
-      const lastSeq = (await firstAddedAfter(store, conversation, rev)) - 1;
-      const last = await firstOf(conversation, lastSeq);
-      // Most changes are additions: no other message has to be read for them.
-      if (last?.addedRev === rev) return { rev, at: last.sentAt, lastSeq };
-      const changes = await changesSince(conversation, lastSeq);
-      return { rev, at: newest(changes.filter((one) => one.rev <= rev)).at, lastSeq };
-    }
-    const lastSeq = ((await firstSince(conversation, at.time + 1)) ?? conversation.lastSeq + 1) - 1;
-    const next = await firstOf(conversation, lastSeq + 1);
-    const end = Math.min(next ? next.addedRev - 1 : Number.POSITIVE_INFINITY, conversation.lastRev);
-    const changes = await changesSince(conversation, lastSeq);
-    const [addition, ...later] = changes;
-    return {
-      ...newest([...(addition ? [addition] : []), ...later.filter((one) => one.rev <= end && one.at <= at.time)]),
-      lastSeq,
-    };
+  async function positionOf(conversation: Conversation, at: AsOf): Promise<Position & { lastSeq: Seq }> {
+    const next =
+      'rev' in at
+        ? await firstAddedAfter(store, conversation, at.rev)
+        : ((await firstSince(conversation, at.time + 1)) ?? conversation.lastSeq + 1);
+    const lastSeq = next - 1;
+    const last = await firstOf(conversation, lastSeq);
+    if (!last) throw new Error(`${conversation.id} has no message ${lastSeq}`);
+    if ('rev' in at)
+      return { ...(await newestOf(conversation, last, at.rev, Number.POSITIVE_INFINITY)), rev: at.rev, lastSeq };
+    const following = await firstOf(conversation, next);
+    const end = Math.min(following ? following.addedRev - 1 : Number.POSITIVE_INFINITY, conversation.lastRev);
+    return { ...(await newestOf(conversation, last, end, at.time)), lastSeq };
   }
 
   return {
@@ -87,7 +96,15 @@ export function createSnapshots(
       if ('time' in at && at.time < createdAt)
         throw badInput(`\`time\` must not be before the opening at ${new Date(createdAt).toISOString()}.`);
       const position = await positionOf(present, at);
-      const later = await store.systemMessages(present.id, Math.max(position.rev, present.importedRev));
+      const later: Told[] = [];
+      for await (const { addedRev, record } of systemAfter(
+        store,
+        present.id,
+        Math.max(position.rev, present.importedRev),
+      )) {
+        if (addedRev > lastRev) break;
+        if (record?.changes) later.push({ addedRev, changes: record.changes });
+      }
       return { ...position, ...stateAsOf(present, later), id: present.id, present };
     },
 

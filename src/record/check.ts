@@ -1,7 +1,7 @@
 import type { Conversation, ConversationId, EmailAddress, Rev, Seq } from '../model.ts';
 import { type Store, StoreUnavailable } from '../store/store.ts';
 import { findFork } from './checkpoints.ts';
-import { entriesAfter } from './entries.ts';
+import { entriesAfter, systemAfter } from './entries.ts';
 import { entryText } from './entry.ts';
 import type { RecordKeys } from './keys.ts';
 import { createTree, HASH_BYTES, leafHash, rootAt, TILE } from './merkle.ts';
@@ -154,7 +154,7 @@ async function* checkMembers(store: RecordReads, state: Conversation): AsyncGene
   const { id, members, createdAt, importedRev, lastRev } = state;
   if (importedRev > 0) return;
   const expected = new Set([...members.values()].filter((one) => one.joinedAt === createdAt).map(({ email }) => email));
-  for (const { addedRev, record } of await store.systemMessages(id, 0)) {
+  for await (const { addedRev, record } of systemAfter(store, id, 0)) {
     // Those added since are not in the state.
     if (addedRev > lastRev) break;
     for (const { field, from, to } of record?.changes ?? []) {

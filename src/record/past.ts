@@ -16,8 +16,13 @@ export interface PastState extends ConversationState {
   readonly members: readonly Member[];
 }
 
+/** What a SYSTEM message tells. */
+export interface Told extends Pick<Message, 'addedRev'> {
+  readonly changes: readonly FieldChange[];
+}
+
 /** The state before some SYSTEM messages, the last ones of this state's log; ascending. Newer ones are ignored. */
-export function stateAsOf(present: Conversation, later: readonly Message[]): PastState {
+export function stateAsOf(present: Conversation, later: readonly Told[]): PastState {
   let { status, assignee } = present;
   const labels = new Set(present.labels);
   const members = new Set(
@@ -27,9 +32,9 @@ export function stateAsOf(present: Conversation, later: readonly Message[]): Pas
     if (to !== null) values.delete(to as T);
     if (from !== null) values.add(from as T);
   };
-  for (const { addedRev, record } of later.toReversed()) {
+  for (const { addedRev, changes } of later.toReversed()) {
     if (addedRev > present.lastRev) continue;
-    for (const change of (record?.changes ?? []).toReversed()) {
+    for (const change of changes.toReversed()) {
       if (change.field === 'status') status = change.from as ConversationStatus;
       else if (change.field === 'assignee') assignee = change.from as EmailAddress | null;
       else if (change.field === 'labels') undoIn(labels, change);

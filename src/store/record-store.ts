@@ -44,11 +44,14 @@ export interface RecordStore {
   /** The hashes of tiles, in the order of the keys; null for a missing one. */
   tiles(log: Log, keys: readonly TileKey[]): Promise<(Buffer | null)[]>;
 
-  /** The messages numbered up to `seq` that were changed after `afterRev`, in any order. */
-  changedMessages(id: ConversationId, afterRev: Rev, seq: Seq): Promise<Message[]>;
+  /**
+   * The messages numbered up to `seq` whose last change is one after `afterRev`, ascending by `rev`, at most `limit`; a
+   * page follows the `rev` of the last one.
+   */
+  changedMessages(id: ConversationId, afterRev: Rev, seq: Seq, limit: number): Promise<Message[]>;
 
-  /** The SYSTEM messages that were added after `afterRev`, ascending. */
-  systemMessages(id: ConversationId, afterRev: Rev): Promise<Message[]>;
+  /** SYSTEM messages added after `afterRev`, ascending, at most `limit`; a page follows the `addedRev` of the last one. */
+  systemMessages(id: ConversationId, afterRev: Rev, limit: number): Promise<Message[]>;
 
   /**
    * Takes or renews the lease of the registrar for `ms` milliseconds. False while another process holds it. It saves

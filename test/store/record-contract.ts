@@ -126,12 +126,19 @@ export function recordContract(store: () => Store): void {
     await store().write(writeOn({ id, lastRev: 4 }, { changed: [edited(first, 5, 'new'), redacted(third, 6)] }));
     await store().write(writeOn({ id, lastRev: 6 }, { messages: [message(id, 5, { kind: 'SYSTEM', rev: 7 })] }));
     const changed = async (afterRev: number, seq: number) =>
-      (await store().changedMessages(id, afterRev, seq)).map((one) => one.seq).sort();
+      (await store().changedMessages(id, afterRev, seq, 9)).map((one) => one.seq);
     expect([await changed(0, 9), await changed(5, 9), await changed(0, 2), await changed(6, 9)]).toEqual([
       ...[[1, 3], [3], [1], []],
     ]);
-    const told = async (afterRev: number) => (await store().systemMessages(id, afterRev)).map(({ seq }) => seq);
+    const told = async (afterRev: number) => (await store().systemMessages(id, afterRev, 9)).map(({ seq }) => seq);
     expect([await told(0), await told(4), await told(7)]).toEqual([[4, 5], [5], []]);
+    await store().write(writeOn({ id, lastRev: 7 }, { changed: [redacted(first, 8)] }));
+    // Pages, by the last change and by the addition.
+    const revs = async (afterRev: number, limit: number) =>
+      (await store().changedMessages(id, afterRev, 9, limit)).map(({ rev }) => rev);
+    expect([await revs(0, 1), await revs(6, 1), await revs(0, 2), await revs(8, 1)]).toEqual([[6], [8], [6, 8], []]);
+    const page = async (afterRev: number) => (await store().systemMessages(id, afterRev, 1)).map(({ seq }) => seq);
+    expect([await page(0), await page(4), await page(7)]).toEqual([[4], [5], []]);
     const state = await store().conversation(id);
     const texts = async (afterRev: number) => {
       const found: string[] = [];

@@ -39,8 +39,14 @@ export const FREE_COST = 1250;
 /** Largest cost without a slice of the event loop, in values: one conversation, without its messages. */
 export const QUICK_COST = 100;
 
-/** Fields that count as more than one value: a proof takes reads and hashes, the past is derived from later changes. */
-const VALUES: Readonly<Record<string, number>> = { 'Message.proof': 100, 'Query.conversationAsOf': 100 };
+/**
+ * Fields that count as more than one value: a proof takes reads and hashes; the past is derived from all later changes,
+ * for which it always takes a slot.
+ */
+const VALUES: Readonly<Record<string, number>> = {
+  'Message.proof': 100,
+  'Query.conversationAsOf': FREE_COST + 50,
+};
 
 type Variables = Readonly<Record<string, unknown>> | null | undefined;
 

@@ -24,17 +24,26 @@ export function createRecord(
   const { conversations, messages } = all;
   const { settled, ...register } = createRegisterStore(all, conversations, session, inSession);
 
-  /** Messages for which the conditions hold, those in the conversation's document included. */
+  /** The first messages by `rev` for which the conditions hold, those in the conversation's document included. */
   async function newest(
     conversation: Message['conversationId'],
     filter: Filter<MessageDocument>,
     hint: string,
     isMeant: (document: MessageDocument) => boolean,
+    limit: number,
   ): Promise<Message[]> {
     // In this order, messages moved out of the document meanwhile are found in `messages`.
     const { tail, changed } = await pendingOf(conversation);
-    const found = await messages.find({ conversation, ...filter }, { session, hint }).toArray();
-    return [...bySeq([...found, ...[...tail, ...changed].filter(isMeant)]).values()].map(toMessage);
+    const found = await messages
+      .find({ conversation, ...filter }, { session, hint })
+      .sort({ rev: 1 })
+      // `messages` may hold so many in their old state.
+      .limit(limit + tail.length + changed.length)
+      .toArray();
+    return [...bySeq([...found, ...[...tail, ...changed].filter(isMeant)]).values()]
+      .sort((a, b) => a.rev - b.rev)
+      .slice(0, limit)
+      .map(toMessage);
   }
 
   /** The members' positions that have moved since they were sealed. */
@@ -104,17 +113,18 @@ export function createRecord(
       };
     },
 
-    changedMessages(id, afterRev, seq) {
+    changedMessages(id, afterRev, seq, limit) {
       const filter = { rev: { $gt: afterRev }, seq: { $lte: seq }, addedRev: { $exists: true } };
-      return newest(id, filter, 'changed', (document) => {
-        return document.rev > afterRev && document.seq <= seq && document.addedRev !== undefined;
-      });
+      const isMeant = (document: MessageDocument) =>
+        document.rev > afterRev && document.seq <= seq && document.addedRev !== undefined;
+      return newest(id, filter, 'changed', isMeant, limit);
     },
 
-    async systemMessages(id, afterRev) {
+    // Nothing changes a SYSTEM message: its `rev` is that of its addition.
+    systemMessages(id, afterRev, limit) {
       const filter = { kind: 'SYSTEM', rev: { $gt: afterRev } } as const;
-      const found = await newest(id, filter, 'system', ({ kind }) => kind === 'SYSTEM');
-      return found.filter(({ addedRev }) => addedRev > afterRev).sort((a, b) => a.seq - b.seq);
+      const isMeant = ({ kind, rev }: MessageDocument) => kind === 'SYSTEM' && rev > afterRev;
+      return newest(id, filter, 'system', isMeant, limit);
     },
   };
 }

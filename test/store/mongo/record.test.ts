@@ -275,9 +275,9 @@ describe.runIf(replicaSet)('the record on a replica set', () => {
     await db.command({ profile: 2 });
     expect(await store.unsealed(9)).toHaveLength(1);
     expect(await store.unregistered(60)).toHaveLength(50);
-    expect((await store.changedMessages(id, 200, 200)).map(({ seq }) => seq)).toEqual([1]);
-    expect(await store.changedMessages(id, 201, 200)).toEqual([]);
-    expect(await store.systemMessages(id, 3)).toEqual([system]);
+    expect((await store.changedMessages(id, 200, 200, 9)).map(({ seq }) => seq)).toEqual([1]);
+    expect(await store.changedMessages(id, 201, 200, 9)).toEqual([]);
+    expect(await store.systemMessages(id, 3, 9)).toEqual([system]);
     expect(await store.ledgerLeaf(id, 9, 50)).toMatchObject({ index: 0 });
     expect(await store.newestLedgerLeaf(id, 50)).toMatchObject({ index: 48 });
     expect(await store.readLeaves(id, 90, 2)).toMatchObject([{ index: 91 }, { index: 93 }]);
@@ -423,7 +423,7 @@ describe.runIf(replicaSet)('conversations of a version without the record', () =
     await all.conversations.updateMany({}, { $set: { tail, changed } });
     const next = await openMongo(url);
     onTestFinished(() => next.close());
-    expect((await next.changedMessages(id, 1, 3)).map(({ seq, rev }) => [seq, rev])).toEqual([[1, 4]]);
+    expect((await next.changedMessages(id, 1, 3, 9)).map(({ seq, rev }) => [seq, rev])).toEqual([[1, 4]]);
     await begun(next);
     const known = await entriesOf(next, id);
     expect(known.map((text) => JSON.parse(text)[7].map(([name]: [string]) => name))).toEqual([

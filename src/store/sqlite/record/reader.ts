@@ -27,10 +27,13 @@ export const RECORD_SQL = {
   readLeaves: `SELECT idx AS "index", leaf FROM register WHERE conversation = ${PK} AND rev IS NULL AND idx > @after
     ORDER BY idx LIMIT @limit`,
   tile: `SELECT hashes FROM tiles WHERE log = coalesce(${PK}, 0) AND level = @level AND idx = @index`,
-  changedMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM messages m INDEXED BY messages_changed
-    WHERE m.conversation = ${PK} AND m.rev > @afterRev AND m.added_rev IS NOT NULL AND m.seq <= @seq`,
-  systemMessages: `SELECT json_group_array(${MESSAGE}) AS json FROM (SELECT * FROM messages INDEXED BY messages_system
-    WHERE conversation = ${PK} AND kind = 'SYSTEM' AND coalesce(added_rev, rev) > @afterRev ORDER BY seq) m`,
+  changedMessages: `SELECT ${MESSAGE} AS json FROM messages m INDEXED BY messages_changed
+    WHERE m.conversation = ${PK} AND m.rev > @afterRev AND m.added_rev IS NOT NULL AND m.seq <= @seq
+    ORDER BY m.rev LIMIT @limit`,
+  systemMessages: `SELECT ${MESSAGE} AS json FROM messages m INDEXED BY messages_system
+    WHERE m.conversation = ${PK} AND m.kind = 'SYSTEM' AND coalesce(m.added_rev, m.rev) > @afterRev
+    AND m.seq > @afterRev - (SELECT last_rev - last_seq FROM conversations WHERE id = @id)
+    ORDER BY m.seq LIMIT @limit`,
 } as const;
 
 /** The reads of the record, over one connection. Rows come by `all`: `get` adds a property to them. */
@@ -44,12 +47,12 @@ export function createRecordReader(db: Database.Database): RecordReader {
   const newestLedgerLeaf = db.prepare(RECORD_SQL.newestLedgerLeaf);
   const readLeaves = db.prepare(RECORD_SQL.readLeaves);
   const tile = db.prepare(RECORD_SQL.tile);
-  const changedMessages = db.prepare(RECORD_SQL.changedMessages);
-  const systemMessages = db.prepare(RECORD_SQL.systemMessages);
+  const changedMessages = db.prepare(RECORD_SQL.changedMessages).pluck();
+  const systemMessages = db.prepare(RECORD_SQL.systemMessages).pluck();
   /** The marked conversations are given out in turn, so that those which are always marked do not hold up others. */
   let after = 0;
-  const messagesOf = (id: Parameters<typeof toMessage>[0], row: unknown) =>
-    (JSON.parse((row as { json: string }).json) as MessageRow[]).map((row) => toMessage(id, row));
+  const messagesOf = (id: Parameters<typeof toMessage>[0], rows: unknown[]) =>
+    (rows as string[]).map((json) => toMessage(id, JSON.parse(json) as MessageRow));
 
   return {
     async unregistered(limit) {
@@ -98,11 +101,11 @@ export function createRecordReader(db: Database.Database): RecordReader {
         return row ? Buffer.from(row.hashes) : null;
       });
     },
-    async changedMessages(id, afterRev, seq) {
-      return messagesOf(id, changedMessages.get({ id, afterRev, seq }));
+    async changedMessages(id, afterRev, seq, limit) {
+      return messagesOf(id, changedMessages.all({ id, afterRev, seq, limit }));
     },
-    async systemMessages(id, afterRev) {
-      return messagesOf(id, systemMessages.get({ id, afterRev }));
+    async systemMessages(id, afterRev, limit) {
+      return messagesOf(id, systemMessages.all({ id, afterRev, limit }));
     },
   };
 }
