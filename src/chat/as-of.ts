@@ -39,7 +39,7 @@ export function createSnapshots(
   }
 
   /**
-   * The newest change of the messages up to `lastSeq` that is not after `end` and `time`; the addition of that message is
+   * The newest change of the messages up to `last` that is not after `end` and `time`; the addition of that message is
    * none that comes later. Times ascend with `rev`, so it is known once the next change is.
    */
   async function newestOf(conversation: Conversation, last: Message, end: Rev, time: Instant): Promise<Position> {

@@ -47,7 +47,7 @@ export interface RecordStore {
    */
   changedMessages(id: ConversationId, afterRev: Rev, seq: Seq, limit: number): Promise<Message[]>;
 
-  /** SYSTEM messages added after `afterRev`, ascending, at most `limit`; a page follows the `addedRev` of the last one. */
+  /** SYSTEM messages added after `afterRev`, ascending, at most `limit`; a page follows the last `addedRev`. */
   systemMessages(id: ConversationId, afterRev: Rev, limit: number): Promise<Message[]>;
 
   /**
