@@ -39,7 +39,7 @@ export function createSnapshots(
   }
 
   /**
-   * The newest change of the messages up to `lastSeq` that is not after `end` and `time`; the addition of that message is
+   * The newest change of the messages up to `last` that is not after `end` and `time`; the addition of that message is
    * none that comes later. Times ascend with `rev`, so it is known once the next change is.
    */
   async function newestOf(conversation: Conversation, last: Message, end: Rev, time: Instant): Promise<Position> {
@@ -47,7 +47,7 @@ export function createSnapshots(
     let next = end + 1;
     const isKnown = () => found.rev >= next - 1;
     if (isKnown()) return found;
-    // Each change that is known is of a message whose last change is the same or a later one.
+    // Each change that is known is of a message with the same last change or a later one.
     const from = time === Number.POSITIVE_INFINITY && end > conversation.importedRev ? end - 1 : last.addedRev;
     for await (const page of changedAfter(store, conversation.id, from, last.seq)) {
       for (const one of page.flatMap(changesOf)) {

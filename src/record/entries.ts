@@ -63,7 +63,7 @@ export async function* entriesAfter(store: Reads, state: Conversation, afterRev:
 }
 
 /**
- * The messages numbered up to `seq` whose last change is after `afterRev`, ascending by `rev`, in pages; the event loop
+ * The messages numbered up to `seq` with a last change after `afterRev`, ascending by `rev`, in pages; the event loop
  * runs between them.
  */
 export async function* changedAfter(

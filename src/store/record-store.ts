@@ -45,12 +45,12 @@ export interface RecordStore {
   tiles(log: Log, keys: readonly TileKey[]): Promise<(Buffer | null)[]>;
 
   /**
-   * The messages numbered up to `seq` whose last change is one after `afterRev`, ascending by `rev`, at most `limit`; a
+   * The messages numbered up to `seq` with a last change after `afterRev`, ascending by `rev`, at most `limit`; a
    * page follows the `rev` of the last one.
    */
   changedMessages(id: ConversationId, afterRev: Rev, seq: Seq, limit: number): Promise<Message[]>;
 
-  /** SYSTEM messages added after `afterRev`, ascending, at most `limit`; a page follows the `addedRev` of the last one. */
+  /** SYSTEM messages added after `afterRev`, ascending, at most `limit`; a page follows the last `addedRev`. */
   systemMessages(id: ConversationId, afterRev: Rev, limit: number): Promise<Message[]>;
 
   /**

@@ -132,7 +132,7 @@ export function recordContract(store: () => Store): void {
     ]);
     const told = async (afterRev: number) => (await store().systemMessages(id, afterRev, 9)).map(({ seq }) => seq);
     expect([await told(0), await told(4), await told(7)]).toEqual([[4, 5], [5], []]);
-    await store().write(writeOn({ id, lastRev: 7 }, { changed: [redacted(first, 8)] }));
+    await store().write(writeOn({ id, lastRev: 7 }, { changed: [redacted(edited(first, 5, 'new'), 8)] }));
     // Pages, by the last change and by the addition.
     const revs = async (afterRev: number, limit: number) =>
       (await store().changedMessages(id, afterRev, 9, limit)).map(({ rev }) => rev);
@@ -154,8 +154,9 @@ export function recordContract(store: () => Store): void {
         [5, 'EDITED', 1],
         [6, 'REDACTED', 3],
         [7, 'ADDED', 5],
+        [8, 'REDACTED', 1],
       ],
     ]);
-    for (let rev = 0; rev <= 7; rev++) expect(await texts(rev)).toEqual(all.slice(rev));
+    for (let rev = 0; rev <= 8; rev++) expect(await texts(rev)).toEqual(all.slice(rev));
   });
 }
