@@ -20,7 +20,7 @@ export const replicaSet = inject('replicaSet');
 /** A message as it is stored, by the names of the model. */
 export type Raw = Record<string, unknown> & { seq: number; rev: number; addedRev?: number | null };
 /** A member as it is stored. */
-export type RawMember = Record<string, unknown> & { email: string; readSeq: number };
+type RawMember = Record<string, unknown> & { email: string; readSeq: number };
 
 /** The stored rows or documents of a conversation, open to changes. */
 export interface Stored {
