@@ -56,12 +56,14 @@ export function createPublisher(folder: string): Publisher {
     async publish(checkpoint, size) {
       const day = join(folder, new Date().toISOString().slice(0, 10));
       await mkdir(day, { recursive: true });
-      for (let copy = 1; ; copy++) {
+      let known: string | null = null;
+      for (let copy = 1; known !== checkpoint; copy++) {
         const path = join(day, copy === 1 ? `${size}.txt` : `${size}-${copy}.txt`);
-        const known = await read(path);
-        if (known === null) await write(checkpoint, (file) => link(file, path));
-        else if (known !== checkpoint) continue;
-        break;
+        // Unlike a rename, a link replaces nothing.
+        await write(checkpoint, (file) => link(file, path)).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'EEXIST') throw error;
+        });
+        known = await read(path);
       }
       await sync(day);
       await write(checkpoint, (file) => rename(file, join(folder, NEWEST)));
