@@ -13,7 +13,7 @@ const SEND =
   'mutation ($input: SendMessageInput!) { ' +
   'sendMessage(input: $input) { message { seq } conversation { id } deduplicated } }';
 
-const { directory, run, runAs, start, kill } = processes();
+const { directory, ran, run, runAs, start, kill } = processes();
 
 /** The log of the conversation, read whole. */
 async function log(url: string): Promise<{ seq: number; clientId: string; text: string }[]> {
@@ -76,6 +76,8 @@ test('kill -9 during 2,000 sends, ten rounds: no acknowledged message is lost, a
     expect(await log(restarted.url)).toHaveLength(attempted.size);
     await kill(restarted.child);
   }
+  // The log, and its record.
+  expect(await ran(file, 'check')).toMatchObject({ code: 0, out: `${attempted.size} messages: no faults\n` });
 }, 300_000);
 
 describe('SIGTERM', () => {
