@@ -157,10 +157,10 @@ export type ValueName = 'text' | 'opening' | 'reply' | 'client' | 'changes' | 'r
 /** Lower-case hex of 16 random bytes for each value that a message has now; `text` is that of the present text. */
 export type Salts = Readonly<Partial<Record<ValueName, string>>>;
 
-/** What the record needs of a message, beside what the message says itself. */
+/** The part of a message that the record alone needs. */
 export interface MessageRecord {
   readonly salts: Salts;
-  /** What a SYSTEM message tells; absent where it was stored before the record began. */
+  /** The changes that a SYSTEM message tells; absent where it was stored before the record began. */
   readonly changes?: readonly FieldChange[];
   /** The member that redacted it; absent where not known. */
   readonly redactedBy?: EmailAddress;

@@ -16,7 +16,7 @@ export const FORMAT = 1;
 
 type EntryType = 'ADDED' | 'EDITED' | 'REDACTED' | 'IMPORTED';
 
-/** What the record says about one `rev` of a conversation; it never changes. */
+/** The statement of the record about one `rev` of a conversation; it never changes. */
 export interface Entry {
   readonly rev: Rev;
   readonly type: EntryType;
@@ -37,7 +37,7 @@ interface Value {
   readonly disclosed: { readonly salt: string; readonly value: string } | null;
 }
 
-/** What entries need of the conversation of their message. */
+/** The part of a conversation that the entries of its messages need. */
 export type Opened = Pick<
   Conversation,
   'id' | 'configId' | 'subject' | 'party' | 'createdAt' | 'members' | 'importedRev'

@@ -23,7 +23,7 @@ import { createSigner, type Signer } from './signed-note.ts';
 
 /** Keys at once: the one in use, and the next or last one during a rotation. */
 const MAX_KEYS = 2;
-/** What others must not be allowed to: to read or write by all, to write by the group. */
+/** Permissions that a file with a key must not give: reading and writing for all, writing for the group. */
 const OPEN_TO_OTHERS = 0o026;
 
 /** The keys of the record: they sign its checkpoints and make hashes of texts that cannot be guessed at. */
@@ -91,7 +91,7 @@ function loadKey(path: string): KeyObject {
     const key = createPrivateKey(pem);
     if (key.asymmetricKeyType === 'ed25519') return key;
   } catch {
-    // What the library says is of no help, and might tell of the contents.
+    // The message of the library is of no help, and might tell of the contents.
   }
   throw new Error(`${path} is not an Ed25519 private key (PKCS#8 PEM, unencrypted)`);
 }

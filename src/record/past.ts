@@ -16,7 +16,7 @@ export interface PastState extends ConversationState {
   readonly members: readonly Member[];
 }
 
-/** What a SYSTEM message tells. */
+/** The changes that a SYSTEM message tells. */
 export interface Told extends Pick<Message, 'addedRev'> {
   readonly changes: readonly FieldChange[];
 }
@@ -75,8 +75,8 @@ function textsOf(message: Message): Text[] {
 }
 
 /**
- * What may be told of a message as it stood after a change, which is not before its addition. Texts that were redacted
- * since are empty.
+ * A message as it stood after a change, which is not before its addition, as far as it may be told today: texts that
+ * were redacted since are empty.
  */
 export function messageAsOf(
   message: Message,

@@ -26,7 +26,7 @@ export interface VerifierKey {
   readonly key: KeyObject;
 }
 
-/** What a checkpoint says (C2SP tlog-checkpoint, "Note text"). */
+/** The contents of a checkpoint (C2SP tlog-checkpoint, "Note text"). */
 export interface Checkpoint {
   readonly origin: string;
   /** Number of leaves. */
@@ -135,7 +135,7 @@ export function parseCheckpoint(text: string): Checkpoint {
 }
 
 /**
- * What a signed checkpoint says, and the keys that signed it; at least one of them has the origin as its name (C2SP
+ * A signed checkpoint, and the keys that signed it; at least one of them has the origin as its name (C2SP
  * tlog-checkpoint, "Signatures"). @throws Error as `openNote` and `parseCheckpoint` do, or when there is no such key
  */
 export function openCheckpoint(note: string, vkeys: readonly string[]): Checkpoint & { keys: string[] } {

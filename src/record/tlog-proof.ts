@@ -81,12 +81,12 @@ function parseHashed<Schema extends z.ZodType>(text: string, schema: Schema, wha
     const value = schema.parse(JSON.parse(text));
     if (JSON.stringify(value) === text) return value;
   } catch {
-    // Said below.
+    // The error is the one below.
   }
   throw new Error(`The proof has no well-formed ${what}`);
 }
 
-/** What the proof of a message proves. */
+/** The contents of a message's proof, once verified. */
 export interface MessageProof {
   /** The entry, as in docs/RECORD.md: version, conversation, rev, type, seq, time, author, commitments. */
   readonly entry: z.infer<typeof ENTRY>;

@@ -14,7 +14,7 @@ export interface RecordStore {
   /** Read positions that have moved since they were sealed last, at most `limit` conversations, with all of each. */
   unsealed(limit: number): Promise<Reads[]>;
 
-  /** What one conversation waits for: for a check, which reads each conversation. */
+  /** The marks of one conversation: for a check, which reads each conversation. */
   marks(id: ConversationId): Promise<Marks>;
 
   /** The register and its newest checkpoint. */
@@ -90,7 +90,7 @@ export interface Reads {
   readonly reads: readonly (readonly [EmailAddress, Seq])[];
 }
 
-/** What is not in the register yet, as the marks of a conversation say. */
+/** The changes of a conversation that are not in the register yet. */
 interface Marks {
   /** Whether its log has moved since it was registered. */
   readonly unregistered: boolean;

@@ -61,7 +61,7 @@ async function change(store: Store): Promise<void> {
   }
 }
 
-/** The register is dense, and holds nothing twice; nothing is missed, and each checkpoint goes on from the one before. */
+/** Checks that the register is dense, with nothing twice and nothing missed, and that each checkpoint goes on. */
 async function expectSound(rig: Rig, store: Store): Promise<void> {
   const { size, checkpoint } = await store.register();
   const leaves = await store.leaves(0, size + 9);

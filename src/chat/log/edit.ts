@@ -85,7 +85,7 @@ export function decideRedaction(changeSet: ChangeSet, { viewer, seq, reason }: R
   return replace(changeSet, viewer, { ...message, ...gone, firstTextHash, record });
 }
 
-/** What the record keeps: of the texts the commitments alone. */
+/** The record of a message once redacted: of its texts it keeps the commitments alone. */
 function redactedRecord(message: Message, record: MessageRecord, { email: redactedBy }: Viewer): MessageRecord {
   const { text, revisions, rev, sentAt } = message;
   const { text: salt = null, ...others } = record.salts;

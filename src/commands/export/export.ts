@@ -43,7 +43,7 @@ export async function exportStore(
   const { checkpoint: note } = await store.register();
   const checkpoint = note === null ? null : { note, size: parseCheckpoint(noteText(note)).size };
   const counts = { conversations: 0, messages: 0 };
-  // What an import reads holds the views of members, which are not for the parties of a dispute.
+  // The files for an import hold the views of members, which are not for the parties of a dispute.
   const ofStore = scope.kind === 'all' ? [CONVERSATIONS, MESSAGES] : [];
   const [conversations, messages] = await Promise.all(ofStore.map((name) => createLines(join(folder, name))));
   const transcript = await createLines(join(folder, TRANSCRIPT));

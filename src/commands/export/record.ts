@@ -23,7 +23,7 @@ const [PAGE, KEPT_TILES] = [1000, 1000];
 /** The reads of an export of the record. */
 export type ExportReads = Pick<Store, 'messages' | 'changedMessages' | 'tiles' | 'newestLedgerLeaf' | 'readLeaves'>;
 
-/** What an export says of its record, for the manifest. */
+/** Counts of the record in an export, for the manifest. */
 export interface RecordCounts {
   entries: number;
   disclosures: number;

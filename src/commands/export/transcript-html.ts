@@ -3,7 +3,7 @@
 /** Letters of a hash that a transcript shows. */
 const SHORT_HASH = 12;
 
-/** What stands in the head of a conversation. */
+/** The head of a conversation. */
 export interface TranscribedConversation {
   readonly id: string;
   readonly configId: string;
@@ -11,7 +11,7 @@ export interface TranscribedConversation {
   readonly members: readonly { readonly email: string; readonly hasLeft: boolean }[];
 }
 
-/** What the row of a message shows. */
+/** The row of a message. */
 export interface TranscribedMessage {
   readonly seq: number;
   /** Time in UTC (ISO 8601), as all times here. */

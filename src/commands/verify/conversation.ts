@@ -33,7 +33,7 @@ export interface Export {
   readonly entries: Items<Entry>;
   readonly disclosures: Items<Disclosure>;
   readonly reads: Items<SealedReads>;
-  /** What was found so far. */
+  /** Counts so far. */
   readonly counts: Counts;
   /** Names of the proofs that were checked. */
   readonly proofs: Set<string>;

@@ -9,7 +9,7 @@ const MAX_LINE = 1_048_576;
 const PART = 65_536;
 const FILE_NAME = /^(?:proofs\/)?[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
-/** What was found, under the names that the manifest has for it. */
+/** Counts found, under the names that the manifest has for them. */
 export interface Counts {
   conversations: number;
   messages: number;
@@ -23,7 +23,7 @@ export const noCounts = (): Counts => ({
   ...{ conversations: 0, messages: 0, entries: 0, disclosures: 0, reads: 0, unsigned: 0 },
 });
 
-/** What a verifier takes from `manifest.json`. */
+/** The part of `manifest.json` that a verifier reads. */
 export interface Declared extends Readonly<Counts> {
   readonly scope: { readonly kind: 'conversation' | 'config' | 'all'; readonly value: string | null };
   readonly erased: readonly (readonly [id: string, rev: number, name: string, declaringRev: number])[];

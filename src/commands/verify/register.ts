@@ -11,7 +11,7 @@ interface FoundLeaf {
   readonly root: Buffer;
 }
 
-/** What the register says of conversations. */
+/** The statements of the register about conversations. */
 export interface Found {
   /** The H leaves of a conversation in their order. */
   leavesOf(id: string): FoundLeaf[];

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { areAscending, type Entry, failUnless, isAddress, NAMES, placeOf } from './shapes.ts';
 
-/** What the entries of a conversation so far amount to. */
+/** State of a conversation after its entries so far. */
 export interface Course {
   /** Number of messages. */
   readonly messages: number;

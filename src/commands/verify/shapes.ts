@@ -142,7 +142,7 @@ export function readsOf(line: string): SealedReads | null {
   return { id, index, leaf, path: hashes, reads };
 }
 
-/** What a leaf of the register says to a verifier; null where the text is no leaf. */
+/** The contents of a leaf of the register; null where the text is no leaf. */
 export function leafOf(text: string): LedgerLeaf | 'reads' | 'other' | null {
   if (text.startsWith('[1,"H",')) return ledgerLeafOf(text);
   if (text.startsWith('[1,"R",')) return R_LEAF.test(text) ? 'reads' : null;

@@ -8,7 +8,7 @@ import { checkManifest, itemsOf, noCounts } from './files.ts';
 import { readRegister } from './register.ts';
 import { disclosureOf, entryOf, Fault, failUnless, readsOf } from './shapes.ts';
 
-/** What an export proves. */
+/** Result of a verification. */
 export interface Verdict {
   /** Incomplete: what is there verifies, but something is withheld or not covered by a signed checkpoint. */
   readonly result: 'verified' | 'incomplete' | 'broken';

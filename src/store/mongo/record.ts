@@ -57,7 +57,7 @@ export function createRecord(
 
     async unregistered(limit) {
       if (!(await ready())) return [];
-      // What a killed process left there would be registered twice.
+      // The batch of a killed process would be registered twice.
       await settled();
       await beginSome(limit);
       const marked = { 'record.unregistered': { $exists: true }, importedRev: { $exists: true } };

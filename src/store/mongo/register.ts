@@ -60,7 +60,7 @@ interface LeaseDocument {
 }
 
 /**
- * What a conversation's document holds for the record. Each mark is a new one whenever it is set: it is removed only
+ * The fields of a conversation's document for the record. Each mark is a new one whenever it is set: it is removed only
  * where it is still the one that was read, or nothing was written since.
  */
 export interface ConversationRecord {
