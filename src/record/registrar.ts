@@ -244,7 +244,7 @@ export function createRegistrar({ store, keys, publisher, clock, onError, onFork
       // Sends come first: a backlog is registered in a share of the time that grows while it waits.
       const share = Math.min(MAX_SHARE, SHARE + (since(waitingSince) / 1000) * MORE_SHARE);
       const rest = since(began) * (1 / share - 1);
-      const pause = hasMore ? rest : Math.min(Math.max(rest, REGISTER_MS), SIGN_MS);
+      const pause = hasMore ? Math.min(rest, SIGN_MS) : Math.min(Math.max(rest, REGISTER_MS), 2 * REGISTER_MS);
       await setTimeout(pause, undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   })();
