@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { isOrigin } from './record/keys.ts';
 import { parseStoreUrl, type StoreConfig } from './store-url.ts';
 
 export type { StoreConfig };
@@ -113,6 +114,8 @@ const origins = z
     'must be a comma-separated list of origins such as https://app.example.com',
   );
 
+const origin = z.string().refine(isOrigin, 'must be 1 to 100 printable ASCII characters without spaces and +');
+
 const networks = z
   .string()
   .transform((list) => list.split(',').map((entry) => entry.trim()))
@@ -157,10 +160,7 @@ const VARIABLES = z.object({
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'must be a pino level')
     .default('info'),
-  RECORD_ORIGIN: z
-    .string()
-    .regex(/^[!-*,-~]{1,100}$/, 'must be 1 to 100 printable ASCII characters without spaces and +')
-    .default('kredichat'),
+  RECORD_ORIGIN: origin.default('kredichat'),
   RECORD_KEY_FILE: z
     .string()
     .transform((list) => list.split(',').map((file) => file.trim()))

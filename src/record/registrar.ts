@@ -70,10 +70,10 @@ export interface RegistrarState {
 export function createRegistrar({ store, keys, publisher, clock, onError, onFork }: RegistrarOptions) {
   const holder = randomUUID();
   const stop = new AbortController();
-  /** The lease is renewed at half of its time; 0 while another process holds it. */
+  /** When the lease is asked for next, by `performance.now()`. */
   let renewAt = 0;
   let isHolder = false;
-  /** When more was found than one step registers, by `performance.now()`, and has been since; null while it was not. */
+  /** Since when changes have been waiting, by `performance.now()`; null while none wait. */
   let waitingSince: number | null = null;
   /** Conversations that are left out. */
   const faulty = new Set<ConversationId>();
